@@ -1,0 +1,41 @@
+//! Compiles the protos with protox (no protoc needed) into generated types and one descriptor set.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PROTOS: &[&str] = &[
+    "google/rpc/error_details.proto",
+    "google/rpc/status.proto",
+    "hashmesh/v1/digest.proto",
+    "hashmesh/v1/outcome.proto",
+    "hashmesh/v1/stats.proto",
+    "hashmesh/v1/stream.proto",
+    "hashmesh/v1/submission.proto",
+    "hashmesh/v1/task.proto",
+    "hashmesh/gateway/v1/gateway.proto",
+    "hashmesh/hash/v1/hash.proto",
+    "hashmesh/queue/v1/lease.proto",
+    "hashmesh/queue/v1/queue.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // tonic-prost-build names no inputs, and without them any edit in the package would rebuild everything.
+    println!("cargo::rerun-if-changed=build.rs");
+    for proto in PROTOS {
+        println!("cargo::rerun-if-changed=proto/{proto}");
+    }
+
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out_dir.join("hashmesh.binpb"), descriptors.encode_to_vec())?;
+
+    tonic_prost_build::configure()
+        // Payloads are slices of the frame they came in, never copies.
+        .bytes(".hashmesh")
+        // Deterministic order, so that equal messages have equal bytes.
+        .btree_map(".hashmesh")
+        .extern_path(".google.rpc", "::tonic_types")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

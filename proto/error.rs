@@ -1,0 +1,191 @@
+//! The one shape of every error that hashmesh answers with: a gRPC code, a text that says what to do, and exactly one
+//! `google.rpc.ErrorInfo` whose `reason` programs may rely on.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The `domain` of every `ErrorInfo` of ours.
+pub const DOMAIN: &str = "hashmesh";
+
+/// Declares the reasons with their codes; the only place where one is written.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $code:ident;)+) => {
+        /// Why a call failed: the `reason` of the `ErrorInfo`. Stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $variant,)+ }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The reason as it is sent.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// The gRPC code that goes with it.
+            #[must_use]
+            pub fn code(self) -> Code {
+                match self { $(Self::$variant => Code::$code,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A field is missing, malformed or outside its limits; `BadRequest` names it.
+    InvalidArgument = "INVALID_ARGUMENT", InvalidArgument;
+    /// No such submission, or another tenant's.
+    SubmissionNotFound = "SUBMISSION_NOT_FOUND", NotFound;
+    /// A batch's sequence number is not the next one.
+    SequenceGap = "SEQUENCE_GAP", OutOfRange;
+    /// A batch with this sequence number and other tasks is stored.
+    SequenceConflict = "SEQUENCE_CONFLICT", AlreadyExists;
+    /// The idempotency key belongs to a submission with other options.
+    IdempotencyConflict = "IDEMPOTENCY_CONFLICT", AlreadyExists;
+    /// Another stream writes to the submission now. Final: do not reconnect by yourself.
+    WriterReplaced = "WRITER_REPLACED", Aborted;
+    /// The submission takes no more batches.
+    SubmissionSealed = "SUBMISSION_SEALED", FailedPrecondition;
+    /// The submission was cancelled.
+    SubmissionCancelled = "SUBMISSION_CANCELLED", FailedPrecondition;
+    /// The submission is completed.
+    SubmissionCompleted = "SUBMISSION_COMPLETED", FailedPrecondition;
+    /// The submission is not completed yet.
+    SubmissionNotCompleted = "SUBMISSION_NOT_COMPLETED", FailedPrecondition;
+    /// The submission has no failed task to retry.
+    NothingToRetry = "NOTHING_TO_RETRY", FailedPrecondition;
+    /// A seal names another number of batches than is stored.
+    SealCountMismatch = "SEAL_COUNT_MISMATCH", FailedPrecondition;
+    /// A frame came out of turn, for example before `open`.
+    ProtocolViolation = "PROTOCOL_VIOLATION", InvalidArgument;
+    /// A client that promised to answer pings did not.
+    PeerSilent = "PEER_SILENT", Unavailable;
+    /// Another process owns the submission; `owner` in the metadata is its address, if known.
+    NotOwner = "NOT_OWNER", Unavailable;
+    /// The owner is rebuilding its state after a failure. Try again.
+    Recovering = "RECOVERING", Unavailable;
+    /// The process is stopping. Try again, elsewhere.
+    Draining = "DRAINING", Unavailable;
+    /// A service or database behind this one cannot be reached. Try again.
+    UpstreamUnavailable = "UPSTREAM_UNAVAILABLE", Unavailable;
+    /// More work is under way than the process takes. Try again later.
+    Overloaded = "OVERLOADED", ResourceExhausted;
+    /// The call's deadline passed.
+    DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
+    /// A defect of ours. The log has its cause.
+    Internal = "INTERNAL", Internal;
+}
+
+/// Builds a [`Status`] of ours. The message is for people and says what to do.
+#[derive(Debug)]
+#[must_use]
+pub struct StatusBuilder {
+    reason: Reason,
+    message: String,
+    metadata: HashMap<String, String>,
+    violations: Vec<(String, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl StatusBuilder {
+    /// An error for `reason`.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), metadata: HashMap::new(), violations: Vec::new(), retry_after: None }
+    }
+
+    /// Adds a dynamic part to the `ErrorInfo`'s metadata.
+    pub fn metadata(mut self, key: &str, value: impl ToString) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Names a field that is at fault, by its path (`batch.columns.lengths[3]`), and says what was wanted.
+    pub fn violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
+        self.violations.push((field.into(), description.into()));
+        self
+    }
+
+    /// Says that the same call may succeed after this long.
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// The status, with its details.
+    #[must_use]
+    pub fn build(self) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(self.reason.as_str(), DOMAIN, self.metadata);
+        for (field, description) in self.violations {
+            details.add_bad_request_violation(field, description);
+        }
+        if let Some(delay) = self.retry_after {
+            details.set_retry_info(Some(delay));
+        }
+        Status::with_error_details(self.reason.code(), self.message, details)
+    }
+}
+
+/// An error for bad input in one field: says which, and what was wanted.
+#[must_use]
+pub fn bad_field(field: &str, description: impl Into<String>) -> Status {
+    let description = description.into();
+    StatusBuilder::new(Reason::InvalidArgument, format!("{field}: {description}")).violation(field, description).build()
+}
+
+/// The reason that a status of ours carries, if it carries one that this version knows.
+#[must_use]
+pub fn reason(status: &Status) -> Option<Reason> {
+    let info = status.get_details_error_info()?;
+    if info.domain != DOMAIN {
+        return None;
+    }
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == info.reason)
+}
+
+/// How long the server asked to wait before the call is repeated, if it did.
+#[must_use]
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// A gRPC status as the message that travels inside frames (`Rejected.status`).
+#[must_use]
+pub fn to_message(status: &Status) -> tonic_types::Status {
+    use prost::Message as _;
+    // The details of a status of ours are an encoded `google.rpc.Status` already.
+    tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+/// The reverse of [`to_message`].
+#[must_use]
+pub fn from_message(message: &tonic_types::Status) -> Status {
+    use prost::Message as _;
+    Status::with_details(Code::from(message.code), message.message.clone(), message.encode_to_vec().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_survives_its_way_through_a_frame_with_reason_and_delay() {
+        let status = StatusBuilder::new(Reason::SequenceGap, "expected 3, got 5")
+            .metadata("expected", 3)
+            .retry_after(Duration::from_millis(1500))
+            .build();
+        let back = from_message(&to_message(&status));
+        assert_eq!(back.code(), Code::OutOfRange);
+        assert_eq!(reason(&back), Some(Reason::SequenceGap));
+        assert_eq!(retry_after(&back), Some(Duration::from_millis(1500)));
+        assert_eq!(back.message(), "expected 3, got 5");
+    }
+}

@@ -1,0 +1,43 @@
+//! The hashmesh API: the types generated from `proto/`, what every part must agree on about them, and a client.
+//!
+//! [`client::Client`] is the way in for Rust programs: it opens a submission, sends batches within the server's window,
+//! follows results, and reconnects and resumes by itself.
+
+/// The generated types and clients of the public API.
+pub mod gateway {
+    #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("hashmesh.gateway.v1");
+    }
+}
+
+/// The generated types and clients of the Hash service.
+pub mod hash {
+    #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("hashmesh.hash.v1");
+    }
+}
+
+/// The generated types and clients of the Queue service, Gateways and Workers only.
+pub mod queue {
+    #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("hashmesh.queue.v1");
+    }
+}
+
+/// The generated types that all services share.
+#[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("hashmesh.v1");
+}
+
+pub mod algorithm;
+pub mod error;
+pub mod limits;
+pub mod outcomes;
+pub mod tasks;
+
+/// Every proto of this crate as an encoded `google.protobuf.FileDescriptorSet`, for reflection and transcoding.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hashmesh.binpb"));

@@ -1,0 +1,69 @@
+//! Every limit of the public API, each in this place only.
+
+use std::time::Duration;
+
+use crate::v1::Limits;
+
+/// Tasks in one batch.
+pub const MAX_BATCH_TASKS: u32 = 10_000;
+/// Bytes of one batch: inline data, URIs, names and expected digests together. Below gRPC's customary 4 MiB per message.
+pub const MAX_BATCH_BYTES: u32 = 4 * 1024 * 1024 - 64 * 1024;
+/// Batches sent and not yet answered, per stream.
+pub const WINDOW_BATCHES: u32 = 64;
+/// Bytes of batches sent and not yet answered, per stream.
+pub const WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// What a gRPC server decodes at most. Above a full batch with all its framing, a row's worst case included.
+pub const MAX_DECODED_MESSAGE_BYTES: usize = 4 * 1024 * 1024 + 1024 * 1024;
+/// What a server puts into one frame of outcomes, at most. One outcome alone always fits.
+pub const MAX_RESULTS_FRAME_BYTES: usize = 1024 * 1024;
+/// Bytes of a task's name.
+pub const MAX_NAME_BYTES: usize = 4_096;
+/// Bytes of a task's URI.
+pub const MAX_URI_BYTES: usize = 8_192;
+/// Algorithms of one submission or call.
+pub const MAX_ALGORITHMS: usize = 8;
+/// Labels of one submission.
+pub const MAX_LABELS: usize = 32;
+/// Bytes of a label's key.
+pub const MAX_LABEL_KEY_BYTES: usize = 63;
+/// Bytes of a label's value.
+pub const MAX_LABEL_VALUE_BYTES: usize = 255;
+/// Bytes of an idempotency key.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// Attempts at a task when the submission does not say.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
+/// The most attempts that a submission may ask for.
+pub const MAX_MAX_ATTEMPTS: u32 = 20;
+/// Batches of one submission: a sequence number fits a Postgres `integer`.
+pub const MAX_BATCHES: u32 = i32::MAX as u32;
+/// Tasks of a `SubmitBatch` that waits.
+pub const MAX_WAIT_TASKS: u32 = 1_000;
+/// How long a `SubmitBatch` waits at most.
+pub const MAX_WAIT: Duration = Duration::from_secs(300);
+/// Bytes of outcomes in the answer of a `SubmitBatch` that waits.
+pub const MAX_WAIT_ANSWER_BYTES: usize = 3 * 1024 * 1024;
+/// Submissions on a page.
+pub const MAX_SUBMISSIONS_PAGE: u32 = 1_000;
+/// Submissions on a page when the caller does not say.
+pub const DEFAULT_SUBMISSIONS_PAGE: u32 = 100;
+/// Outcomes on a page.
+pub const MAX_RESULTS_PAGE: u32 = 10_000;
+/// Outcomes on a page when the caller does not say.
+pub const DEFAULT_RESULTS_PAGE: u32 = 1_000;
+/// Between two pings on a stream.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a client that promised to answer pings may stay silent after one.
+pub const PONG_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two progress messages to one watcher, at least.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The limits as they are announced to clients.
+#[must_use]
+pub fn announced() -> Limits {
+    Limits {
+        max_batch_tasks: MAX_BATCH_TASKS,
+        max_batch_bytes: MAX_BATCH_BYTES,
+        window_batches: WINDOW_BATCHES,
+        window_bytes: WINDOW_BYTES,
+    }
+}

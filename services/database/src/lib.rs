@@ -1,0 +1,1 @@
+//! The one door to Postgres: pool, connections of their own, migrations.

@@ -1,0 +1,1 @@
+//! The Gateway: the public API, stateless.

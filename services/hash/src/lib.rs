@@ -1,0 +1,1 @@
+//! Digests: algorithms, a rayon pool behind a bounded door, and the Hash service.

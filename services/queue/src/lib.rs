@@ -1,0 +1,1 @@
+//! The durable queue: a pure core, group commit, leases, results.

@@ -1,0 +1,1 @@
+//! How every hashmesh process starts, serves and stops.

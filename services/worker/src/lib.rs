@@ -1,0 +1,1 @@
+//! The Worker: takes leases, reads sources, hashes.
