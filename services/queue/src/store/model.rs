@@ -1,0 +1,140 @@
+//! What the owner writes and what it reads back, as plain values: the vocabulary between the engine and Postgres.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hashmesh::v1::{Algorithm, PackedNames};
+use uuid::Uuid;
+
+use crate::shard::Shard;
+
+/// What one transaction does for one submission: all of it or nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    /// The submission that every write belongs to.
+    pub(crate) submission: Uuid,
+    /// The submission's shard; its epoch is checked in the transaction.
+    pub(crate) shard: Shard,
+    /// In the order in which they take effect.
+    pub(crate) writes: Vec<Write>,
+}
+
+/// One change of a submission.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Create(NewSubmission),
+    Batch(NewBatch),
+    Results(NewResults),
+    /// No more batches follow; this many are stored.
+    Seal { batch_count: u32 },
+    /// Every task has its outcome.
+    Complete,
+    /// Unresolved tasks will never have one.
+    Cancel,
+}
+
+/// A row of `submissions`, and of `idempotency_keys` if it has a key.
+#[derive(Clone, Debug)]
+pub(crate) struct NewSubmission {
+    pub(crate) tenant: String,
+    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) max_attempts: u32,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) retry_of: Option<Uuid>,
+    pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+/// A key that makes a rerun find its submission.
+#[derive(Clone, Debug)]
+pub(crate) struct IdempotencyKey {
+    pub(crate) key: String,
+    /// Of the options, so that a rerun with others is told.
+    pub(crate) options_fingerprint: [u8; 32],
+}
+
+/// A row of `batches`.
+#[derive(Clone, Debug)]
+pub(crate) struct NewBatch {
+    pub(crate) sequence: u32,
+    pub(crate) task_count: u32,
+    pub(crate) byte_count: u32,
+    pub(crate) accepted_through: u64,
+    pub(crate) fingerprint: [u8; 32],
+    /// An encoded `PackedTasks` without names.
+    pub(crate) tasks: Bytes,
+    pub(crate) names: Option<PackedNames>,
+    pub(crate) reference_prefix: Option<String>,
+}
+
+/// A row of `results`.
+#[derive(Clone, Debug)]
+pub(crate) struct NewResults {
+    pub(crate) position: u64,
+    pub(crate) sequence: u32,
+    pub(crate) first_task: u32,
+    pub(crate) task_count: u32,
+    pub(crate) attempt: u32,
+    /// A byte per task; `None`: all succeeded.
+    pub(crate) statuses: Option<Bytes>,
+    /// An encoded `PackedOutcomes` with `digests` and `failures` only.
+    pub(crate) outcomes: Bytes,
+    pub(crate) kernel: String,
+    /// Totals of the submission after this row.
+    pub(crate) totals: Totals,
+}
+
+/// Counters of a submission's recorded outcomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) succeeded: u64,
+    pub(crate) mismatched: u64,
+    pub(crate) failed: u64,
+    pub(crate) hashed_bytes: u64,
+}
+
+impl Totals {
+    /// Outcomes recorded; the highest position.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.succeeded + self.mismatched + self.failed
+    }
+}
+
+/// An unfinished submission as the tables describe it: what a new owner starts from.
+#[derive(Clone, Debug)]
+pub(crate) struct Recovered {
+    pub(crate) id: Uuid,
+    pub(crate) tenant: String,
+    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) max_attempts: u32,
+    /// Set if sealed.
+    pub(crate) batch_count: Option<u32>,
+    pub(crate) resolved_through: u32,
+    pub(crate) totals: Totals,
+    /// Every stored batch, by sequence, without gaps.
+    pub(crate) batches: Vec<RecoveredBatch>,
+}
+
+/// A stored batch without its payload.
+#[derive(Clone, Debug)]
+pub(crate) struct RecoveredBatch {
+    pub(crate) task_count: u32,
+    pub(crate) byte_count: u32,
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) reference_prefix: Option<String>,
+    /// Runs of tasks (first, count) that have outcomes, ascending. For batches below `resolved_through`: not filled.
+    pub(crate) recorded: Vec<(u32, u32)>,
+    /// Ranges that have failed before: (first, count, next attempt).
+    pub(crate) attempts: Vec<(u32, u32, u32)>,
+}
+
+/// A change of the write-behind table `leases`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LeaseRow {
+    pub(crate) submission: Uuid,
+    pub(crate) sequence: u32,
+    pub(crate) first_task: u32,
+    pub(crate) task_count: u32,
+    pub(crate) attempt: u32,
+    /// `None`: waits for this attempt.
+    pub(crate) worker: Option<String>,
+}
