@@ -1,1 +1,23 @@
-//! Digests: algorithms, a rayon pool behind a bounded door, and the Hash service.
+//! Digests: the algorithms, a rayon pool behind a bounded door, and the Hash service.
+//!
+//! [`digest_into`] and [`digest_many`] are for small inputs, [`MultiHasher`] for inputs that come in pieces; all of them
+//! compute every digest from one read. None may run on an async thread for longer than 0.5 ms: [`HashPool::run`] is the
+//! way to the threads that may. [`serve`] is the Hash service.
+
+mod config;
+mod digest;
+mod error;
+mod kernel;
+mod pool;
+mod self_test;
+mod serve;
+mod service;
+mod validate;
+
+pub use config::HashConfig;
+pub use digest::{MultiHasher, digest_into, digest_many};
+pub use error::{HashError, HashServiceError};
+pub use kernel::kernel;
+pub use pool::{HashPool, PoolLimits};
+pub use self_test::{WrongDigest, self_test};
+pub use serve::serve;

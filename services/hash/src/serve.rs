@@ -1,0 +1,29 @@
+//! The Hash service as a process role.
+
+use hashmesh::{hash::v1::hash_service_server::HashServiceServer, limits::MAX_DECODED_MESSAGE_BYTES};
+use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown};
+use tokio::net::TcpListener;
+
+use crate::{HashConfig, HashPool, HashServiceError, PoolLimits, kernel, self_test, service::Service};
+
+/// Serves `hashmesh.hash.v1.HashService` on `listener` until `shutdown` begins and what was admitted is finished.
+///
+/// # Errors
+/// [`HashServiceError`]: a digest of a known input is wrong, no threads, or the server failed.
+pub async fn serve(
+    config: HashConfig,
+    listener: TcpListener,
+    health: Health,
+    shutdown: Shutdown,
+) -> Result<(), HashServiceError> {
+    let limits =
+        PoolLimits { max_waiting: config.max_waiting, ..PoolLimits::new(config.threads, config.max_admitted_bytes) };
+    let pool = HashPool::new("hash", config.threads, limits)?;
+    pool.run(0, self_test).await??;
+    tracing::info!(kernel = kernel(), threads = pool.threads(), "hash service ready");
+    health.serving();
+    let service = HashServiceServer::new(Service::new(pool, config.max_streams))
+        .max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
+    GrpcServer::new("hash", health).mount(service).serve(listener, shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The RPCs: decode, hash on the pool, encode.
+
+use std::sync::Arc;
+
+use hashmesh::{
+    error::{Reason, StatusBuilder, bad_field},
+    hash::v1::{
+        ComputeDigestRequest, ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse,
+        hash_service_server::HashService,
+    },
+    v1::{Algorithm, Digest},
+};
+use tokio::sync::Semaphore;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{HashError, HashPool, MultiHasher, digest_into, validate};
+
+/// Digests without a queue.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pool: HashPool,
+    streams: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Hashes on `pool`; serves at most `max_streams` streamed inputs at once.
+    pub(crate) fn new(pool: HashPool, max_streams: usize) -> Self {
+        Self { pool, streams: Arc::new(Semaphore::new(max_streams.clamp(1, Semaphore::MAX_PERMITS))) }
+    }
+
+    /// The digests of an input that comes in pieces. Holds one piece, and one buffer of [`GATHERED_BYTES`]: the next piece
+    /// is asked for when the last one is hashed, which is what holds the sender back.
+    async fn digest_stream(
+        &self,
+        mut pieces: impl Stream<Item = Result<ComputeDigestStreamRequest, Status>> + Unpin,
+    ) -> Result<ComputeDigestStreamResponse, Status> {
+        let _stream = self.streams.try_acquire().map_err(|_| {
+            StatusBuilder::new(Reason::Overloaded, "too many streamed inputs are under way; try again later")
+                .retry_after(STREAM_RETRY_AFTER)
+                .build()
+        })?;
+        let Some(first) = pieces.next().await.transpose()? else {
+            return Err(bad_field("algorithms", "the stream ended before its first frame; send at least one frame"));
+        };
+        let algorithms = validate::algorithms(&first.algorithms)?;
+        let mut input = StreamedInput::new(&self.pool, &algorithms);
+        validate::data(&first.data)?;
+        input.push(first.data).await?;
+        while let Some(piece) = pieces.next().await.transpose()? {
+            if !piece.algorithms.is_empty() {
+                return Err(bad_field("algorithms", "may be set in the first frame only"));
+            }
+            validate::data(&piece.data)?;
+            input.push(piece.data).await?;
+        }
+        let (digests, hashed_bytes) = input.finish().await?;
+        Ok(ComputeDigestStreamResponse { digests: rows(&algorithms, &digests), hashed_bytes })
+    }
+}
+
+/// After which a refused stream is worth another try: streams last seconds.
+const STREAM_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[tonic::async_trait]
+impl HashService for Service {
+    async fn compute_digest(
+        &self,
+        request: Request<ComputeDigestRequest>,
+    ) -> Result<Response<ComputeDigestResponse>, Status> {
+        let ComputeDigestRequest { data, algorithms } = request.into_inner();
+        let algorithms = validate::algorithms(&algorithms)?;
+        validate::data(&data)?;
+        let hashed_bytes = data.len() as u64;
+        let digests = self
+            .pool
+            .run_or_shed(data.len(), move || {
+                let mut digests = Vec::new();
+                digest_into(&algorithms, &data, &mut digests);
+                rows(&algorithms, &digests)
+            })
+            .await?;
+        Ok(Response::new(ComputeDigestResponse { digests, hashed_bytes }))
+    }
+
+    async fn compute_digest_stream(
+        &self,
+        request: Request<Streaming<ComputeDigestStreamRequest>>,
+    ) -> Result<Response<ComputeDigestStreamResponse>, Status> {
+        self.digest_stream(request.into_inner()).await.map(Response::new)
+    }
+}
+
+/// Concatenated digests as messages.
+fn rows(algorithms: &[Algorithm], mut digests: &[u8]) -> Vec<Digest> {
+    let row = |algorithm: &Algorithm| {
+        let (digest, rest) = digests.split_at(algorithm.digest_bytes());
+        digests = rest;
+        Digest { algorithm: (*algorithm).into(), hex: hex::encode(digest) }
+    };
+    algorithms.iter().map(row).collect()
+}
+
+/// Small pieces are gathered up to this, so that a stream of tiny frames does not pay for a trip to the pool per frame.
+const GATHERED_BYTES: usize = 256 * 1024;
+
+/// An input on its way through the pool, its pieces in order.
+struct StreamedInput<'a> {
+    pool: &'a HashPool,
+    hasher: MultiHasher,
+    gathered: Vec<u8>,
+    hashed_bytes: u64,
+}
+
+impl<'a> StreamedInput<'a> {
+    fn new(pool: &'a HashPool, algorithms: &[Algorithm]) -> Self {
+        Self { pool, hasher: MultiHasher::new(algorithms), gathered: Vec::new(), hashed_bytes: 0 }
+    }
+
+    /// Takes the next piece. Returns when it is hashed, or copied if it is small.
+    async fn push(&mut self, piece: bytes::Bytes) -> Result<(), HashError> {
+        self.hashed_bytes += piece.len() as u64;
+        if self.gathered.len() + piece.len() <= GATHERED_BYTES {
+            self.gathered.extend_from_slice(&piece);
+            return Ok(());
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        // The state travels to the pool and back: it is never shared, and a caller that goes away leaves nothing behind.
+        let mut hasher = std::mem::replace(&mut self.hasher, MultiHasher::new(&[]));
+        let cost_bytes = gathered.len() + piece.len();
+        (self.hasher, self.gathered) = self
+            .pool
+            .run(cost_bytes, move || {
+                hasher.update(&gathered);
+                hasher.update(&piece);
+                let mut emptied = gathered;
+                emptied.clear();
+                (hasher, emptied)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Hashes what is left. Returns the digests, concatenated, and the input's length.
+    async fn finish(self) -> Result<(Vec<u8>, u64), HashError> {
+        let Self { pool, mut hasher, gathered, hashed_bytes } = self;
+        let digests = pool
+            .run(gathered.len(), move || {
+                hasher.update(&gathered);
+                let mut digests = Vec::new();
+                hasher.finalize_into(&mut digests);
+                digests
+            })
+            .await?;
+        Ok((digests, hashed_bytes))
+    }
+}
