@@ -1,0 +1,150 @@
+//! The admin HTTP server of a process: liveness, readiness, and pages for people and collectors.
+//!
+//! Plain HTTP/1.1, for a network that clients do not reach.
+
+use std::{fmt, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Json, Router, routing::get};
+use futures::future::BoxFuture;
+use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{accept, health::Health, shutdown::Shutdown};
+
+/// Probes, a collector and a few people.
+const MAX_CONNECTIONS: usize = 64;
+/// For the head of a request, idle time before it included.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the making of a page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For requests under way when the server stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+type Page = dyn Fn() -> BoxFuture<'static, Value> + Send + Sync;
+
+/// The server under construction. `/livez` answers while the process runs, `/readyz` says whether every role does its
+/// work: 200 or 503, and `{"ready": bool, "roles": {NAME: {"ready": bool, "why": string?}}}`.
+#[derive(Default)]
+#[must_use]
+pub struct Admin {
+    roles: Vec<(&'static str, Health)>,
+    pages: Vec<(&'static str, Arc<Page>)>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pages: Vec<_> = self.pages.iter().map(|(path, _)| path).collect();
+        f.debug_struct("Admin").field("roles", &self.roles).field("pages", &pages).finish()
+    }
+}
+
+impl Admin {
+    /// Without roles and pages.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a role that must serve for the process to be ready.
+    pub fn health(mut self, name: &'static str, health: Health) -> Self {
+        self.roles.push((name, health));
+        self
+    }
+
+    /// Adds a page of JSON at `path`, made anew for each request, within 5 s.
+    ///
+    /// # Panics
+    /// In [`Admin::serve`], if `path` does not start with `/` or is taken.
+    pub fn page(
+        mut self,
+        path: &'static str,
+        page: impl Fn() -> BoxFuture<'static, Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.pages.push((path, Arc::new(page)));
+        self
+    }
+
+    /// Serves until the shutdown begins. Give it one that begins after the roles have drained: until then probes shall
+    /// hear that the process lives and is not ready.
+    ///
+    /// # Errors
+    /// If the listener is not usable.
+    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        tracing::info!(%address, "serving admin pages");
+        let router = self.into_router();
+        let tasks = TaskTracker::new();
+        let hard_stop = CancellationToken::new();
+        let _stop_on_drop = hard_stop.clone().drop_guard();
+
+        accept::run(listener, MAX_CONNECTIONS, &shutdown, &tasks, |stream, _peer| {
+            connection(stream, router.clone(), shutdown.clone(), hard_stop.clone())
+        })
+        .await;
+
+        tasks.close();
+        if tokio::time::timeout(SHUTDOWN_GRACE, tasks.wait()).await.is_err() {
+            hard_stop.cancel();
+            tasks.wait().await;
+        }
+        Ok(())
+    }
+
+    fn into_router(self) -> Router {
+        let roles = Arc::new(self.roles);
+        let router = Router::new()
+            .route("/livez", get(async || Json(json!({ "live": true }))))
+            .route("/readyz", get(async move || readiness(&roles)));
+        self.pages
+            .into_iter()
+            .fold(router, |router, (path, page)| router.route(path, get(async move || answer(page()).await)))
+    }
+}
+
+fn readiness(roles: &[(&'static str, Health)]) -> (StatusCode, Json<Value>) {
+    let mut ready = true;
+    let mut by_name = serde_json::Map::new();
+    for (name, health) in roles {
+        let role = match health.state() {
+            Ok(()) => json!({ "ready": true }),
+            Err(why) => {
+                ready = false;
+                json!({ "ready": false, "why": why })
+            }
+        };
+        by_name.insert((*name).to_owned(), role);
+    }
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ "ready": ready, "roles": by_name })))
+}
+
+async fn answer(page: BoxFuture<'static, Value>) -> (StatusCode, Json<Value>) {
+    match tokio::time::timeout(PAGE_TIMEOUT, page).await {
+        Ok(value) => (StatusCode::OK, Json(value)),
+        Err(_) => (StatusCode::GATEWAY_TIMEOUT, Json(json!({ "error": "the page was not ready in time" }))),
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown, hard_stop: CancellationToken) {
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut connection = pin!(http1.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            // Errors are the peer's, and end its connection only.
+            _ended = connection.as_mut() => return,
+            () = shutdown.wait(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = hard_stop.cancelled() => return,
+        }
+    }
+}

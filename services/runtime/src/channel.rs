@@ -1,0 +1,112 @@
+//! Channels to other services of the mesh.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::server::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::server::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES};
+
+/// From the first SYN to the established connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A URL that is not the address of a service.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// Not a URL.
+    #[error("wanted a service's address like http://127.0.0.1:7420, found {url:?}")]
+    Malformed {
+        /// What was found.
+        url: String,
+        /// Why it is none.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// A scheme that is not supported.
+    #[error("wanted an address that starts with http://, found {url:?}: TLS between services is not supported yet")]
+    Scheme {
+        /// What was found.
+        url: String,
+    },
+    /// No host, or parts that an address does not have.
+    #[error("wanted an address of the form http://HOST:PORT, found {url:?}: {problem}")]
+    Parts {
+        /// What was found.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Credentials within the URL. Not repeated here.
+    #[error("the address of a service may not hold credentials: remove the part before the @")]
+    Credentials,
+}
+
+/// A channel to the service at `http://HOST:PORT` that connects on first use, and again after every failure.
+///
+/// Calls have no timeout of the channel's: tonic's would end at the response's headers and answer CANCELLED. A
+/// connection whose peer does not answer pings fails its calls within 30 s.
+///
+/// # Errors
+/// If the URL is no such address.
+pub fn lazy(url: &str) -> Result<Channel, ChannelError> {
+    // Before anything that could repeat the text.
+    if url.contains('@') {
+        return Err(ChannelError::Credentials);
+    }
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|source| ChannelError::Malformed { url: url.to_owned(), source })?;
+    check_parts(url, endpoint.uri())?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    Ok(endpoint.connect_lazy())
+}
+
+fn check_parts(url: &str, uri: &Uri) -> Result<(), ChannelError> {
+    let problem = |problem| ChannelError::Parts { url: url.to_owned(), problem };
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some(_) => return Err(ChannelError::Scheme { url: url.to_owned() }),
+        None => return Err(problem("the scheme is missing")),
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(problem("the host is missing"));
+    }
+    if uri.path() != "/" || uri.query().is_some() {
+        return Err(problem("a path or query has no meaning here"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn plain_addresses_are_taken() {
+        for url in ["http://127.0.0.1:7420", "http://queue:7421/", "http://[::1]:7420"] {
+            lazy(url).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_refused_with_the_remedy() {
+        assert!(matches!(lazy("https://queue:7421"), Err(ChannelError::Scheme { .. })));
+        assert!(matches!(lazy("queue:7421"), Err(ChannelError::Parts { .. } | ChannelError::Scheme { .. })));
+        assert!(matches!(lazy("http://queue:7421/api"), Err(ChannelError::Parts { .. })));
+        assert!(matches!(lazy("http://que ue"), Err(ChannelError::Malformed { .. })));
+    }
+
+    #[tokio::test]
+    async fn credentials_are_refused_and_not_repeated() {
+        let error = lazy("http://user:secret@queue:7421").unwrap_err();
+        assert!(matches!(error, ChannelError::Credentials));
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,129 @@
+//! A gRPC server: its services, their health, their reflection, and how it ends.
+
+mod connection;
+mod health_service;
+mod limits;
+mod panics;
+mod reflection;
+
+use std::{collections::BTreeSet, convert::Infallible};
+
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{body::Body, server::NamedService, service::Routes};
+use tower::{Layer as _, Service};
+
+pub use self::limits::ServerLimits;
+pub(crate) use self::limits::{
+    CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES,
+};
+use self::{connection::Connections, health_service::HealthService, panics::CatchPanic};
+use crate::{accept, health::Health, shutdown::Shutdown};
+
+/// How long the tasks of connections that were ended by force may take to notice.
+const AFTER_HARD_STOP: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Why a server could not start. Once it accepts, no error ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A mounted service is in no descriptor set, so reflection could not describe it.
+    #[error("service {service} is mounted, but the descriptor set of the API does not describe it")]
+    NotDescribed {
+        /// Its full name.
+        service: String,
+    },
+    /// A descriptor set of our own could not be read.
+    #[error("cannot read the descriptor sets for reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A descriptor set of our own could not be decoded.
+    #[error("cannot decode the descriptor sets for reflection")]
+    Descriptors(#[from] prost::DecodeError),
+}
+
+/// A server under construction. `grpc.health.v1` and reflection (v1 and v1alpha) of what is mounted come by themselves.
+#[derive(Debug)]
+#[must_use]
+pub struct GrpcServer {
+    name: &'static str,
+    health: Health,
+    limits: ServerLimits,
+    routes: Routes,
+    services: BTreeSet<&'static str>,
+}
+
+impl GrpcServer {
+    /// A server without services. `name` is for the logs; `health` is what all its services report.
+    pub fn new(name: &'static str, health: Health) -> Self {
+        Self { name, health, limits: ServerLimits::default(), routes: Routes::default(), services: BTreeSet::new() }
+    }
+
+    /// Other limits than the default ones.
+    pub fn limits(mut self, limits: ServerLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Adds a service. It must be part of the API's descriptor set ([`hashmesh::FILE_DESCRIPTOR_SET`]).
+    ///
+    /// Limits of messages belong to the service: set `max_decoding_message_size` to
+    /// [`hashmesh::limits::MAX_DECODED_MESSAGE_BYTES`] before it is mounted.
+    ///
+    /// # Panics
+    /// If a service of the same name is mounted already.
+    pub fn mount<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S::Response: axum::response::IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.services.insert(S::NAME);
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Serves until the shutdown begins, then drains: health turns to not serving, no connection is accepted any more,
+    /// each gets a GOAWAY and finishes its calls. What still runs after the grace is ended by force, which is logged.
+    ///
+    /// Streams that never end by themselves must watch the shutdown too, and end.
+    ///
+    /// # Errors
+    /// Before the first connection only, see [`ServeError`].
+    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+        let Self { name, health, limits, routes, services } = self;
+        let health_service = HealthService::new(health.clone(), services.iter().copied(), shutdown.clone());
+        let routes = routes.add_service(health_service.into_server());
+        let routes = reflection::mount(routes, &services, &shutdown)?.prepare();
+        // Outermost: what panics below it is answered. Logs, metrics and limits come between it and the routes.
+        let service = TowerToHyperService::new(CatchPanic.layer(routes));
+
+        let address = listener.local_addr().ok();
+        tracing::info!(server = name, address = address.map(tracing::field::display), "serving");
+
+        let grace = limits.shutdown_grace;
+        let max_connections = limits.max_connections;
+        let tasks = TaskTracker::new();
+        let hard_stop = CancellationToken::new();
+        // Dropped with this future too: no connection outlives its server.
+        let _stop_on_drop = hard_stop.clone().drop_guard();
+        let connections = Connections::new(limits, shutdown.clone(), hard_stop.clone(), tasks.clone());
+
+        accept::run(listener, max_connections, &shutdown, &tasks, |stream, peer| {
+            connections.clone().serve(stream, peer, service.clone())
+        })
+        .await;
+
+        health.stop("draining");
+        tracing::info!(server = name, "draining");
+        tasks.close();
+        if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+            tracing::warn!(server = name, tasks = tasks.len(), ?grace, "still busy after the grace, ending by force");
+            hard_stop.cancel();
+            if tokio::time::timeout(AFTER_HARD_STOP, tasks.wait()).await.is_err() {
+                tracing::error!(server = name, tasks = tasks.len(), "tasks go on after they were ended by force");
+            }
+        }
+        tracing::info!(server = name, "stopped");
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! A panic in a handler fails its call with INTERNAL, and nothing else.
+//!
+//! Also while a response streams: the stream ends with the status in its trailers, where a client expects it.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use hashmesh::error::{Reason, StatusBuilder};
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service, ServiceExt as _};
+
+/// Wraps the assembled routes, once, so it may box.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CatchPanic;
+
+impl<S> Layer<S> for CatchPanic {
+    type Service = CatchPanicService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CatchPanicService { inner }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CatchPanicService<S> {
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for CatchPanicService<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The clone is asked within the call, where its panic would be caught too.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let answered = AssertUnwindSafe(inner.oneshot(request)).catch_unwind().await;
+            let response = match answered {
+                Ok(Ok(response)) => response.map(|body| Body::new(GuardedBody { inner: Some(body) })),
+                Ok(Err(never)) => match never {},
+                Err(panic) => status(&*panic).into_http(),
+            };
+            Ok(response)
+        })
+    }
+}
+
+/// A response body whose panics become trailers.
+struct GuardedBody {
+    /// `None` after a panic.
+    inner: Option<Body>,
+}
+
+impl HttpBody for GuardedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(body) = self.inner.as_mut() else {
+            return Poll::Ready(None);
+        };
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                self.inner = None;
+                let mut trailers = HeaderMap::new();
+                Poll::Ready(Some(status(&*panic).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+/// What the client is told. The panic's text is for the log only; the process' panic hook wrote it there.
+fn status(_panic: &(dyn Any + Send)) -> Status {
+    StatusBuilder::new(Reason::Internal, "internal error: the cause is in the server's log").build()
+}

@@ -1,0 +1,61 @@
+//! Logs: structured, on standard error, because standard output belongs to data.
+
+use std::{env, io, panic};
+
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object per line, for collectors.
+    Json,
+}
+
+/// Variables that may hold the filter (`info,hashmesh_queue=debug`), the first one that is set wins.
+const FILTER_VARIABLES: [&str; 2] = ["HASHMESH_LOG", "RUST_LOG"];
+const DEFAULT_FILTER: &str = "info";
+
+/// Starts logging to standard error, panics included. Once per process; later calls do nothing.
+pub fn init(format: LogFormat) {
+    let (filter, complaint) = filter();
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_err() {
+        return;
+    }
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
+    log_panics();
+}
+
+/// The filter, and what was wrong with the variable that should have held it.
+fn filter() -> (EnvFilter, Option<String>) {
+    let found = FILTER_VARIABLES.iter().find_map(|name| Some((name, env::var(name).ok()?)));
+    let Some((name, directives)) = found else {
+        return (EnvFilter::new(DEFAULT_FILTER), None);
+    };
+    match EnvFilter::try_new(&directives) {
+        Ok(filter) => (filter, None),
+        Err(error) => {
+            let complaint = format!("{name} is not a log filter, using \"{DEFAULT_FILTER}\": {error}");
+            (EnvFilter::new(DEFAULT_FILTER), Some(complaint))
+        }
+    }
+}
+
+/// Panics become events with the span they happened in, in the format that a collector expects.
+fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let location = info.location().map(ToString::to_string).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("a panic without a text");
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(panic = message, location, %backtrace, "panicked");
+    }));
+}
