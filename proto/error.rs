@@ -98,6 +98,7 @@ impl StatusBuilder {
     }
 
     /// Adds a dynamic part to the `ErrorInfo`'s metadata.
+    #[allow(clippy::needless_pass_by_value, reason = "callers pass numbers and temporaries")]
     pub fn metadata(mut self, key: &str, value: impl ToString) -> Self {
         self.metadata.insert(key.to_owned(), value.to_string());
         self

@@ -1,1 +1,24 @@
-//! Columns of tasks.
+//! Tasks in their two shapes: rows for people, columns for throughput.
+//!
+//! Everything behind a Gateway speaks columns ([`PackedTasks`](crate::v1::PackedTasks)): [`from_rows`] turns rows into
+//! them, [`validate`] holds them to every limit and makes the batch's fingerprint, and `PackedTasks::views` and
+//! `PackedTasks::slice` read them without copying an input.
+
+mod columns;
+mod fingerprint;
+mod names;
+mod rows;
+mod slice;
+mod uri;
+mod validate;
+mod views;
+
+pub use columns::Malformed;
+pub(crate) use names::sum as names_bytes;
+pub use rows::from_rows;
+pub use uri::{file_path, file_uri};
+pub use validate::{Summary, Violation, validate};
+pub use views::{Input, TaskView};
+
+#[cfg(test)]
+mod samples;
