@@ -34,6 +34,7 @@ pub mod v1 {
 }
 
 pub mod algorithm;
+pub mod client;
 pub mod error;
 pub mod limits;
 pub mod outcomes;

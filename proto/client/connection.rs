@@ -1,0 +1,127 @@
+//! Connections to a Gateway.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use super::{config::ClientConfig, error::ClientError, outage::Outage};
+use crate::{gateway::v1::gateway_service_client::GatewayServiceClient, limits::MAX_DECODED_MESSAGE_BYTES};
+
+/// What a stream may have under way towards us; the default of 64 KiB throttles bulk results.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// The same for a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// HTTP/2 pings find a peer that is gone without a word; proxies answer them, so the streams have pings of their own.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client of one mesh. Cheap to clone; clones share a connection for unary calls.
+#[derive(Clone, Debug)]
+pub struct Client {
+    config: ClientConfig,
+    endpoint: Endpoint,
+    shared: Channel,
+}
+
+impl Client {
+    /// A client of the mesh at `config.server`. Connects when first used, so a mesh that is not up yet is waited for.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the server is no address.
+    pub fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        let endpoint = endpoint(&config)?;
+        let shared = endpoint.connect_lazy();
+        Ok(Self { config, endpoint, shared })
+    }
+
+    /// What the client was told.
+    #[must_use]
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// The host of the server, without its port; of an IPv6 address without the brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.endpoint.uri().host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The generated client over the shared connection, for what has no wrapper. It does not try again.
+    #[must_use]
+    pub fn gateway(&self) -> GatewayServiceClient<Channel> {
+        over(self.shared.clone())
+    }
+
+    /// The generated client over a new connection, for a stream.
+    pub(super) fn fresh_gateway(&self) -> GatewayServiceClient<Channel> {
+        over(self.endpoint.connect_lazy())
+    }
+
+    pub(super) fn outage(&self) -> Outage {
+        Outage::new(self.config.retry_for)
+    }
+}
+
+fn over(channel: Channel) -> GatewayServiceClient<Channel> {
+    GatewayServiceClient::new(channel).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES)
+}
+
+fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {
+    let bad_server = |cause: String| ClientError::BadServer { server: config.server.clone(), cause };
+    let url = match config.server.split_once("://") {
+        None => format!("http://{}", config.server),
+        Some(("http" | "https", _)) => config.server.clone(),
+        Some((scheme, _)) => return Err(bad_server(format!("unknown scheme {scheme:?}"))),
+    };
+    let mut endpoint = Endpoint::from_shared(url).map_err(|error| bad_server(chain(&error)))?;
+    if endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(bad_server("it names no host".to_owned()));
+    }
+    if endpoint.uri().scheme_str() == Some("https") {
+        let tls = ClientTlsConfig::new().with_native_roots();
+        endpoint = endpoint.tls_config(tls).map_err(|error| bad_server(chain(&error)))?;
+    }
+    Ok(endpoint
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_secs(30)))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+/// An error with its causes, for people.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_is_an_url_or_a_host_with_a_port() {
+        for (server, host) in [
+            ("http://127.0.0.1:7420", "127.0.0.1"),
+            ("localhost:7420", "localhost"),
+            ("https://mesh.example", "mesh.example"),
+            ("http://[::1]:7420", "::1"),
+        ] {
+            let client = Client::connect(ClientConfig::new(server)).expect(server);
+            assert_eq!(client.host(), host);
+        }
+        for server in ["", "ftp://host", "http://", "http://a b"] {
+            let error = Client::connect(ClientConfig::new(server)).expect_err(server);
+            assert!(matches!(error, ClientError::BadServer { .. }), "{error}");
+        }
+    }
+}
