@@ -62,6 +62,7 @@ enum End {
 }
 
 /// What a stream waits for.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for a moment; a box per frame would cost more")]
 enum Event {
     Frame(Result<Option<SubmitTasksResponse>, Status>),
     Room { open: bool },
