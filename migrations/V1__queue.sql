@@ -1,15 +1,23 @@
 -- The Queue's tables. A batch is a row; results are packed rows; neither is ever updated.
 -- What is true is what is committed here: the owner's memory is rebuilt from these tables alone.
 
--- Who owns which part of the work. A write under an old epoch is refused (see fence.sql).
+-- Who owns which part of the work. A write under an old epoch is refused (see check_epochs).
+-- Changes at takeovers only: every transaction reads it, and must not wade through the dead rows of renewals.
 CREATE TABLE shards (
-    shard      smallint    PRIMARY KEY CHECK (shard BETWEEN 0 AND 63),
-    owner      uuid,
-    epoch      bigint      NOT NULL DEFAULT 0,
-    address    text        NOT NULL DEFAULT '',
-    expires_at timestamptz NOT NULL DEFAULT '-infinity'
+    shard   smallint PRIMARY KEY CHECK (shard BETWEEN 0 AND 63),
+    owner   uuid,
+    epoch   bigint   NOT NULL DEFAULT 0,
+    address text     NOT NULL DEFAULT ''
 );
 INSERT INTO shards (shard) SELECT generate_series(0, 63);
+
+-- Until when the owner of an epoch may count on a shard. Renewed about once a second.
+CREATE TABLE shard_leases (
+    shard      smallint    PRIMARY KEY,
+    epoch      bigint      NOT NULL DEFAULT 0,
+    expires_at timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 20);
+INSERT INTO shard_leases (shard) SELECT generate_series(0, 63);
 
 -- Updated at seal, completion and cancel, and `resolved_through` at most once a second: never per commit.
 CREATE TABLE submissions (
@@ -52,7 +60,9 @@ CREATE TABLE batches (
     PRIMARY KEY (submission_id, sequence)
 );
 -- Payload does not compress in general, and compressing costs more than writing.
-ALTER TABLE batches ALTER COLUMN tasks SET STORAGE EXTERNAL, ALTER COLUMN names SET STORAGE EXTERNAL;
+ALTER TABLE batches ALTER COLUMN tasks SET STORAGE EXTERNAL,
+                    ALTER COLUMN names SET STORAGE EXTERNAL,
+                    ALTER COLUMN name_ends SET STORAGE EXTERNAL;
 
 CREATE TABLE results (
     submission_id    uuid        NOT NULL,
@@ -115,17 +125,42 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'shard % has another owner', stale USING ERRCODE = 'HM001';
     END IF;
+    PERFORM set_config('hashmesh.fenced', 'yes', true);
 END
 $$;
 
--- A name as text: as it is where it is UTF-8, with octal escapes where it is not.
-CREATE FUNCTION name_text(name bytea) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+-- True in a transaction that passed check_epochs. Statements are sent without waiting for one another: if BEGIN itself
+-- failed, what follows it would run and commit by itself, outside the fence. Every write therefore asks for this.
+CREATE FUNCTION fenced() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT current_setting('hashmesh.fenced', true) = 'yes'
+$$;
+
+-- Refuses a statement that wrote another number of rows than it had to: COMMIT is already on its way by then, so only
+-- an error can still stop it.
+CREATE FUNCTION expect_rows(written bigint, wanted bigint) RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN convert_from(name, 'UTF8');
-EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
-    RETURN encode(name, 'escape');
+    IF written IS DISTINCT FROM wanted THEN
+        RAISE EXCEPTION 'wrote % rows, wanted %', written, wanted USING ERRCODE = 'HM002';
+    END IF;
 END
+$$;
+
+-- A name as text: as it is where it is UTF-8 (RFC 3629), with octal escapes where it is not or has a zero byte.
+-- Judged by a pattern over the bytes as Latin-1: catching the conversion's error would take a subtransaction per name,
+-- and no parallel plan may have those.
+CREATE FUNCTION name_text(name bytea) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN position('\x00'::bytea IN name) > 0 THEN encode(name, 'escape')
+        WHEN convert_from(name, 'LATIN1') ~ ('^(?:[\u0001-\u007F]|[\u00C2-\u00DF][\u0080-\u00BF]'
+            || '|\u00E0[\u00A0-\u00BF][\u0080-\u00BF]|[\u00E1-\u00EC\u00EE\u00EF][\u0080-\u00BF]{2}'
+            || '|\u00ED[\u0080-\u009F][\u0080-\u00BF]|\u00F0[\u0090-\u00BF][\u0080-\u00BF]{2}'
+            || '|[\u00F1-\u00F3][\u0080-\u00BF]{3}|\u00F4[\u0080-\u008F][\u0080-\u00BF]{2})*$')
+        THEN convert_from(name, 'UTF8')
+        ELSE encode(name, 'escape')
+    END
 $$;
 
 -- One row per task, for people: SELECT status, COUNT(*) FROM tasks GROUP BY status.

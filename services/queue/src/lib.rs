@@ -1,1 +1,48 @@
-//! The durable queue: a pure core, group commit, leases, results.
+//! The Queue: durable submissions for Gateways, leases for Workers.
+//!
+//! - [`rpc`] decodes calls and streams and knows no rule;
+//! - [`engine`] is the one task that owns the state and never waits;
+//! - [`core`] is the state machine with all the rules and no I/O;
+//! - [`store`] is every statement that Postgres gets;
+//! - [`owner`] takes the queue over, renews and loses it; [`behind`] writes what may lag.
+//!
+//! A batch's way: `rpc::write` → `engine::intake` → `core::intake` → `engine::lane` → `store::lane`, and back by the
+//! submission's tail. An outcome's: `rpc::lease` → `engine::leases` → `core::settle` → the same lane.
+
+mod behind;
+mod config;
+mod core;
+mod engine;
+mod error;
+mod owner;
+mod rates;
+mod rpc;
+mod shard;
+mod store;
+
+use hashmesh::queue::v1::queue_service_server::QueueServiceServer;
+use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
+use tokio::{net::TcpListener, sync::watch};
+
+pub use config::QueueConfig;
+pub use error::QueueServiceError;
+
+/// What a Gateway's frame may hold besides the batch itself.
+const FRAME_OVERHEAD_BYTES: usize = 1024 * 1024;
+
+/// Serves the queue on `listener` until the shutdown is complete. It serves calls while this process owns the queue; a
+/// process that does not waits for it.
+pub async fn serve(config: QueueConfig, listener: TcpListener, health: Health, shutdown: Shutdown) -> Result<(), QueueServiceError> {
+    let (current, engine) = watch::channel(None);
+    let owner = tasks::spawn("queue owner", owner::run(config.clone(), health.clone(), current, shutdown.clone()));
+    let service = rpc::QueueRpc::new(rpc::Shared { config, current: engine, shutdown: shutdown.clone() });
+    let service = QueueServiceServer::new(service)
+        .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
+    let served = GrpcServer::new("queue", health).mount(service).serve(listener, shutdown.clone()).await;
+    // The owner waits until every stream has let go of the engine before it releases the ownership.
+    shutdown.begin();
+    if owner.await.is_err() {
+        tracing::error!("the task that owns the queue failed");
+    }
+    Ok(served?)
+}

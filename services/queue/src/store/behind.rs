@@ -1,0 +1,182 @@
+//! What is written behind the work, about a second late and never waited for: leases, and how far submissions are
+//! resolved. Losing any of it costs time after a restart, nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashmesh_database::{
+    Database,
+    postgres::{Row, types::Type},
+};
+use uuid::Uuid;
+
+use super::{
+    StoreError,
+    fence::{self, Fence},
+    model::LeaseRow,
+    ownership::Ownership,
+    reads::natural,
+};
+use crate::shard::Shard;
+
+const READ: &str = "read leases";
+const WRITE: &str = "write behind";
+const UPSERT_LEASES: &str = include_str!("sql/upsert_leases.sql");
+const DELETE_LEASES: &str = include_str!("sql/delete_leases.sql");
+const RAISE_RESOLVED: &str = include_str!("sql/raise_resolved.sql");
+
+/// Every row of `leases`.
+pub(crate) async fn lease_rows(db: &Database) -> Result<BTreeSet<LeaseRow>, StoreError> {
+    let connection = db.pooled().await.map_err(StoreError::connect(READ))?;
+    let rows =
+        connection.query_typed(include_str!("sql/lease_rows.sql"), &[]).await.map_err(StoreError::statement(READ))?;
+    rows.iter().map(lease_row).collect()
+}
+
+/// One transaction under the fence: deletes leases (submission, sequence, first task), writes others in the place of
+/// those with the same key, and notes up to where submissions are resolved.
+///
+/// `resolved_through` never falls. A submission that a lane is writing at this moment is left out: it lags until it is
+/// written again.
+pub(crate) async fn write_behind(
+    db: &Database,
+    ownership: &Ownership,
+    upserts: &[LeaseRow],
+    deletes: &[(Uuid, u32, u32)],
+    resolved: &[(Uuid, u32)],
+) -> Result<(), StoreError> {
+    if upserts.is_empty() && deletes.is_empty() && resolved.is_empty() {
+        return Ok(());
+    }
+    let submissions = upserts.iter().map(|row| row.submission);
+    let submissions = submissions.chain(deletes.iter().map(|row| row.0)).chain(resolved.iter().map(|row| row.0));
+    let fence = Fence::around(ownership, submissions.map(Shard::of));
+    let upserted = Upserts::of(upserts);
+    let deleted = Deletes::of(deletes);
+    let raised = Raised::of(resolved);
+
+    let connection = db.pooled().await.map_err(StoreError::connect(WRITE))?;
+    let mut writes = Vec::new();
+    if !deletes.is_empty() {
+        writes.push(fence::typed(
+            &connection,
+            DELETE_LEASES,
+            vec![
+                (&deleted.submissions, Type::UUID_ARRAY),
+                (&deleted.sequences, Type::INT4_ARRAY),
+                (&deleted.first_tasks, Type::INT4_ARRAY),
+            ],
+        ));
+    }
+    if !upserts.is_empty() {
+        writes.push(fence::typed(
+            &connection,
+            UPSERT_LEASES,
+            vec![
+                (&upserted.submissions, Type::UUID_ARRAY),
+                (&upserted.sequences, Type::INT4_ARRAY),
+                (&upserted.first_tasks, Type::INT4_ARRAY),
+                (&upserted.task_counts, Type::INT4_ARRAY),
+                (&upserted.attempts, Type::INT2_ARRAY),
+                (&upserted.workers, Type::TEXT_ARRAY),
+            ],
+        ));
+    }
+    if !resolved.is_empty() {
+        writes.push(fence::typed(
+            &connection,
+            RAISE_RESOLVED,
+            vec![(&raised.submissions, Type::UUID_ARRAY), (&raised.through, Type::INT4_ARRAY)],
+        ));
+    }
+    fence::write(&connection, WRITE, &fence, writes).await
+}
+
+/// Columns of rows to write, each key once.
+#[derive(Default)]
+struct Upserts<'a> {
+    submissions: Vec<Uuid>,
+    sequences: Vec<i32>,
+    first_tasks: Vec<i32>,
+    task_counts: Vec<i32>,
+    attempts: Vec<i16>,
+    workers: Vec<Option<&'a str>>,
+}
+
+impl<'a> Upserts<'a> {
+    fn of(rows: &'a [LeaseRow]) -> Self {
+        let by_key: BTreeMap<_, _> =
+            rows.iter().map(|row| ((row.submission, row.sequence, row.first_task), row)).collect();
+        let mut columns = Self::default();
+        for row in by_key.into_values() {
+            columns.submissions.push(row.submission);
+            columns.sequences.push(integer(row.sequence));
+            columns.first_tasks.push(integer(row.first_task));
+            columns.task_counts.push(integer(row.task_count));
+            columns.attempts.push(i16::try_from(row.attempt).unwrap_or(i16::MAX));
+            columns.workers.push(row.worker.as_deref());
+        }
+        columns
+    }
+}
+
+/// Columns of keys to delete.
+#[derive(Default)]
+struct Deletes {
+    submissions: Vec<Uuid>,
+    sequences: Vec<i32>,
+    first_tasks: Vec<i32>,
+}
+
+impl Deletes {
+    fn of(keys: &[(Uuid, u32, u32)]) -> Self {
+        let mut columns = Self::default();
+        for (submission, sequence, first_task) in keys {
+            columns.submissions.push(*submission);
+            columns.sequences.push(integer(*sequence));
+            columns.first_tasks.push(integer(*first_task));
+        }
+        columns
+    }
+}
+
+/// Columns of submissions with the highest of their new values.
+#[derive(Default)]
+struct Raised {
+    submissions: Vec<Uuid>,
+    through: Vec<i32>,
+}
+
+impl Raised {
+    fn of(resolved: &[(Uuid, u32)]) -> Self {
+        let mut highest: BTreeMap<Uuid, u32> = BTreeMap::new();
+        for (submission, through) in resolved {
+            let value = highest.entry(*submission).or_default();
+            *value = (*value).max(*through);
+        }
+        Self {
+            submissions: highest.keys().copied().collect(),
+            through: highest.values().map(|through| integer(*through)).collect(),
+        }
+    }
+}
+
+fn lease_row(row: &Row) -> Result<LeaseRow, StoreError> {
+    let failed = StoreError::statement(READ);
+    let submission: Uuid = row.try_get("submission_id").map_err(&failed)?;
+    let number = |column: &str| -> Result<u32, StoreError> {
+        natural(submission, column, row.try_get::<_, i32>(column).map_err(&failed)?)
+    };
+    Ok(LeaseRow {
+        submission,
+        sequence: number("sequence")?,
+        first_task: number("first_task")?,
+        task_count: number("task_count")?,
+        attempt: natural(submission, "attempt", row.try_get::<_, i16>("attempt").map_err(&failed)?)?,
+        worker: row.try_get("worker").map_err(&failed)?,
+    })
+}
+
+/// Sequences and places of tasks are limited far below this (`hashmesh::limits`).
+fn integer(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

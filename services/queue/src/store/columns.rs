@@ -1,0 +1,358 @@
+//! A group's writes as columns: one statement per kind, one array per column. Payload is borrowed, never copied.
+
+use hashmesh::v1::PackedNames;
+use hashmesh_database::postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::model::{NewBatch, NewResults, NewSubmission, Unit, Write};
+use crate::shard::Shard;
+
+/// The most payload of one group. A parameter of Postgres holds 1 GiB.
+const MAX_GROUP_BYTES: usize = 256 * 1024 * 1024;
+
+/// The parameters of one statement, in its order.
+pub(super) type Parameters<'a> = Vec<&'a (dyn ToSql + Sync)>;
+
+/// Everything that one transaction writes.
+#[derive(Debug, Default)]
+pub(super) struct Columns<'a> {
+    pub(super) created: Created<'a>,
+    pub(super) keys: Keys<'a>,
+    pub(super) batches: Batches<'a>,
+    pub(super) results: Results<'a>,
+    pub(super) sealed: Sealed,
+    pub(super) completed: Vec<Uuid>,
+    pub(super) cancelled: Vec<Uuid>,
+    payload_bytes: usize,
+}
+
+/// Rows of `submissions`.
+#[derive(Debug, Default)]
+pub(super) struct Created<'a> {
+    ids: Vec<Uuid>,
+    tenants: Vec<&'a str>,
+    shards: Vec<i16>,
+    /// Each row's slice of `algorithms`, counted from 1, both ends included.
+    algorithms_from: Vec<i32>,
+    algorithms_to: Vec<i32>,
+    algorithms: Vec<i16>,
+    max_attempts: Vec<i16>,
+    labels: Vec<String>,
+    retry_of: Vec<Option<Uuid>>,
+    /// Set where the same transaction seals the submission.
+    batch_counts: Vec<Option<i32>>,
+}
+
+/// Rows of `idempotency_keys`.
+#[derive(Debug, Default)]
+pub(super) struct Keys<'a> {
+    shards: Vec<i16>,
+    tenants: Vec<&'a str>,
+    keys: Vec<&'a str>,
+    submissions: Vec<Uuid>,
+    fingerprints: Vec<&'a [u8]>,
+}
+
+/// Rows of `batches`.
+#[derive(Debug, Default)]
+pub(super) struct Batches<'a> {
+    submissions: Vec<Uuid>,
+    sequences: Vec<i32>,
+    task_counts: Vec<i32>,
+    byte_counts: Vec<i32>,
+    accepted_through: Vec<i64>,
+    fingerprints: Vec<&'a [u8]>,
+    tasks: Vec<&'a [u8]>,
+    names: Vec<Option<&'a [u8]>>,
+    /// Each row's slice of `name_ends`, counted from 1, both ends included.
+    ends_from: Vec<i32>,
+    ends_to: Vec<i32>,
+    name_ends: Vec<i32>,
+    reference_prefixes: Vec<Option<&'a str>>,
+}
+
+/// Rows of `results`.
+#[derive(Debug, Default)]
+pub(super) struct Results<'a> {
+    submissions: Vec<Uuid>,
+    positions: Vec<i64>,
+    sequences: Vec<i32>,
+    first_tasks: Vec<i32>,
+    task_counts: Vec<i32>,
+    attempts: Vec<i16>,
+    statuses: Vec<Option<&'a [u8]>>,
+    outcomes: Vec<&'a [u8]>,
+    kernels: Vec<&'a str>,
+    succeeded: Vec<i64>,
+    mismatched: Vec<i64>,
+    failed: Vec<i64>,
+    hashed_bytes: Vec<i64>,
+}
+
+/// Submissions that take no more batches.
+#[derive(Debug, Default)]
+pub(super) struct Sealed {
+    ids: Vec<Uuid>,
+    batch_counts: Vec<i32>,
+}
+
+/// A value that no column can hold; the text says which.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unfit(String);
+
+impl<'a> Columns<'a> {
+    /// Takes the writes apart by kind. Their order within a submission is kept by the order of the kinds.
+    pub(super) fn of(units: &[&'a Unit]) -> Result<Self, Unfit> {
+        let mut columns = Self::default();
+        for unit in units {
+            for write in &unit.writes {
+                columns.push(unit.submission, unit.shard, write)?;
+            }
+        }
+        if columns.payload_bytes > MAX_GROUP_BYTES {
+            return Err(Unfit(format!(
+                "{} bytes of payload in one transaction, the limit is {MAX_GROUP_BYTES}",
+                columns.payload_bytes
+            )));
+        }
+        Ok(columns)
+    }
+
+    fn push(&mut self, id: Uuid, shard: Shard, write: &'a Write) -> Result<(), Unfit> {
+        match write {
+            Write::Create(submission) => {
+                self.created.push(id, shard, submission)?;
+                self.keys.push(id, shard, submission);
+            }
+            Write::Batch(batch) => {
+                self.payload_bytes += batch.tasks.len() + batch.names.as_ref().map_or(0, |names| names.data.len());
+                self.batches.push(id, batch)?;
+            }
+            Write::Results(results) => {
+                self.payload_bytes += results.outcomes.len();
+                self.results.push(id, results)?;
+            }
+            Write::Seal { batch_count } => {
+                let batch_count = integer("batch_count", *batch_count)?;
+                if !self.created.seal(id, batch_count) {
+                    self.sealed.ids.push(id);
+                    self.sealed.batch_counts.push(batch_count);
+                }
+            }
+            Write::Complete => self.completed.push(id),
+            Write::Cancel => self.cancelled.push(id),
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Created<'a> {
+    fn push(&mut self, id: Uuid, shard: Shard, submission: &'a NewSubmission) -> Result<(), Unfit> {
+        let labels = serde_json::to_string(&submission.labels).map_err(|error| Unfit(format!("labels: {error}")))?;
+        let (from, to) = append(
+            &mut self.algorithms,
+            submission.algorithms.iter().map(|algorithm| small("algorithm", *algorithm as i32)),
+        )?;
+        self.ids.push(id);
+        self.tenants.push(&submission.tenant);
+        self.shards.push(i16::from(shard.number()));
+        self.algorithms_from.push(from);
+        self.algorithms_to.push(to);
+        self.max_attempts.push(small("max_attempts", submission.max_attempts)?);
+        self.labels.push(labels);
+        self.retry_of.push(submission.retry_of);
+        self.batch_counts.push(None);
+        Ok(())
+    }
+
+    /// Creates the submission sealed, if it is created here and not sealed yet.
+    fn seal(&mut self, id: Uuid, batch_count: i32) -> bool {
+        // From the end: a seal mostly follows right behind its submission.
+        let row = self.ids.iter().rposition(|created| *created == id);
+        match row.and_then(|row| self.batch_counts.get_mut(row)) {
+            Some(unsealed @ None) => {
+                *unsealed = Some(batch_count);
+                true
+            }
+            Some(Some(_)) | None => false,
+        }
+    }
+
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        if self.ids.is_empty() {
+            return None;
+        }
+        let parameters: Parameters<'_> = vec![
+            &self.ids,
+            &self.tenants,
+            &self.shards,
+            &self.algorithms_from,
+            &self.algorithms_to,
+            &self.algorithms,
+            &self.max_attempts,
+            &self.labels,
+            &self.retry_of,
+            &self.batch_counts,
+        ];
+        Some(parameters)
+    }
+}
+
+impl<'a> Keys<'a> {
+    fn push(&mut self, id: Uuid, shard: Shard, submission: &'a NewSubmission) {
+        let Some(idempotency) = &submission.idempotency else {
+            return;
+        };
+        self.shards.push(i16::from(shard.number()));
+        self.tenants.push(&submission.tenant);
+        self.keys.push(&idempotency.key);
+        self.submissions.push(id);
+        self.fingerprints.push(&idempotency.options_fingerprint);
+    }
+
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let parameters: Parameters<'_> =
+            vec![&self.shards, &self.tenants, &self.keys, &self.submissions, &self.fingerprints];
+        Some(parameters)
+    }
+}
+
+impl<'a> Batches<'a> {
+    fn push(&mut self, id: Uuid, batch: &'a NewBatch) -> Result<(), Unfit> {
+        let (from, to) = match &batch.names {
+            Some(names) => append(&mut self.name_ends, ends(names, batch.task_count)?.into_iter().map(Ok))?,
+            None => (1, 0),
+        };
+        self.submissions.push(id);
+        self.sequences.push(integer("sequence", batch.sequence)?);
+        self.task_counts.push(integer("task_count", batch.task_count)?);
+        self.byte_counts.push(integer("byte_count", batch.byte_count)?);
+        self.accepted_through.push(big("accepted_through", batch.accepted_through)?);
+        self.fingerprints.push(&batch.fingerprint);
+        self.tasks.push(&batch.tasks);
+        self.names.push(batch.names.as_ref().map(|names| names.data.as_ref()));
+        self.ends_from.push(from);
+        self.ends_to.push(to);
+        self.reference_prefixes.push(batch.reference_prefix.as_deref());
+        Ok(())
+    }
+
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        if self.submissions.is_empty() {
+            return None;
+        }
+        let parameters: Parameters<'_> = vec![
+            &self.submissions,
+            &self.sequences,
+            &self.task_counts,
+            &self.byte_counts,
+            &self.accepted_through,
+            &self.fingerprints,
+            &self.tasks,
+            &self.names,
+            &self.ends_from,
+            &self.ends_to,
+            &self.name_ends,
+            &self.reference_prefixes,
+        ];
+        Some(parameters)
+    }
+}
+
+impl<'a> Results<'a> {
+    fn push(&mut self, id: Uuid, results: &'a NewResults) -> Result<(), Unfit> {
+        self.submissions.push(id);
+        self.positions.push(big("position", results.position)?);
+        self.sequences.push(integer("sequence", results.sequence)?);
+        self.first_tasks.push(integer("first_task", results.first_task)?);
+        self.task_counts.push(integer("task_count", results.task_count)?);
+        self.attempts.push(small("attempt", results.attempt)?);
+        self.statuses.push(results.statuses.as_deref());
+        self.outcomes.push(&results.outcomes);
+        self.kernels.push(&results.kernel);
+        self.succeeded.push(big("succeeded", results.totals.succeeded)?);
+        self.mismatched.push(big("mismatched", results.totals.mismatched)?);
+        self.failed.push(big("failed", results.totals.failed)?);
+        self.hashed_bytes.push(big("hashed_bytes", results.totals.hashed_bytes)?);
+        Ok(())
+    }
+
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        if self.submissions.is_empty() {
+            return None;
+        }
+        let parameters: Parameters<'_> = vec![
+            &self.submissions,
+            &self.positions,
+            &self.sequences,
+            &self.first_tasks,
+            &self.task_counts,
+            &self.attempts,
+            &self.statuses,
+            &self.outcomes,
+            &self.kernels,
+            &self.succeeded,
+            &self.mismatched,
+            &self.failed,
+            &self.hashed_bytes,
+        ];
+        Some(parameters)
+    }
+}
+
+impl Sealed {
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        if self.ids.is_empty() {
+            return None;
+        }
+        let parameters: Parameters<'_> = vec![&self.ids, &self.batch_counts];
+        Some(parameters)
+    }
+}
+
+/// Where each name ends in their concatenation.
+fn ends(names: &PackedNames, task_count: u32) -> Result<Vec<i32>, Unfit> {
+    let mut end = 0_u32;
+    let ends = names
+        .lengths
+        .iter()
+        .map(|length| {
+            end = end.saturating_add(*length);
+            integer("end of a name", end)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if ends.len() != task_count as usize || end as usize != names.data.len() {
+        let (count, bytes) = (ends.len(), names.data.len());
+        return Err(Unfit(format!("{count} names that end at {end} of {bytes} bytes for {task_count} tasks")));
+    }
+    Ok(ends)
+}
+
+/// Appends values to a shared column: their slice of it as Postgres counts, from 1 and both ends included.
+fn append<T>(column: &mut Vec<T>, values: impl Iterator<Item = Result<T, Unfit>>) -> Result<(i32, i32), Unfit> {
+    let from = integer("column", column.len() + 1)?;
+    for value in values {
+        column.push(value?);
+    }
+    Ok((from, integer("column", column.len())?))
+}
+
+fn small<T: TryInto<i16> + Copy + ToString>(what: &str, value: T) -> Result<i16, Unfit> {
+    fit(what, "smallint", value)
+}
+
+fn integer<T: TryInto<i32> + Copy + ToString>(what: &str, value: T) -> Result<i32, Unfit> {
+    fit(what, "integer", value)
+}
+
+fn big<T: TryInto<i64> + Copy + ToString>(what: &str, value: T) -> Result<i64, Unfit> {
+    fit(what, "bigint", value)
+}
+
+fn fit<T: TryInto<U> + Copy + ToString, U>(what: &str, kind: &str, value: T) -> Result<U, Unfit> {
+    value.try_into().map_err(|_| Unfit(format!("{what} {} does not fit a {kind}", value.to_string())))
+}

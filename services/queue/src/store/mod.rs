@@ -1,0 +1,31 @@
+//! The queue's tables: everything that is read from and written to Postgres, and nothing else.
+//!
+//! - [`ownership`]: who may write, and how a new owner shuts the old one out.
+//! - [`lane`]: group commit, the only way in which submissions, batches and results are written.
+//! - [`behind`]: what is written about a second late and never waited for.
+//! - [`recover`]: what a new owner starts from.
+//! - [`reads`]: what clients and leases are answered from.
+//!
+//! Every write is a transaction under [`fence`].
+
+mod behind;
+mod columns;
+mod error;
+mod fence;
+mod lane;
+pub(crate) mod model;
+mod ownership;
+mod reads;
+mod recover;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use behind::{lease_rows, write_behind};
+pub(crate) use error::StoreError;
+pub(crate) use lane::{Lane, LaneError, UnitError};
+pub(crate) use ownership::{Ownership, acquire, owner_address, release, renew};
+pub(crate) use reads::{
+    DeadLetters, ResultsLimit, SubmissionsPage, batch_count, batch_fingerprint, batch_payload, dead_letters, find_key,
+    named_batch, results, submission, submissions, wal_bytes,
+};
+pub(crate) use recover::{load_one, load_unfinished};

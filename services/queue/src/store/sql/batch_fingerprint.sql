@@ -1,0 +1,1 @@
+SELECT fingerprint FROM batches WHERE submission_id = $1 AND sequence = $2

@@ -1,0 +1,1 @@
+SELECT tasks, names, name_ends FROM batches WHERE submission_id = $1 AND sequence = $2

@@ -1,0 +1,10 @@
+-- Ends every other backend that holds the shard's lock and waits for it to be gone. No timeout of Postgres ends a
+-- backend whose client stopped in the middle of a COPY. Spared: another takeover in its first seconds.
+SELECT pg_terminate_backend(holder.pid, $3::bigint)
+FROM pg_locks AS holder
+LEFT JOIN pg_stat_activity AS activity ON activity.pid = holder.pid
+WHERE holder.locktype = 'advisory'
+  AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND holder.classid = $1::integer::oid AND holder.objid = $2::integer::oid AND holder.objsubid = 2
+  AND holder.granted AND holder.pid <> pg_backend_pid()
+  AND NOT (holder.mode = 'ExclusiveLock' AND activity.xact_start > clock_timestamp() - INTERVAL '5 seconds')

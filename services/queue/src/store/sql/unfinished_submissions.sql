@@ -1,0 +1,14 @@
+-- $1: one submission, or NULL for all.
+SELECT id, tenant, algorithms, max_attempts, batch_count, resolved_through,
+       coalesce(newest.succeeded, 0) AS succeeded, coalesce(newest.mismatched, 0) AS mismatched,
+       coalesce(newest.failed, 0) AS failed, coalesce(newest.hashed_bytes, 0) AS hashed_bytes
+FROM submissions
+LEFT JOIN LATERAL (
+    SELECT succeeded, mismatched, failed, hashed_bytes
+    FROM results
+    WHERE submission_id = submissions.id
+    ORDER BY position DESC
+    LIMIT 1
+) AS newest ON true
+WHERE state IN ('open', 'sealed') AND ($1::uuid IS NULL OR id = $1)
+ORDER BY id
