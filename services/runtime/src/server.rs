@@ -100,19 +100,18 @@ impl GrpcServer {
         let address = listener.local_addr().ok();
         tracing::info!(server = name, address = address.map(tracing::field::display), "serving");
 
-        let grace = limits.shutdown_grace;
-        let max_connections = limits.max_connections;
         let tasks = TaskTracker::new();
         let hard_stop = CancellationToken::new();
         // Dropped with this future too: no connection outlives its server.
         let _stop_on_drop = hard_stop.clone().drop_guard();
-        let connections = Connections::new(limits, shutdown.clone(), hard_stop.clone(), tasks.clone());
+        let connections = Connections::new(&limits, shutdown.clone(), hard_stop.clone(), tasks.clone());
 
-        accept::run(listener, max_connections, &shutdown, &tasks, |stream, peer| {
+        accept::run(listener, limits.max_connections, &shutdown, &tasks, |stream, peer| {
             connections.clone().serve(stream, peer, service.clone())
         })
         .await;
 
+        let grace = limits.shutdown_grace;
         health.stop("draining");
         tracing::info!(server = name, "draining");
         tasks.close();

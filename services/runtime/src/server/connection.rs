@@ -29,7 +29,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(
-        limits: ServerLimits,
+        limits: &ServerLimits,
         shutdown: Shutdown,
         hard_stop: CancellationToken,
         tasks: TaskTracker,
