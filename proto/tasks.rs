@@ -6,6 +6,7 @@
 
 mod columns;
 mod fingerprint;
+mod join;
 mod names;
 mod rows;
 mod slice;
@@ -14,6 +15,7 @@ mod validate;
 mod views;
 
 pub use columns::Malformed;
+pub use join::Joined;
 pub(crate) use names::sum as names_bytes;
 pub use rows::from_rows;
 pub use uri::{file_path, file_uri};

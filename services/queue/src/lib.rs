@@ -32,7 +32,12 @@ const FRAME_OVERHEAD_BYTES: usize = 1024 * 1024;
 
 /// Serves the queue on `listener` until the shutdown is complete. It serves calls while this process owns the queue; a
 /// process that does not waits for it.
-pub async fn serve(config: QueueConfig, listener: TcpListener, health: Health, shutdown: Shutdown) -> Result<(), QueueServiceError> {
+pub async fn serve(
+    config: QueueConfig,
+    listener: TcpListener,
+    health: Health,
+    shutdown: Shutdown,
+) -> Result<(), QueueServiceError> {
     let (current, engine) = watch::channel(None);
     let owner = tasks::spawn("queue owner", owner::run(config.clone(), health.clone(), current, shutdown.clone()));
     let service = rpc::QueueRpc::new(rpc::Shared { config, current: engine, shutdown: shutdown.clone() });

@@ -26,7 +26,9 @@ pub(crate) enum Write {
     Batch(NewBatch),
     Results(NewResults),
     /// No more batches follow; this many are stored.
-    Seal { batch_count: u32 },
+    Seal {
+        batch_count: u32,
+    },
     /// Every task has its outcome.
     Complete,
     /// Unresolved tasks will never have one.

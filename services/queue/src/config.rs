@@ -1,0 +1,49 @@
+//! The queue's settings.
+
+use std::time::Duration;
+
+use hashmesh_database::Database;
+
+/// How a queue works. [`QueueConfig::new`] gives the defaults.
+#[derive(Clone, Debug)]
+pub struct QueueConfig {
+    /// Where everything is stored.
+    pub database: Database,
+    /// The URL under which Gateways and Workers reach this process; others name it to their callers.
+    pub address: String,
+    /// Commit lanes: connections that each have one transaction in flight. 1 to 4 make sense.
+    pub lanes: usize,
+    /// How long a lease lasts after the last heartbeat that names it.
+    pub lease_duration: Duration,
+    /// How often workers are asked for heartbeats.
+    pub heartbeat_interval: Duration,
+    /// A lease on which work began and then stood still for this long is taken back.
+    pub stall_timeout: Duration,
+    /// The longest wait before a task's second attempt; doubles with each further one, up to 30 s.
+    pub backoff_base: Duration,
+    /// How long the ownership of the queue lasts without renewal: after a crash, another process waits this long.
+    pub ownership_duration: Duration,
+    /// Payload on its way to Postgres, in bytes. Beyond it, writers wait.
+    pub admission_bytes: usize,
+    /// Payload of stored batches that is kept in memory for their leases, in bytes.
+    pub payload_bytes: usize,
+}
+
+impl QueueConfig {
+    /// The defaults, for this database and address.
+    #[must_use]
+    pub fn new(database: Database, address: String) -> Self {
+        Self {
+            database,
+            address,
+            lanes: 2,
+            lease_duration: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_secs(1),
+            stall_timeout: Duration::from_secs(60),
+            backoff_base: Duration::from_millis(500),
+            ownership_duration: Duration::from_secs(5),
+            admission_bytes: 128 * 1024 * 1024,
+            payload_bytes: 256 * 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What clients do to submissions: create, append, seal, cancel; and what a new owner finds.
+
+use std::sync::Arc;
+
+use hashmesh::v1::Algorithm;
+use uuid::Uuid;
+
+use super::{
+    AlgorithmSet, Core, Effect, Now,
+    ranges::{RunSet, TaskRun},
+    retry::Waiting,
+    submission::{Batch, Phase, Submission},
+};
+use crate::store::model::{Recovered, RecoveredBatch};
+
+/// What the rules need to know about a new batch.
+#[derive(Clone, Debug)]
+pub(crate) struct NewBatchMeta {
+    pub(crate) sequence: u32,
+    pub(crate) task_count: u32,
+    pub(crate) byte_count: u32,
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) reference_prefix: Option<Arc<str>>,
+    /// Algorithms of expected digests.
+    pub(crate) expected: AlgorithmSet,
+}
+
+/// A batch is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// It is new and must be stored; the submission then has this many tasks.
+    New { accepted_through: u64 },
+    /// The same tasks were sent before under this number: nothing is to be done.
+    Repeated,
+}
+
+/// Why a batch is refused. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AppendRefusal {
+    /// The submission is not in memory.
+    Unknown,
+    /// Another number is next.
+    Gap { expected: u32 },
+    /// Other tasks were sent before under this number.
+    Conflict,
+    /// No more batches may follow.
+    Sealed,
+    /// The submission is cancelled.
+    Cancelled,
+    /// A task expects a digest of an algorithm that the submission does not compute.
+    UnexpectedAlgorithm,
+}
+
+/// A seal is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sealed {
+    /// It is new and must be stored; `complete`: together with the submission's completion.
+    New { complete: bool },
+    /// The same seal was taken before.
+    Repeated,
+}
+
+/// Why a seal is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SealRefusal {
+    /// The submission is not in memory.
+    Unknown,
+    /// Another number of batches was sent.
+    Count { stored: u32 },
+    /// The submission is cancelled.
+    Cancelled,
+}
+
+/// Why a cancel is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CancelRefusal {
+    /// The submission is not in memory.
+    Unknown,
+    /// Its completion is on its way.
+    Completed,
+}
+
+impl Core {
+    /// A new, empty submission.
+    pub(crate) fn create(&mut self, id: Uuid, algorithms: &[Algorithm], max_attempts: u32) {
+        self.submissions.insert(id, Submission::new(algorithms.into(), max_attempts));
+    }
+
+    /// An unfinished submission that a new owner found. If nothing of it is left to do, it must be completed at once:
+    /// then this returns true.
+    pub(crate) fn recover(&mut self, now: Now, recovered: &Recovered) -> bool {
+        let mut submission = Submission::new(recovered.algorithms.as_slice().into(), recovered.max_attempts);
+        submission.totals = recovered.totals;
+        submission.resolved_through = recovered.resolved_through;
+        for (sequence, found) in (0u32..).zip(&recovered.batches) {
+            submission.accepted_tasks += u64::from(found.task_count);
+            let recorded: u32 = found.recorded.iter().map(|(_, count)| count).sum();
+            let resolved = sequence < recovered.resolved_through;
+            submission.batches.push(Batch {
+                task_count: found.task_count,
+                byte_count: found.byte_count,
+                fingerprint: found.fingerprint,
+                reference_prefix: found.reference_prefix.as_deref().map(Arc::from),
+                unresolved: if resolved { 0 } else { found.task_count - recorded },
+            });
+        }
+        submission.advance_resolved();
+        if let Some(count) = recovered.batch_count {
+            debug_assert_eq!(count, submission.next_sequence());
+            submission.phase = Phase::Sealed;
+        }
+        let complete = submission.finished();
+        if complete {
+            submission.phase = Phase::Completing;
+        }
+        self.submissions.insert(recovered.id, submission);
+        for (sequence, found) in (0u32..).zip(&recovered.batches).skip(recovered.resolved_through as usize) {
+            self.recover_runs(now, recovered.id, sequence, found);
+        }
+        self.dispatch(now);
+        complete
+    }
+
+    /// Queues what of a recovered batch has no outcome, with the attempts that were already made.
+    fn recover_runs(&mut self, now: Now, id: Uuid, sequence: u32, found: &RecoveredBatch) {
+        let mut open = RunSet::of(TaskRun::new(0, found.task_count));
+        for (first, count) in &found.recorded {
+            open.remove(TaskRun::new(*first, *count));
+        }
+        for (first, count, attempt) in &found.attempts {
+            let run = TaskRun::new(*first, *count);
+            // A row that lags behind the results says nothing any more.
+            if open.contains(run) {
+                open.remove(run);
+                let due = now + self.backoff.delay((attempt - 1).max(1));
+                self.wait(Waiting { due, submission: id, sequence, run, attempt: *attempt });
+            }
+        }
+        for run in open.iter() {
+            self.make_ready(id, sequence, run, 1, now);
+        }
+    }
+
+    /// A batch from a client. If it is taken as new, the engine stores it; its tasks may be leased at once.
+    pub(crate) fn append(&mut self, now: Now, id: Uuid, batch: &NewBatchMeta) -> Result<Appended, AppendRefusal> {
+        let submission = self.submissions.get_mut(&id).ok_or(AppendRefusal::Unknown)?;
+        if let Some(stored) = submission.batches.get(batch.sequence as usize) {
+            let same = stored.fingerprint == batch.fingerprint;
+            return if same { Ok(Appended::Repeated) } else { Err(AppendRefusal::Conflict) };
+        }
+        match submission.phase {
+            Phase::Open => {}
+            Phase::Sealed | Phase::Completing => return Err(AppendRefusal::Sealed),
+            Phase::Cancelling => return Err(AppendRefusal::Cancelled),
+        }
+        let expected = submission.next_sequence();
+        if batch.sequence != expected {
+            return Err(AppendRefusal::Gap { expected });
+        }
+        if !submission.algorithm_set.covers(batch.expected) {
+            return Err(AppendRefusal::UnexpectedAlgorithm);
+        }
+        submission.accepted_tasks += u64::from(batch.task_count);
+        submission.batches.push(Batch {
+            task_count: batch.task_count,
+            byte_count: batch.byte_count,
+            fingerprint: batch.fingerprint,
+            reference_prefix: batch.reference_prefix.clone(),
+            unresolved: batch.task_count,
+        });
+        let accepted_through = submission.accepted_tasks;
+        self.make_ready(id, batch.sequence, TaskRun::new(0, batch.task_count), 1, now);
+        self.dispatch(now);
+        Ok(Appended::New { accepted_through })
+    }
+
+    /// No more batches follow; there are `batch_count`.
+    pub(crate) fn seal(&mut self, id: Uuid, batch_count: u32) -> Result<Sealed, SealRefusal> {
+        let submission = self.submissions.get_mut(&id).ok_or(SealRefusal::Unknown)?;
+        let stored = submission.next_sequence();
+        if submission.phase == Phase::Cancelling {
+            return Err(SealRefusal::Cancelled);
+        }
+        if stored != batch_count {
+            return Err(SealRefusal::Count { stored });
+        }
+        if submission.phase != Phase::Open {
+            return Ok(Sealed::Repeated);
+        }
+        submission.phase = Phase::Sealed;
+        let complete = submission.finished();
+        if complete {
+            submission.phase = Phase::Completing;
+        }
+        Ok(Sealed::New { complete })
+    }
+
+    /// Unresolved tasks shall never have an outcome. True if the cancellation is new and must be stored.
+    pub(crate) fn cancel(&mut self, id: Uuid) -> Result<bool, CancelRefusal> {
+        let submission = self.submissions.get_mut(&id).ok_or(CancelRefusal::Unknown)?;
+        match submission.phase {
+            Phase::Completing => return Err(CancelRefusal::Completed),
+            Phase::Cancelling => return Ok(false),
+            Phase::Open | Phase::Sealed => submission.phase = Phase::Cancelling,
+        }
+        self.release_submission(id, "the submission was cancelled");
+        Ok(true)
+    }
+
+    /// Drops a submission from memory: it is finished, or its truth must be read again from Postgres.
+    pub(crate) fn forget(&mut self, id: Uuid) {
+        self.release_submission(id, "the submission is over");
+        self.submissions.remove(&id);
+    }
+
+    /// Takes back every lease and every waiting run of a submission.
+    fn release_submission(&mut self, id: Uuid, reason: &'static str) {
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        submission.ready.clear();
+        submission.parked.clear();
+        let leases = std::mem::take(&mut submission.leases);
+        let waiting_runs = std::mem::take(&mut submission.waiting_runs);
+        for lease_id in leases {
+            if let Some(lease) = self.leases.remove(&lease_id) {
+                if let Some(worker) = self.workers.get_mut(&lease.worker) {
+                    worker.leases.remove(&lease_id);
+                }
+                self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });
+            }
+        }
+        if waiting_runs == 0 {
+            return;
+        }
+        let mut dropped = 0;
+        self.waiting.retain(|waiting| {
+            let keep = waiting.submission != id;
+            dropped += if keep { 0 } else { u64::from(waiting.run.count) };
+            keep
+        });
+        self.waiting_tasks -= dropped;
+    }
+}

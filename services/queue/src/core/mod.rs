@@ -1,0 +1,277 @@
+//! The queue's rules as a state machine without I/O, clock or randomness of its own.
+//!
+//! Every method takes the time, changes the state and appends what must happen to the effects; the engine carries them
+//! out. The same calls in the same order give the same effects, so that property tests and simulations can drive it
+//! through any schedule.
+//!
+//! What holds after every call: each unresolved task of an active submission is in exactly one place, a ready run, a
+//! parked run, a run that waits for its retry, or the unresolved part of one lease. That is why an outcome can be
+//! recorded at most once, and why none is forgotten.
+
+mod dispatch;
+mod intake;
+mod ranges;
+mod retry;
+mod settle;
+mod submission;
+mod worker;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use hashmesh::v1::Algorithm;
+use uuid::Uuid;
+
+pub(crate) use intake::{AppendRefusal, Appended, CancelRefusal, NewBatchMeta, SealRefusal, Sealed};
+pub(crate) use ranges::TaskRun;
+pub(crate) use settle::{AttemptFailure, OutcomesPart, Recorded, Verdict};
+pub(crate) use submission::Phase;
+pub(crate) use worker::WorkerInfo;
+
+use retry::{Backoff, Waiting};
+use submission::Submission;
+use worker::{Lease, Worker};
+
+#[cfg(test)]
+use crate::store::model::Totals;
+
+/// Time since the owner took over, from a clock that never goes back.
+pub(crate) type Now = Duration;
+
+/// A connected worker; never used again after it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerId(pub(crate) u64);
+
+/// A lease; never used again within an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LeaseId(pub(crate) u64);
+
+/// Algorithms as a set of bits, for comparing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AlgorithmSet(u64);
+
+impl AlgorithmSet {
+    /// The set of these algorithms.
+    pub(crate) fn of(algorithms: &[Algorithm]) -> Self {
+        Self(algorithms.iter().fold(0, |bits, algorithm| bits | 1 << (*algorithm as i32 & 63)))
+    }
+
+    /// True if every one of `other` is in this set.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+}
+
+/// How leases are granted and taken back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CoreConfig {
+    /// How long a lease lasts after the last heartbeat that names it.
+    pub(crate) lease_duration: Duration,
+    /// A lease on which work began and then stood still for this long is taken back, and the attempt is charged.
+    pub(crate) stall_timeout: Duration,
+    /// The longest wait before a second attempt; doubles with each further one.
+    pub(crate) backoff_base: Duration,
+    /// The longest wait before any attempt.
+    pub(crate) backoff_cap: Duration,
+    /// Seeds the jitter of the back-off.
+    pub(crate) seed: u64,
+}
+
+impl Default for CoreConfig {
+    fn default() -> Self {
+        Self {
+            lease_duration: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(60),
+            backoff_base: Duration::from_millis(500),
+            backoff_cap: Duration::from_secs(30),
+            seed: 0,
+        }
+    }
+}
+
+/// What the engine must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Send a lease to a worker.
+    Dispatch(Grant),
+    /// Tell a worker to stop working on a lease; its outcomes will be refused.
+    Revoke { worker: WorkerId, lease: LeaseId, reason: &'static str },
+    /// Every task of the batch has its outcome: its payload is not needed any more.
+    BatchResolved { submission: Uuid, sequence: u32 },
+    /// Record dead letters that no worker reported.
+    Bury { submission: Uuid, recorded: Recorded, complete: bool, reason: &'static str },
+}
+
+/// A lease as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) worker: WorkerId,
+    pub(crate) lease: LeaseId,
+    pub(crate) submission: Uuid,
+    pub(crate) sequence: u32,
+    pub(crate) run: TaskRun,
+    pub(crate) attempt: u32,
+    pub(crate) cost_bytes: u64,
+}
+
+/// Numbers about the whole state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CoreStats {
+    pub(crate) unfinished_submissions: u64,
+    pub(crate) ready_tasks: u64,
+    pub(crate) leased_tasks: u64,
+    pub(crate) oldest_ready: Duration,
+    pub(crate) refused_tasks: u64,
+    pub(crate) retried_tasks: u64,
+    pub(crate) rescued_leases: u64,
+}
+
+/// The owner's memory of unfinished submissions, workers and leases.
+#[derive(Debug)]
+pub(crate) struct Core {
+    config: CoreConfig,
+    backoff: Backoff,
+    submissions: HashMap<Uuid, Submission>,
+    /// Submissions with ready runs, in the order in which they are served next.
+    rotation: VecDeque<Uuid>,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// The worker served last: the next dispatch begins behind it.
+    served: WorkerId,
+    leases: BTreeMap<LeaseId, Lease>,
+    /// Runs that wait for their next attempt, soonest first.
+    waiting: BinaryHeap<Waiting>,
+    waiting_tasks: u64,
+    next_worker: u64,
+    next_lease: u64,
+    refused_tasks: u64,
+    retried_tasks: u64,
+    rescued_leases: u64,
+    /// Submissions whose `resolved_through` rose since it was last taken.
+    resolved: BTreeSet<Uuid>,
+    effects: Vec<Effect>,
+}
+
+impl Core {
+    /// An empty state.
+    pub(crate) fn new(config: CoreConfig) -> Self {
+        Self {
+            backoff: Backoff::new(config.backoff_base, config.backoff_cap, config.seed),
+            config,
+            submissions: HashMap::new(),
+            rotation: VecDeque::new(),
+            workers: BTreeMap::new(),
+            served: WorkerId(0),
+            leases: BTreeMap::new(),
+            waiting: BinaryHeap::new(),
+            waiting_tasks: 0,
+            next_worker: 1,
+            next_lease: 1,
+            refused_tasks: 0,
+            retried_tasks: 0,
+            rescued_leases: 0,
+            resolved: BTreeSet::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// What must happen since the last call, in order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The submissions whose `resolved_through` rose since the last call, with its value.
+    pub(crate) fn take_resolved(&mut self) -> Vec<(Uuid, u32)> {
+        let resolved = std::mem::take(&mut self.resolved);
+        resolved.into_iter().filter_map(|id| Some((id, self.submissions.get(&id)?.resolved_through))).collect()
+    }
+
+    /// Time passes: takes back leases that expired or stand still, and makes due retries ready.
+    pub(crate) fn tick(&mut self, now: Now) {
+        self.expire_leases(now);
+        self.release_due(now);
+        self.dispatch(now);
+    }
+
+    /// True if the submission is unfinished.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, id: Uuid) -> bool {
+        self.submissions.contains_key(&id)
+    }
+
+    /// Where an unfinished submission stands.
+    pub(crate) fn phase(&self, id: Uuid) -> Option<Phase> {
+        Some(self.submissions.get(&id)?.phase)
+    }
+
+    /// The totals after every outcome handed to the lane.
+    #[cfg(test)]
+    pub(crate) fn totals(&self, id: Uuid) -> Option<Totals> {
+        Some(self.submissions.get(&id)?.totals)
+    }
+
+    /// True if the submission has tasks that no connected worker may take.
+    pub(crate) fn waits_for_worker(&self, id: Uuid) -> bool {
+        let Some(submission) = self.submissions.get(&id) else { return false };
+        let nobody = self.workers.values().all(|worker| worker.draining);
+        !submission.parked.is_empty() || (nobody && submission.totals.recorded() < submission.accepted_tasks)
+    }
+
+    /// What the store needs to know about a batch in hand: algorithms of the submission, fingerprint of the batch.
+    pub(crate) fn fingerprint(&self, id: Uuid, sequence: u32) -> Option<[u8; 32]> {
+        Some(self.submissions.get(&id)?.batches.get(sequence as usize)?.fingerprint)
+    }
+
+    /// The number of tasks of a batch.
+    pub(crate) fn task_count(&self, id: Uuid, sequence: u32) -> Option<u32> {
+        Some(self.submissions.get(&id)?.batches.get(sequence as usize)?.task_count)
+    }
+
+    /// The submission of a lease that is held.
+    pub(crate) fn lease_submission(&self, lease: LeaseId) -> Option<Uuid> {
+        Some(self.leases.get(&lease)?.submission)
+    }
+
+    /// Counts outcomes that cannot belong to any lease.
+    pub(crate) fn refuse(&mut self, tasks: u32) {
+        self.refused_tasks += u64::from(tasks);
+    }
+
+    /// The algorithms of an unfinished submission.
+    pub(crate) fn algorithms(&self, id: Uuid) -> Option<&[Algorithm]> {
+        Some(&self.submissions.get(&id)?.algorithms)
+    }
+
+    /// Numbers about the whole state.
+    pub(crate) fn stats(&self, now: Now) -> CoreStats {
+        let mut stats = CoreStats {
+            unfinished_submissions: self.submissions.len() as u64,
+            ready_tasks: self.waiting_tasks,
+            refused_tasks: self.refused_tasks,
+            retried_tasks: self.retried_tasks,
+            rescued_leases: self.rescued_leases,
+            leased_tasks: self.leases.values().map(|lease| u64::from(lease.unresolved.tasks())).sum(),
+            ..CoreStats::default()
+        };
+        for submission in self.submissions.values() {
+            for run in submission.ready.values().chain(submission.parked.values()) {
+                stats.ready_tasks += u64::from(run.count);
+                stats.oldest_ready = stats.oldest_ready.max(now.saturating_sub(run.since));
+            }
+        }
+        stats
+    }
+
+    /// A connected worker's leases, their tasks, and the outcomes recorded from it.
+    pub(crate) fn worker_stats(&self, id: WorkerId) -> Option<(u32, u64, u64)> {
+        let worker = self.workers.get(&id)?;
+        let tasks = worker.leases.iter().filter_map(|lease| self.leases.get(lease));
+        let tasks = tasks.map(|lease| u64::from(lease.unresolved.tasks())).sum();
+        Some((u32::try_from(worker.leases.len()).unwrap_or(u32::MAX), tasks, worker.recorded_tasks))
+    }
+}

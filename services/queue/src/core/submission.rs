@@ -1,0 +1,167 @@
+//! One unfinished submission in the owner's memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use hashmesh::v1::Algorithm;
+
+use super::{AlgorithmSet, LeaseId, Now, ranges::TaskRun};
+use crate::store::model::Totals;
+
+/// Where an unfinished submission stands. A finished one is not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Takes batches.
+    Open,
+    /// Takes no more batches.
+    Sealed,
+    /// Its last outcome or its seal is on its way to Postgres together with its completion.
+    Completing,
+    /// Its cancellation is on its way to Postgres.
+    Cancelling,
+}
+
+/// A batch without its payload.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) task_count: u32,
+    pub(crate) byte_count: u32,
+    pub(crate) fingerprint: [u8; 32],
+    /// Common prefix of the tasks' URIs; `None`: all are inline.
+    pub(crate) reference_prefix: Option<Arc<str>>,
+    /// Tasks without an outcome.
+    pub(crate) unresolved: u32,
+}
+
+impl Batch {
+    /// What leasing `count` of its tasks uses up of a worker's credit in bytes.
+    pub(crate) fn cost_bytes(&self, count: u32) -> u64 {
+        let payload = u64::from(self.byte_count) * u64::from(count) / u64::from(self.task_count.max(1));
+        let per_task = if self.reference_prefix.is_some() { REFERENCE_COST_BYTES } else { INLINE_COST_BYTES };
+        payload + per_task * u64::from(count)
+    }
+}
+
+/// Bookkeeping of one inline task at a worker.
+const INLINE_COST_BYTES: u64 = 64;
+/// An object's size is not known before it is read. Counting it as this much keeps a worker from hoarding a thousand
+/// large ones while others idle.
+const REFERENCE_COST_BYTES: u64 = 64 * 1024;
+/// Tasks in the first leases of a submission by reference, before anything is known about their cost.
+const FIRST_REFERENCE_LEASE_TASKS: u32 = 16;
+/// How long a lease should last. Long enough that its overhead does not matter, short enough that losing one does not.
+const LEASE_TARGET: Duration = Duration::from_millis(500);
+
+/// A run of tasks that waits for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadyRun {
+    pub(crate) count: u32,
+    /// The attempt that the next lease makes, from 1.
+    pub(crate) attempt: u32,
+    /// Since when it has been ready.
+    pub(crate) since: Now,
+}
+
+/// An unfinished submission.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) algorithms: Arc<[Algorithm]>,
+    pub(crate) algorithm_set: AlgorithmSet,
+    pub(crate) max_attempts: u32,
+    pub(crate) phase: Phase,
+    /// By sequence; those whose insert is still on its way included.
+    pub(crate) batches: Vec<Batch>,
+    /// Tasks in `batches`.
+    pub(crate) accepted_tasks: u64,
+    /// After every outcome handed to the lane; `totals.recorded()` is the last position given out.
+    pub(crate) totals: Totals,
+    /// Every batch below is resolved.
+    pub(crate) resolved_through: u32,
+    /// Runs that wait for a worker, by (sequence, first task): the oldest first.
+    pub(crate) ready: BTreeMap<(u32, u32), ReadyRun>,
+    /// Runs that no connected worker may take.
+    pub(crate) parked: BTreeMap<(u32, u32), ReadyRun>,
+    /// True while the submission stands in the dispatcher's rotation.
+    pub(crate) in_rotation: bool,
+    /// Leases on its tasks.
+    pub(crate) leases: BTreeSet<LeaseId>,
+    /// Runs that wait for their next attempt.
+    pub(crate) waiting_runs: u32,
+    /// What a task has cost a worker lately, in seconds of its whole capacity.
+    pub(crate) task_seconds: Option<f64>,
+}
+
+impl Submission {
+    /// A submission without batches.
+    pub(crate) fn new(algorithms: Arc<[Algorithm]>, max_attempts: u32) -> Self {
+        Self {
+            algorithm_set: AlgorithmSet::of(&algorithms),
+            algorithms,
+            max_attempts,
+            phase: Phase::Open,
+            batches: Vec::new(),
+            accepted_tasks: 0,
+            totals: Totals::default(),
+            resolved_through: 0,
+            ready: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            in_rotation: false,
+            leases: BTreeSet::new(),
+            waiting_runs: 0,
+            task_seconds: None,
+        }
+    }
+
+    /// The sequence number that the next new batch must have.
+    pub(crate) fn next_sequence(&self) -> u32 {
+        u32::try_from(self.batches.len()).unwrap_or(u32::MAX)
+    }
+
+    /// True once every task has its outcome and no batch can follow.
+    pub(crate) fn finished(&self) -> bool {
+        self.phase == Phase::Sealed && self.totals.recorded() == self.accepted_tasks
+    }
+
+    /// True while its tasks may be leased and their outcomes recorded.
+    pub(crate) fn active(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Sealed)
+    }
+
+    /// How many tasks the next lease on `batch` should hold.
+    pub(crate) fn lease_tasks(&self, batch: &Batch) -> u32 {
+        if batch.reference_prefix.is_none() {
+            // A whole batch is at most a few milliseconds of hashing, and is passed on as it was stored.
+            return batch.task_count;
+        }
+        match self.task_seconds {
+            None => FIRST_REFERENCE_LEASE_TASKS,
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped, and a float cast saturates
+            Some(seconds) => ((LEASE_TARGET.as_secs_f64() / seconds.max(1e-9)) as u32).clamp(1, batch.task_count),
+        }
+    }
+
+    /// Learns from a finished lease: `count` tasks kept a worker busy for `busy`.
+    pub(crate) fn learn_cost(&mut self, busy: Duration, count: u32) {
+        let seconds = busy.as_secs_f64() / f64::from(count.max(1));
+        self.task_seconds = Some(self.task_seconds.map_or(seconds, |before| before * 0.7 + seconds * 0.3));
+    }
+
+    /// Notes that the tasks of `run` have outcomes. Returns true if that resolves their batch.
+    pub(crate) fn resolve(&mut self, sequence: u32, run: TaskRun) -> bool {
+        let batch = &mut self.batches[sequence as usize];
+        batch.unresolved -= run.count;
+        let resolved = batch.unresolved == 0;
+        self.advance_resolved();
+        resolved
+    }
+
+    /// Raises `resolved_through` over every batch that is resolved.
+    pub(crate) fn advance_resolved(&mut self) {
+        while self.batches.get(self.resolved_through as usize).is_some_and(|batch| batch.unresolved == 0) {
+            self.resolved_through += 1;
+        }
+    }
+}

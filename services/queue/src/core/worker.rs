@@ -1,0 +1,65 @@
+//! Connected workers and their leases in the owner's memory.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::{AlgorithmSet, LeaseId, Now, WorkerId, ranges::RunSet};
+
+/// What a worker said in its hello.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerInfo {
+    pub(crate) name: String,
+    pub(crate) slots: u32,
+    pub(crate) algorithms: AlgorithmSet,
+    /// URI prefixes, each ending with `/`, that it may read below.
+    pub(crate) source_prefixes: Vec<String>,
+}
+
+impl WorkerInfo {
+    /// True if it may be able to read a batch whose URIs have this common prefix. A prefix above one of its roots means a
+    /// batch over several roots: it takes what it can and gives the rest back uncharged.
+    pub(crate) fn reaches(&self, reference_prefix: Option<&str>) -> bool {
+        let Some(prefix) = reference_prefix else { return true };
+        self.source_prefixes.iter().any(|root| prefix.starts_with(root.as_str()) || root.starts_with(prefix))
+    }
+}
+
+/// A connected worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) info: WorkerInfo,
+    /// How much more it takes. One lease may overdraw either.
+    pub(crate) credit_tasks: i64,
+    pub(crate) credit_bytes: i64,
+    /// It said that it is stopping.
+    pub(crate) draining: bool,
+    pub(crate) leases: BTreeSet<LeaseId>,
+    /// When it last finished a lease: the next one kept it busy since then.
+    pub(crate) last_finish: Now,
+    pub(crate) recorded_tasks: u64,
+}
+
+impl Worker {
+    /// True if it may be given a lease now.
+    pub(crate) fn has_credit(&self) -> bool {
+        !self.draining && self.credit_tasks > 0 && self.credit_bytes > 0
+    }
+}
+
+/// A time-limited hold of a worker on tasks.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) worker: WorkerId,
+    pub(crate) submission: Uuid,
+    pub(crate) sequence: u32,
+    pub(crate) task_count: u32,
+    pub(crate) attempt: u32,
+    /// Tasks that have had no outcome yet.
+    pub(crate) unresolved: RunSet,
+    pub(crate) granted_at: Now,
+    /// Taken back after this unless a heartbeat names the lease before.
+    pub(crate) expires_at: Now,
+    /// The last sign of work on it, once begun: (tasks done, bytes read, when).
+    pub(crate) progress: Option<(u32, u64, Now)>,
+}

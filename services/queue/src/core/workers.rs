@@ -1,0 +1,86 @@
+//! What workers do apart from working: connect, give credit, live, drain, vanish.
+
+use super::{Core, LeaseId, Now, WorkerId, WorkerInfo, worker::Worker};
+
+impl Core {
+    /// A worker connected. It gets nothing before it gives credit.
+    pub(crate) fn worker_connected(&mut self, now: Now, info: WorkerInfo) -> WorkerId {
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        let worker = Worker {
+            info,
+            credit_tasks: 0,
+            credit_bytes: 0,
+            draining: false,
+            leases: std::collections::BTreeSet::new(),
+            last_finish: now,
+            recorded_tasks: 0,
+        };
+        self.workers.insert(id, worker);
+        self.unpark();
+        id
+    }
+
+    /// A worker takes more.
+    pub(crate) fn credit(&mut self, now: Now, id: WorkerId, tasks: u32, bytes: u64) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.credit_tasks = worker.credit_tasks.saturating_add(i64::from(tasks));
+        worker.credit_bytes = worker.credit_bytes.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.dispatch(now);
+    }
+
+    /// A worker lives, and so does this lease of it.
+    pub(crate) fn heartbeat(
+        &mut self,
+        now: Now,
+        id: WorkerId,
+        lease: LeaseId,
+        tasks_done: u32,
+        bytes_read: u64,
+        started: bool,
+    ) {
+        let Some(lease) = self.leases.get_mut(&lease).filter(|lease| lease.worker == id) else { return };
+        if lease.expires_at <= now {
+            // Too late; the next tick takes it back.
+            return;
+        }
+        lease.expires_at = now + self.config.lease_duration;
+        let stands_still = lease.progress.is_some_and(|(done, read, _)| (done, read) == (tasks_done, bytes_read));
+        if started && !stands_still {
+            lease.progress = Some((tasks_done, bytes_read, now));
+        }
+    }
+
+    /// A worker takes no more leases.
+    pub(crate) fn worker_draining(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.draining = true;
+        }
+    }
+
+    /// A worker's stream is closed: its leases go to others at once. Not charged as an attempt.
+    pub(crate) fn worker_disconnected(&mut self, now: Now, id: WorkerId) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        for lease_id in worker.leases {
+            if let Some(lease) = self.end_lease(lease_id) {
+                self.rescued_leases += 1;
+                self.give_back(now, &lease, lease.attempt);
+            }
+        }
+        self.dispatch(now);
+    }
+
+    /// Gives every parked run another chance.
+    fn unpark(&mut self) {
+        for (id, submission) in &mut self.submissions {
+            if submission.parked.is_empty() {
+                continue;
+            }
+            submission.ready.append(&mut submission.parked);
+            if !submission.in_rotation {
+                submission.in_rotation = true;
+                self.rotation.push_back(*id);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Commands from clients: each becomes a decision of the core and, if it is new, a unit in the submission's lane.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    CreateSubmission, Created, IncomingBatch,
+    handle::{SubmissionHandle, Tail},
+    lane::After,
+    payload::Payload,
+    run::{Engine, Live},
+};
+use crate::{
+    core::{Appended, Phase, Sealed},
+    error::QueueError,
+    shard::Shard,
+    store::model::{IdempotencyKey, NewBatch, NewSubmission, Recovered, Write},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+impl Engine {
+    /// Creates a submission, or finds the unfinished one with the same key.
+    pub(super) fn create(&mut self, create: CreateSubmission) -> Created {
+        let CreateSubmission { new, whole } = create;
+        if let Some(IdempotencyKey { key, .. }) = &new.idempotency
+            && let Some((id, fingerprint)) = self.keys.get(&(new.tenant.clone(), key.clone()))
+            && let Some(live) = self.live.get(id)
+        {
+            return Created::Found(Arc::clone(&live.handle), *fingerprint);
+        }
+        let shard = new.idempotency.as_ref().map(|idempotency| Shard::of_key(&new.tenant, &idempotency.key));
+        let id = self.mint.mint(shard);
+        self.core.create(id, &new.algorithms, new.max_attempts);
+        let handle = self.go_live(id, &new, Tail::default());
+        let mut writes = vec![Write::Create(new)];
+        let mut after = After { created: true, ..After::default() };
+        if let Some((batch, permit)) = whole {
+            self.append_whole(id, batch, permit, &mut writes, &mut after);
+        }
+        self.push(id, writes, after);
+        Created::New(handle)
+    }
+
+    /// Adds the only batch and the seal to the unit that creates their submission.
+    fn append_whole(
+        &mut self,
+        id: Uuid,
+        batch: IncomingBatch,
+        permit: OwnedSemaphorePermit,
+        writes: &mut Vec<Write>,
+        after: &mut After,
+    ) {
+        let now = self.now();
+        match self.core.append(now, id, &batch.meta) {
+            Ok(Appended::New { accepted_through }) => {
+                writes.push(self.keep(id, batch, accepted_through));
+                after.stored = Some((1, accepted_through));
+                after.permit = Some(permit);
+            }
+            // Its algorithms were checked by the caller; the submission stays open and the caller is told by the append
+            // that follows a found key.
+            other => tracing::error!(?other, "the first batch of a new submission was not taken"),
+        }
+        if let Ok(Sealed::New { complete }) = self.core.seal(id, 1) {
+            writes.push(Write::Seal { batch_count: 1 });
+            after.sealed = true;
+            if complete {
+                writes.push(Write::Complete);
+                after.ended = true;
+            }
+        }
+    }
+
+    /// Takes a batch: the caller learns at once whether it has its place; that it is stored shows in the tail.
+    pub(super) fn append(
+        &mut self,
+        id: Uuid,
+        batch: IncomingBatch,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), QueueError> {
+        let now = self.now();
+        let sequence = batch.meta.sequence;
+        match self.core.append(now, id, &batch.meta) {
+            Ok(Appended::Repeated) => Ok(()),
+            Ok(Appended::New { accepted_through }) => {
+                let write = self.keep(id, batch, accepted_through);
+                let after =
+                    After { stored: Some((sequence + 1, accepted_through)), permit: Some(permit), ..After::default() };
+                self.push(id, vec![write], after);
+                Ok(())
+            }
+            Err(refusal) => Err(QueueError::append(refusal, sequence)),
+        }
+    }
+
+    /// Keeps a batch's payload for its leases and makes the row to store.
+    fn keep(&mut self, id: Uuid, batch: IncomingBatch, accepted_through: u64) -> Write {
+        let IncomingBatch { meta, tasks, names } = batch;
+        self.payloads.insert((id, meta.sequence), Payload::new(tasks.clone(), names.clone()));
+        Write::Batch(NewBatch {
+            sequence: meta.sequence,
+            task_count: meta.task_count,
+            byte_count: meta.byte_count,
+            accepted_through,
+            fingerprint: meta.fingerprint,
+            tasks,
+            names,
+            reference_prefix: meta.reference_prefix.as_deref().map(str::to_owned),
+        })
+    }
+
+    /// Seals a submission; answers once that is committed.
+    pub(super) fn seal(&mut self, id: Uuid, batch_count: u32, reply: oneshot::Sender<Result<(), QueueError>>) {
+        match self.core.seal(id, batch_count) {
+            Err(refusal) => drop(reply.send(Err(QueueError::seal(refusal, batch_count)))),
+            // The first seal is in the lane or committed; an empty unit behind it answers after it.
+            Ok(Sealed::Repeated) => self.push(id, Vec::new(), After { reply: Some(reply), ..After::default() }),
+            Ok(Sealed::New { complete }) => {
+                let mut writes = vec![Write::Seal { batch_count }];
+                if complete {
+                    writes.push(Write::Complete);
+                }
+                let after = After { sealed: true, ended: complete, reply: Some(reply), ..After::default() };
+                self.push(id, writes, after);
+            }
+        }
+    }
+
+    /// Cancels a submission; answers once that is committed.
+    pub(super) fn cancel(&mut self, id: Uuid, reply: oneshot::Sender<Result<(), QueueError>>) {
+        match self.core.cancel(id) {
+            Err(refusal) => drop(reply.send(Err(refusal.into()))),
+            Ok(false) => self.push(id, Vec::new(), After { reply: Some(reply), ..After::default() }),
+            Ok(true) => {
+                let after = After { ended: true, reply: Some(reply), ..After::default() };
+                self.push(id, vec![Write::Cancel], after);
+            }
+        }
+    }
+
+    /// Makes the caller the submission's writer.
+    pub(super) fn claim_writer(&mut self, id: Uuid) -> Option<u64> {
+        let live = self.live.get(&id)?;
+        let mut writer = 0;
+        live.tail.send_modify(|tail| {
+            tail.writer += 1;
+            writer = tail.writer;
+        });
+        Some(writer)
+    }
+
+    /// Takes up an unfinished submission from the tables.
+    pub(super) fn recover(&mut self, recovered: &Recovered) {
+        let now = self.now();
+        let tail = Tail {
+            created: true,
+            stored: u32::try_from(recovered.batches.len()).unwrap_or(u32::MAX),
+            accepted: recovered.batches.iter().map(|batch| u64::from(batch.task_count)).sum(),
+            position: recovered.totals.recorded(),
+            sealed: recovered.batch_count.is_some(),
+            ..Tail::default()
+        };
+        let new = NewSubmission {
+            tenant: recovered.tenant.clone(),
+            algorithms: recovered.algorithms.clone(),
+            max_attempts: recovered.max_attempts,
+            labels: std::collections::BTreeMap::new(),
+            retry_of: None,
+            // Its key is in the tables, where callers look first.
+            idempotency: None,
+        };
+        self.go_live(recovered.id, &new, tail);
+        let complete = self.core.recover(now, recovered);
+        debug_assert!(self.core.phase(recovered.id) != Some(Phase::Cancelling));
+        if complete {
+            self.push(recovered.id, vec![Write::Complete], After { ended: true, ..After::default() });
+        }
+    }
+
+    fn go_live(&mut self, id: Uuid, new: &NewSubmission, tail: Tail) -> Arc<SubmissionHandle> {
+        let recent = Arc::clone(&self.recent_total);
+        let (handle, sender) = SubmissionHandle::new(id, new.tenant.clone(), tail, recent);
+        let key = new.idempotency.as_ref().map(|idempotency| (new.tenant.clone(), idempotency.key.clone()));
+        if let (Some(key), Some(idempotency)) = (&key, &new.idempotency) {
+            self.keys.insert(key.clone(), (id, idempotency.options_fingerprint));
+        }
+        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key });
+        handle
+    }
+}

@@ -1,0 +1,161 @@
+//! A commit lane: one connection with one transaction in flight while the next one fills up. No timers.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use hashmesh::v1::PackedOutcomes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use uuid::Uuid;
+
+use super::Command;
+use crate::{
+    core::{LeaseId, WorkerId},
+    error::QueueError,
+    store::{
+        Lane, LaneError, UnitError,
+        model::{Unit, Write},
+    },
+};
+
+/// Payload bytes in one transaction, above which the rest waits for the next.
+const GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// Units in one transaction.
+const GROUP_UNITS: usize = 4096;
+
+/// What is to happen once a unit is committed.
+#[derive(Debug, Default)]
+pub(crate) struct After {
+    /// The submission exists.
+    pub(super) created: bool,
+    /// Batches stored, and their tasks in all.
+    pub(super) stored: Option<(u32, u64)>,
+    /// Outcomes for followers.
+    pub(super) outcomes: Vec<PackedOutcomes>,
+    /// The last position.
+    pub(super) position: Option<u64>,
+    pub(super) sealed: bool,
+    pub(super) ended: bool,
+    /// A lease that nothing more is wanted of.
+    pub(super) settle: Option<(WorkerId, LeaseId)>,
+    /// A caller who waits for this unit.
+    pub(super) reply: Option<oneshot::Sender<Result<(), QueueError>>>,
+    /// Memory that the unit's payload was admitted for.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A unit in a lane.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) unit: Unit,
+    pub(super) after: After,
+}
+
+impl Queued {
+    fn bytes(&self) -> usize {
+        let write_bytes = |write: &Write| match write {
+            Write::Batch(batch) => batch.tasks.len() + batch.names.as_ref().map_or(0, |names| names.data.len()),
+            Write::Results(results) => results.outcomes.len(),
+            _ => 0,
+        };
+        128 + self.unit.writes.iter().map(write_bytes).sum::<usize>()
+    }
+}
+
+/// What waits for a lane. Bounded by what is admitted: the engine takes no batch without a permit, and no more outcomes
+/// than are leased.
+#[derive(Debug, Default)]
+pub(super) struct LaneQueue {
+    state: Mutex<LaneState>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    waiting: VecDeque<Queued>,
+    /// Submissions one of whose units failed: nothing behind it may be written until the engine has let go of them.
+    failed: HashSet<Uuid>,
+}
+
+impl LaneQueue {
+    fn state(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a unit behind all others. Units of a failed submission are dropped: their callers learn it from its handle.
+    pub(super) fn push(&self, queued: Queued) {
+        let mut state = self.state();
+        if !state.failed.contains(&queued.unit.submission) {
+            state.waiting.push_back(queued);
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    /// The engine has let go of a failed submission: a new life of it may be written.
+    pub(super) fn pardon(&self, submission: Uuid) {
+        self.state().failed.remove(&submission);
+    }
+
+    /// Waits for units, then takes as many as fit one transaction.
+    async fn take_group(&self) -> Vec<Queued> {
+        loop {
+            let filled = self.filled.notified();
+            let group = self.state().take();
+            if !group.is_empty() {
+                return group;
+            }
+            filled.await;
+        }
+    }
+
+    /// Drops what stands behind a failed unit.
+    fn fail(&self, submission: Uuid) {
+        let mut state = self.state();
+        state.failed.insert(submission);
+        state.waiting.retain(|queued| queued.unit.submission != submission);
+    }
+}
+
+impl LaneState {
+    fn take(&mut self) -> Vec<Queued> {
+        let mut bytes = 0;
+        let fits = |queued: &&Queued| {
+            bytes += queued.bytes();
+            bytes <= GROUP_BYTES
+        };
+        let count = self.waiting.iter().take(GROUP_UNITS).take_while(fits).count().max(1);
+        self.waiting.drain(..count.min(self.waiting.len())).collect()
+    }
+}
+
+/// A finished transaction, for the engine.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(super) units: Vec<(Uuid, After, Result<(), UnitError>)>,
+}
+
+/// Commits groups until the connection or the ownership is lost, or the engine is gone.
+pub(super) async fn run(mut lane: Lane, queue: &LaneQueue, engine: mpsc::Sender<Command>) -> LaneError {
+    loop {
+        let group = queue.take_group().await;
+        let (units, afters): (Vec<Unit>, Vec<After>) =
+            group.into_iter().map(|queued| (queued.unit, queued.after)).unzip();
+        let results = match lane.commit(&units).await {
+            Ok(results) => results,
+            Err(error) => return error,
+        };
+        let ids = units.iter().map(|unit| unit.submission);
+        let units: Vec<_> = ids.zip(afters).zip(results).map(|((id, after), result)| (id, after, result)).collect();
+        for (id, _, result) in &units {
+            if result.is_err() {
+                queue.fail(*id);
+            }
+        }
+        if engine.send(Command::Committed(Committed { units })).await.is_err() {
+            // The engine is gone; so is the reason to write.
+            return LaneError::Unknown("the engine stopped".to_owned());
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The engine's side of leases: sends what the core grants, and turns workers' outcomes into rows.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hashmesh::{
+    queue::v1::{Lease as LeaseFrame, LeaseOutcomes, LeaseTasksResponse, Revoke, Settled, lease_tasks_response::Frame},
+    v1::{OutcomeStatus, PackedFailure, PackedOutcomes, TaskError},
+};
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::{
+    Command, NewWorker, WorkerFrame,
+    lane::After,
+    numbers,
+    payload::Payload,
+    run::{ConnectedWorker, Engine},
+};
+use crate::{
+    core::{AttemptFailure, Effect, Grant, LeaseId, OutcomesPart, Recorded, TaskRun, Verdict, WorkerId},
+    shard::Shard,
+    store::{
+        self,
+        model::{NewResults, Write},
+    },
+};
+
+/// How long a lease waits after its payload could not be read, or its outcomes made no sense.
+const UNREADABLE_DELAY: Duration = Duration::from_secs(1);
+
+impl Engine {
+    pub(super) fn worker_connected(&mut self, new: NewWorker) {
+        let NewWorker { info, sources, frames, reply } = new;
+        let (name, slots) = (info.name.clone(), info.slots);
+        let now = self.now();
+        let id = self.core.worker_connected(now, info);
+        self.workers.insert(id, ConnectedWorker { name, slots, sources, frames, settled: Vec::new() });
+        if reply.send(id).is_err() {
+            // Its stream ended before it was known here.
+            self.worker_disconnected(id);
+        }
+    }
+
+    pub(super) fn worker_disconnected(&mut self, worker: WorkerId) {
+        let now = self.now();
+        self.workers.remove(&worker);
+        self.core.worker_disconnected(now, worker);
+    }
+
+    pub(super) fn worker_frame(&mut self, worker: WorkerId, frame: WorkerFrame) {
+        let now = self.now();
+        match frame {
+            WorkerFrame::Credit { tasks, bytes } => self.core.credit(now, worker, tasks, bytes),
+            WorkerFrame::Outcomes(outcomes) => self.outcomes(worker, &outcomes),
+            WorkerFrame::Nack { lease, retry_after } => self.core.nack(now, worker, lease, retry_after),
+            WorkerFrame::Draining => self.core.worker_draining(worker),
+            WorkerFrame::Heartbeat(heartbeat) => {
+                for lease in heartbeat.leases {
+                    let id = LeaseId(lease.lease_id);
+                    self.core.heartbeat(now, worker, id, lease.tasks_done, lease.bytes_read, lease.started);
+                }
+            }
+        }
+    }
+
+    /// Carries out what the core decided.
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Dispatch(grant) => self.dispatch(grant),
+                Effect::Revoke { worker, lease, reason } => {
+                    let frame = Frame::Revoke(Revoke { lease_id: lease.0, reason: reason.to_owned() });
+                    self.send(worker, frame);
+                }
+                Effect::BatchResolved { submission, sequence } => self.payloads.remove((submission, sequence)),
+                Effect::Bury { submission, recorded, complete, reason } => {
+                    self.bury(submission, &recorded, complete, reason)
+                }
+            }
+        }
+    }
+
+    /// Sends a lease, at once if its payload is in memory.
+    fn dispatch(&mut self, grant: Grant) {
+        let key = (grant.submission, grant.sequence);
+        if self.payloads.get(key).is_some() {
+            self.send_lease(&grant);
+            return;
+        }
+        let waiting = self.unread.entry(key).or_default();
+        waiting.push(grant);
+        if waiting.len() == 1 {
+            self.read_payload(key.0, key.1);
+        }
+    }
+
+    fn send_lease(&mut self, grant: &Grant) {
+        let (id, sequence) = (grant.submission, grant.sequence);
+        let Some(task_count) = self.core.task_count(id, sequence) else { return };
+        let tasks = match self.payloads.get((id, sequence)).map(|payload| payload.part(grant.run, task_count)) {
+            Some(Ok(tasks)) => tasks,
+            Some(Err(error)) => {
+                tracing::error!(%id, sequence, error, "a stored batch cannot be decoded");
+                return self.undo(grant);
+            }
+            None => return self.undo(grant),
+        };
+        let fingerprint = self.core.fingerprint(id, sequence).unwrap_or_default();
+        let frame = LeaseFrame {
+            lease_id: grant.lease.0,
+            epoch: self.epoch(id),
+            submission_id: Bytes::copy_from_slice(id.as_bytes()),
+            sequence,
+            first_task: grant.run.first,
+            task_count: grant.run.count,
+            attempt: grant.attempt,
+            fingerprint: Bytes::copy_from_slice(&fingerprint),
+            algorithms: self.core.algorithms(id).map(numbers).unwrap_or_default(),
+            tasks,
+            cost_bytes: grant.cost_bytes,
+        };
+        self.send(grant.worker, Frame::Lease(frame));
+    }
+
+    /// Takes back a lease that could not be sent, and what it used up of the worker's credit.
+    fn undo(&mut self, grant: &Grant) {
+        let now = self.now();
+        self.core.nack(now, grant.worker, grant.lease, UNREADABLE_DELAY);
+        self.core.credit(now, grant.worker, grant.run.count, grant.cost_bytes);
+    }
+
+    /// Reads a batch's payload from Postgres, aside.
+    fn read_payload(&self, submission: Uuid, sequence: u32) {
+        let (database, commands, turns) = (self.database.clone(), self.commands.clone(), self.reads.clone());
+        tokio::spawn(async move {
+            // The number of reads at once is bounded; the number of waiting ones by the workers' credit.
+            let Ok(_turn) = turns.acquire_owned().await else { return };
+            let payload = match store::batch_payload(&database, submission, sequence).await {
+                Ok(found) => found.map(|(tasks, names)| Payload::new(tasks, names)),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a batch could not be read; its lease is given back"
+                    );
+                    None
+                }
+            };
+            // If the engine is gone, nobody waits for the payload.
+            let _ = commands.send(Command::PayloadRead { submission, sequence, payload }).await;
+        });
+    }
+
+    /// A payload was read: sends the leases that wait for it.
+    pub(super) fn payload_read(&mut self, submission: Uuid, sequence: u32, payload: Option<Payload>) {
+        let key = (submission, sequence);
+        let grants = self.unread.remove(&key).unwrap_or_default();
+        match payload {
+            Some(payload) if self.core.task_count(submission, sequence).is_some() => {
+                self.payloads.insert(key, payload);
+                for grant in &grants {
+                    self.send_lease(grant);
+                }
+                self.payloads.commit(key);
+            }
+            _ => grants.iter().for_each(|grant| self.undo(grant)),
+        }
+    }
+
+    /// Outcomes from a worker: what the core takes becomes rows in the submission's lane.
+    fn outcomes(&mut self, worker: WorkerId, outcomes: &LeaseOutcomes) {
+        let lease = LeaseId(outcomes.lease_id);
+        let run = TaskRun::new(outcomes.first_task, outcomes.task_count);
+        let now = self.now();
+        let failures: Vec<AttemptFailure> = outcomes.failures.iter().map(attempt_failure).collect();
+        let part = OutcomesPart {
+            worker,
+            lease,
+            fingerprint: &outcomes.fingerprint,
+            run,
+            statuses: (!outcomes.statuses.is_empty()).then_some(&*outcomes.statuses),
+            failures: &failures,
+            hashed_bytes: outcomes.hashed_bytes,
+            last: outcomes.r#final,
+        };
+        let held = self.core.lease_submission(lease).filter(|id| outcomes.epoch == self.epoch(*id));
+        let Some(id) = held else {
+            self.core.refuse(run.count);
+            return self.settle(worker, lease);
+        };
+        let Some(stride) = self.well_formed(id, outcomes) else {
+            tracing::error!(%id, lease = lease.0, "a worker sent malformed outcomes; they are refused");
+            self.core.refuse(run.count);
+            self.core.nack(now, worker, lease, UNREADABLE_DELAY);
+            return self.settle(worker, lease);
+        };
+        match self.core.outcomes(now, &part) {
+            Verdict::Refused => self.settle(worker, lease),
+            Verdict::Taken { submission, recorded, complete, lease_over } => {
+                debug_assert_eq!(submission, id);
+                let settle = lease_over.then_some((worker, lease));
+                self.record(id, run.first, stride, outcomes, &recorded, complete, settle);
+            }
+        }
+    }
+
+    /// The bytes of one task's digests, if the frame has everything that its tasks need.
+    fn well_formed(&self, id: Uuid, outcomes: &LeaseOutcomes) -> Option<usize> {
+        let stride = hashmesh::algorithm::stride(self.core.algorithms(id)?);
+        let count = outcomes.task_count as usize;
+        let statuses_fit = outcomes.statuses.is_empty() || outcomes.statuses.len() == count;
+        let fits = outcomes.digests.len() == stride * count && statuses_fit && failures_match(outcomes);
+        fits.then_some(stride)
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call, and each is needed
+    fn record(
+        &mut self,
+        id: Uuid,
+        first_task: u32,
+        stride: usize,
+        outcomes: &LeaseOutcomes,
+        recorded: &[Recorded],
+        complete: bool,
+        settle: Option<(WorkerId, LeaseId)>,
+    ) {
+        let mut writes = Vec::with_capacity(recorded.len() + 1);
+        let mut after = After { settle, ended: complete, ..After::default() };
+        for row in recorded {
+            let begin = (row.run.first - first_task) as usize;
+            let end = begin + row.run.count as usize;
+            let statuses =
+                if outcomes.statuses.is_empty() { Bytes::new() } else { outcomes.statuses.slice(begin..end) };
+            let in_run = |offset: u32| (begin..end).contains(&(offset as usize));
+            let failures = outcomes.failures.iter().filter(|failure| in_run(failure.offset));
+            let failures = failures.map(|failure| PackedFailure {
+                offset: failure.offset + first_task - row.run.first,
+                error: failure.error.clone(),
+            });
+            let body = PackedOutcomes {
+                digests: outcomes.digests.slice(begin * stride..end * stride),
+                failures: failures.collect(),
+                ..PackedOutcomes::default()
+            };
+            self.add_results(id, row, body, statuses, &outcomes.kernel, &mut writes, &mut after);
+        }
+        if complete {
+            writes.push(Write::Complete);
+        }
+        self.push(id, writes, after);
+    }
+
+    /// Records dead letters that no worker reported.
+    fn bury(&mut self, id: Uuid, row: &Recorded, complete: bool, reason: &'static str) {
+        let Some(stride) = self.core.algorithms(id).map(hashmesh::algorithm::stride) else { return };
+        let count = row.run.count as usize;
+        let error = Some(TaskError { reason: "WORKER_STALLED".to_owned(), message: reason.to_owned() });
+        let body = PackedOutcomes {
+            digests: vec![0; stride * count].into(),
+            failures: (0..row.run.count).map(|offset| PackedFailure { offset, error: error.clone() }).collect(),
+            ..PackedOutcomes::default()
+        };
+        let statuses = vec![OutcomeStatus::Failed as u8; count].into();
+        let mut writes = Vec::new();
+        let mut after = After { ended: complete, ..After::default() };
+        self.add_results(id, row, body, statuses, "none", &mut writes, &mut after);
+        if complete {
+            writes.push(Write::Complete);
+        }
+        self.push(id, writes, after);
+    }
+
+    /// Adds one run of outcomes to what is written, and to what followers get from memory once it is committed.
+    #[allow(clippy::too_many_arguments)] // two callers, and each is needed
+    fn add_results(
+        &mut self,
+        id: Uuid,
+        row: &Recorded,
+        body: PackedOutcomes,
+        statuses: Bytes,
+        kernel: &str,
+        writes: &mut Vec<Write>,
+        after: &mut After,
+    ) {
+        writes.push(Write::Results(NewResults {
+            position: row.position,
+            sequence: row.sequence,
+            first_task: row.run.first,
+            task_count: row.run.count,
+            attempt: row.attempt,
+            statuses: (!statuses.is_empty()).then(|| statuses.clone()),
+            outcomes: body.encode_to_vec().into(),
+            kernel: kernel.to_owned(),
+            totals: row.totals,
+        }));
+        after.position = Some(row.position + u64::from(row.run.count) - 1);
+        let Some(payload) = self.payloads.get((id, row.sequence)) else { return };
+        let names = payload.names_of(row.run);
+        after.outcomes.push(PackedOutcomes {
+            first_position: row.position,
+            sequence: row.sequence,
+            first_task: row.run.first,
+            task_count: row.run.count,
+            algorithms: self.core.algorithms(id).map(numbers).unwrap_or_default(),
+            statuses,
+            names,
+            attempt: row.attempt,
+            kernel: kernel.to_owned(),
+            ..body
+        });
+    }
+
+    /// Nothing more is wanted of a lease. Sent with others at the end of the engine's turn.
+    pub(super) fn settle(&mut self, worker: WorkerId, lease: LeaseId) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.settled.push(lease.0);
+        }
+    }
+
+    /// Sends what was settled in this turn.
+    pub(super) fn flush_settled(&mut self) {
+        let full: Vec<(WorkerId, Vec<u64>)> = self
+            .workers
+            .iter_mut()
+            .filter(|(_, worker)| !worker.settled.is_empty())
+            .map(|(id, worker)| (*id, std::mem::take(&mut worker.settled)))
+            .collect();
+        for (worker, lease_ids) in full {
+            self.send(worker, Frame::Settled(Settled { lease_ids }));
+        }
+    }
+
+    /// Sends a frame to a worker. One that does not read is cut off: its leases go to others.
+    fn send(&mut self, worker: WorkerId, frame: Frame) {
+        let Some(connected) = self.workers.get(&worker) else { return };
+        if connected.frames.try_send(LeaseTasksResponse { frame: Some(frame) }).is_err() {
+            tracing::warn!(worker = connected.name, "a worker does not read its stream; cutting it off");
+            self.worker_disconnected(worker);
+        }
+    }
+
+    /// The fencing number of the submission's shard.
+    fn epoch(&self, id: Uuid) -> u64 {
+        self.ownership.epoch(Shard::of(id)).unsigned_abs()
+    }
+}
+
+fn attempt_failure(failure: &hashmesh::queue::v1::AttemptFailure) -> AttemptFailure {
+    let retry_after = failure.retry_after.and_then(|delay| Duration::try_from(delay).ok());
+    AttemptFailure { offset: failure.offset, retryable: failure.retryable, retry_after, uncharged: failure.uncharged }
+}
+
+/// True if the statuses are known ones and the failures are ascending and exactly the failed tasks.
+fn failures_match(outcomes: &LeaseOutcomes) -> bool {
+    let known =
+        |byte: &u8| OutcomeStatus::try_from(i32::from(*byte)).is_ok_and(|status| status != OutcomeStatus::Unspecified);
+    let failed =
+        outcomes.statuses.iter().zip(0u32..).filter(|(byte, _)| i32::from(**byte) == OutcomeStatus::Failed as i32);
+    outcomes.statuses.iter().all(known)
+        && failed.map(|(_, offset)| offset).eq(outcomes.failures.iter().map(|failure| failure.offset))
+}

@@ -1,0 +1,220 @@
+//! The engine: one task that owns the [`crate::core`] and carries out its effects. Callers talk to it by commands,
+//! lanes report to it, workers get their frames from it. It never waits for Postgres or for a peer.
+
+mod handle;
+mod intake;
+mod lane;
+mod leases;
+mod payload;
+mod run;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashmesh::{
+    queue::v1::{Heartbeat, LeaseOutcomes, LeaseTasksResponse},
+    v1::{Algorithm, PackedNames, QueueStats, SourceRoot},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use uuid::Uuid;
+
+pub(crate) use handle::{SubmissionHandle, Tail, weight};
+pub(crate) use run::{GenerationEnd, GenerationStart, run};
+
+use crate::{
+    core::{LeaseId, NewBatchMeta, WorkerId, WorkerInfo},
+    error::QueueError,
+    store::model::{NewSubmission, Recovered},
+};
+
+/// A validated batch from a caller.
+#[derive(Debug)]
+pub(crate) struct IncomingBatch {
+    pub(crate) meta: NewBatchMeta,
+    /// An encoded `PackedTasks` without names.
+    pub(crate) tasks: Bytes,
+    pub(crate) names: Option<PackedNames>,
+}
+
+impl IncomingBatch {
+    /// The same batch once more; its large fields are shared.
+    pub(crate) fn again(&self) -> Self {
+        Self { meta: self.meta.clone(), tasks: self.tasks.clone(), names: self.names.clone() }
+    }
+}
+
+/// What a new submission is to be.
+#[derive(Debug)]
+pub(crate) struct CreateSubmission {
+    pub(crate) new: NewSubmission,
+    /// Its only batch: stored, with the seal, in the transaction that creates it.
+    pub(crate) whole: Option<(IncomingBatch, OwnedSemaphorePermit)>,
+}
+
+/// What becomes of a create.
+#[derive(Clone, Debug)]
+pub(crate) enum Created {
+    /// It is on its way to Postgres.
+    New(Arc<SubmissionHandle>),
+    /// A submission with the same key is unfinished in memory, with this fingerprint of its options.
+    Found(Arc<SubmissionHandle>, [u8; 32]),
+}
+
+type Reply<T> = oneshot::Sender<T>;
+
+/// What the engine is asked to do or told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Find {
+        id: Uuid,
+        reply: Reply<Option<Arc<SubmissionHandle>>>,
+    },
+    Create {
+        create: Box<CreateSubmission>,
+        reply: Reply<Created>,
+    },
+    /// Makes the caller the writer; the one before is replaced. Answers with the writer's number.
+    ClaimWriter {
+        id: Uuid,
+        reply: Reply<Option<u64>>,
+    },
+    Append {
+        id: Uuid,
+        batch: Box<IncomingBatch>,
+        permit: OwnedSemaphorePermit,
+        reply: Reply<Result<(), QueueError>>,
+    },
+    Seal {
+        id: Uuid,
+        batch_count: u32,
+        reply: Reply<Result<(), QueueError>>,
+    },
+    Cancel {
+        id: Uuid,
+        reply: Reply<Result<(), QueueError>>,
+    },
+    WaitsForWorker {
+        id: Uuid,
+        reply: Reply<bool>,
+    },
+    Stats {
+        reply: Reply<QueueStats>,
+    },
+    WorkerConnected(Box<NewWorker>),
+    WorkerFrame {
+        worker: WorkerId,
+        frame: WorkerFrame,
+    },
+    WorkerDisconnected {
+        worker: WorkerId,
+    },
+    Committed(lane::Committed),
+    PayloadRead {
+        submission: Uuid,
+        sequence: u32,
+        payload: Option<payload::Payload>,
+    },
+    /// A submission that failed was read again from Postgres; `None`: it is finished or unknown there.
+    Reread {
+        submission: Uuid,
+        recovered: Option<Box<Recovered>>,
+    },
+}
+
+/// A worker that said hello.
+#[derive(Debug)]
+pub(crate) struct NewWorker {
+    pub(crate) info: WorkerInfo,
+    pub(crate) sources: Vec<SourceRoot>,
+    /// The way to it.
+    pub(crate) frames: mpsc::Sender<LeaseTasksResponse>,
+    pub(crate) reply: Reply<WorkerId>,
+}
+
+/// A frame from a connected worker.
+#[derive(Debug)]
+pub(crate) enum WorkerFrame {
+    Credit { tasks: u32, bytes: u64 },
+    Outcomes(Box<LeaseOutcomes>),
+    Nack { lease: LeaseId, retry_after: std::time::Duration },
+    Heartbeat(Heartbeat),
+    Draining,
+}
+
+/// The way to the engine of the current ownership.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineHandle {
+    commands: mpsc::Sender<Command>,
+    admission: Arc<Semaphore>,
+}
+
+/// Payload is admitted in units of this many bytes.
+const ADMISSION_UNIT: usize = 1024;
+
+impl EngineHandle {
+    /// A handle, and the receiver for the engine. `admission_bytes` of payload may be on their way to Postgres at once.
+    pub(crate) fn new(admission_bytes: usize) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(4096);
+        let admission = Arc::new(Semaphore::new(admission_bytes.div_ceil(ADMISSION_UNIT).min(Semaphore::MAX_PERMITS)));
+        (Self { commands, admission }, receiver)
+    }
+
+    /// The sender for lanes and readers.
+    pub(crate) fn commands(&self) -> mpsc::Sender<Command> {
+        self.commands.clone()
+    }
+
+    /// Waits until the engine is gone.
+    pub(crate) async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Tells the engine something.
+    pub(crate) async fn tell(&self, command: Command) -> Result<(), QueueError> {
+        self.commands.send(command).await.map_err(|_| QueueError::Recovering)
+    }
+
+    /// Asks the engine something.
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, QueueError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(|_| QueueError::Recovering)
+    }
+
+    /// The unfinished submission with this id.
+    pub(crate) async fn find(&self, id: Uuid) -> Result<Option<Arc<SubmissionHandle>>, QueueError> {
+        self.ask(|reply| Command::Find { id, reply }).await
+    }
+
+    /// Waits until memory for a batch of this size is free. This is where callers are slowed down.
+    pub(crate) async fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, QueueError> {
+        let units = u32::try_from(bytes.div_ceil(ADMISSION_UNIT).max(1)).unwrap_or(u32::MAX);
+        Arc::clone(&self.admission).acquire_many_owned(units).await.map_err(|_| QueueError::Recovering)
+    }
+
+    /// Takes a batch. Answers as soon as its place is decided, before it is committed.
+    pub(crate) async fn append(&self, id: Uuid, batch: IncomingBatch) -> Result<(), QueueError> {
+        let permit = self.admit(batch.tasks.len()).await?;
+        self.ask(|reply| Command::Append { id, batch: Box::new(batch), permit, reply }).await?
+    }
+
+    /// Seals a submission. Answers once that is committed.
+    pub(crate) async fn seal(&self, id: Uuid, batch_count: u32) -> Result<(), QueueError> {
+        self.ask(|reply| Command::Seal { id, batch_count, reply }).await?
+    }
+
+    /// Cancels a submission. Answers once that is committed.
+    pub(crate) async fn cancel(&self, id: Uuid) -> Result<(), QueueError> {
+        self.ask(|reply| Command::Cancel { id, reply }).await?
+    }
+
+    /// The algorithms and everything else of a new submission are on their way to Postgres.
+    pub(crate) async fn create(&self, create: CreateSubmission) -> Result<Created, QueueError> {
+        self.ask(|reply| Command::Create { create: Box::new(create), reply }).await
+    }
+}
+
+/// The numbers of algorithms in frames.
+pub(crate) fn numbers(algorithms: &[Algorithm]) -> Vec<i32> {
+    algorithms.iter().map(|algorithm| *algorithm as i32).collect()
+}

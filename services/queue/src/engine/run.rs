@@ -1,0 +1,375 @@
+//! The engine's loop, from taking over to losing ownership.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, Instant},
+};
+
+use hashmesh::{
+    queue::v1::LeaseTasksResponse,
+    v1::{QueueStats, SourceRoot, WorkerStats},
+};
+use hashmesh_database::Database;
+use tokio::sync::{Semaphore, mpsc, watch};
+use uuid::Uuid;
+
+use super::{
+    Command, EngineHandle,
+    handle::{SubmissionHandle, Tail},
+    lane::{self, After, Committed, LaneQueue, Queued},
+    payload::PayloadCache,
+};
+use crate::{
+    QueueConfig,
+    behind::{Behind, Snapshot},
+    core::{Core, CoreConfig, Grant, LeaseId, Now, WorkerId},
+    error::QueueError,
+    rates::Rates,
+    shard::{IdMint, Shard},
+    store::{
+        self, Lane, LaneError, Ownership, UnitError,
+        model::{Recovered, Unit, Write},
+    },
+};
+
+/// How often leases are checked for expiry.
+const TICK: Duration = Duration::from_millis(100);
+/// Commands handled in one turn before lanes and workers get what they caused.
+const TURN: usize = 256;
+/// Leases younger than this are not worth a row.
+const BEHIND_AGE: Duration = Duration::from_secs(1);
+/// Payloads read from Postgres at once.
+const READS: usize = 4;
+
+/// What a new ownership starts from.
+#[derive(Debug)]
+pub(crate) struct GenerationStart {
+    pub(crate) config: QueueConfig,
+    pub(crate) ownership: Arc<Ownership>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) recovered: Vec<Recovered>,
+    pub(crate) handle: EngineHandle,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) behind: Behind,
+}
+
+/// Why an ownership is over.
+#[derive(Debug)]
+pub(crate) enum GenerationEnd {
+    /// A lane lost its connection or its right to write: what it wrote last is unknown until the next takeover.
+    Lane(LaneError),
+    /// Nobody can send commands any more: the process stops.
+    Stopped,
+}
+
+/// An unfinished submission as the engine shares it.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) handle: Arc<SubmissionHandle>,
+    pub(super) tail: watch::Sender<Tail>,
+    pub(super) key: Option<(String, String)>,
+}
+
+/// A worker as the engine talks to it.
+#[derive(Debug)]
+pub(super) struct ConnectedWorker {
+    pub(super) name: String,
+    pub(super) slots: u32,
+    pub(super) sources: Vec<SourceRoot>,
+    pub(super) frames: mpsc::Sender<LeaseTasksResponse>,
+    /// Leases settled in this turn.
+    pub(super) settled: Vec<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) core: Core,
+    pub(super) database: Database,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) live: HashMap<Uuid, Live>,
+    /// Idempotency keys of live submissions, with the fingerprint of their options.
+    pub(super) keys: HashMap<(String, String), (Uuid, [u8; 32])>,
+    pub(super) payloads: PayloadCache,
+    /// Leases whose payload is being read.
+    pub(super) unread: HashMap<(Uuid, u32), Vec<Grant>>,
+    pub(super) reads: Arc<Semaphore>,
+    pub(super) workers: BTreeMap<WorkerId, ConnectedWorker>,
+    pub(super) mint: IdMint,
+    pub(super) recent_total: Arc<AtomicUsize>,
+    pub(super) commands: mpsc::Sender<Command>,
+    lanes: Vec<Arc<LaneQueue>>,
+    behind: Behind,
+    rates: Rates,
+    started: Instant,
+}
+
+/// Runs an ownership until it is lost or the process stops.
+pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
+    let GenerationStart { config, ownership, lanes, recovered, handle, mut commands, behind } = start;
+    let queues: Vec<Arc<LaneQueue>> = lanes.iter().map(|_| Arc::default()).collect();
+    let core = CoreConfig {
+        lease_duration: config.lease_duration,
+        stall_timeout: config.stall_timeout,
+        backoff_base: config.backoff_base,
+        seed: rand::random(),
+        ..CoreConfig::default()
+    };
+    let mut engine = Engine {
+        core: Core::new(core),
+        database: config.database.clone(),
+        ownership,
+        live: HashMap::new(),
+        keys: HashMap::new(),
+        payloads: PayloadCache::new(config.payload_bytes),
+        unread: HashMap::new(),
+        reads: Arc::new(Semaphore::new(READS)),
+        workers: BTreeMap::new(),
+        mint: IdMint::default(),
+        recent_total: Arc::default(),
+        commands: handle.commands(),
+        lanes: queues.clone(),
+        behind,
+        rates: Rates::default(),
+        started: Instant::now(),
+    };
+    for submission in &recovered {
+        engine.recover(submission);
+    }
+    drop(recovered);
+    engine.end_turn();
+
+    // Dropping the set with the engine ends the lanes: a transaction that is cut off has an unknown outcome, which the
+    // next takeover resolves.
+    let mut lane_tasks = tokio::task::JoinSet::new();
+    for (lane, queue) in lanes.into_iter().zip(queues) {
+        let commands = handle.commands();
+        lane_tasks.spawn(async move { lane::run(lane, &queue, commands).await });
+    }
+    drop(handle);
+
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut turn = Vec::with_capacity(TURN);
+    loop {
+        tokio::select! {
+            biased;
+            ended = lane_tasks.join_next() => {
+                let error = ended.and_then(Result::ok).unwrap_or_else(|| LaneError::Unknown("a lane's task failed".to_owned()));
+                return GenerationEnd::Lane(error);
+            }
+            _ = tick.tick() => engine.tick(),
+            received = commands.recv_many(&mut turn, TURN) => {
+                if received == 0 {
+                    return GenerationEnd::Stopped;
+                }
+                for command in turn.drain(..) {
+                    engine.handle(command);
+                }
+            }
+        }
+        engine.end_turn();
+    }
+}
+
+impl Engine {
+    /// Time since the takeover.
+    pub(super) fn now(&self) -> Now {
+        self.started.elapsed()
+    }
+
+    fn handle(&mut self, command: Command) {
+        // A caller that no longer waits for its answer is gone; what it asked for stands all the same.
+        match command {
+            Command::Find { id, reply } => drop(reply.send(self.live.get(&id).map(|live| Arc::clone(&live.handle)))),
+            Command::Create { create, reply } => drop(reply.send(self.create(*create))),
+            Command::ClaimWriter { id, reply } => drop(reply.send(self.claim_writer(id))),
+            Command::Append { id, batch, permit, reply } => drop(reply.send(self.append(id, *batch, permit))),
+            Command::Seal { id, batch_count, reply } => self.seal(id, batch_count, reply),
+            Command::Cancel { id, reply } => self.cancel(id, reply),
+            Command::WaitsForWorker { id, reply } => drop(reply.send(self.core.waits_for_worker(id))),
+            Command::Stats { reply } => drop(reply.send(self.stats())),
+            Command::WorkerConnected(new) => self.worker_connected(*new),
+            Command::WorkerFrame { worker, frame } => self.worker_frame(worker, frame),
+            Command::WorkerDisconnected { worker } => self.worker_disconnected(worker),
+            Command::Committed(committed) => self.committed(committed),
+            Command::PayloadRead { submission, sequence, payload } => self.payload_read(submission, sequence, payload),
+            Command::Reread { submission, recovered } => self.reread(submission, recovered.as_deref()),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.core.tick(now);
+        self.rates.tick(now);
+        let core = &mut self.core;
+        self.behind.offer(now, || Snapshot {
+            leases: core.lease_rows(now, BEHIND_AGE).into_iter().collect(),
+            resolved: core.take_resolved(),
+        });
+    }
+
+    /// Carries out everything that the commands of a turn caused.
+    fn end_turn(&mut self) {
+        loop {
+            let effects = self.core.take_effects();
+            if effects.is_empty() {
+                break;
+            }
+            self.carry_out(effects);
+        }
+        self.flush_settled();
+    }
+
+    /// Puts a unit into its submission's lane: always the same one, so that its writes keep their order.
+    pub(super) fn push(&self, id: Uuid, writes: Vec<Write>, after: After) {
+        let lane = usize::from(id.as_bytes()[14]) % self.lanes.len();
+        let unit = Unit { submission: id, shard: Shard::of(id), writes };
+        self.lanes[lane].push(Queued { unit, after });
+    }
+
+    /// A transaction is over: tells everyone who waited for it.
+    fn committed(&mut self, committed: Committed) {
+        self.rates.commits += 1;
+        for (id, after, result) in committed.units {
+            match result {
+                Ok(()) => self.unit_committed(id, after),
+                Err(error) => self.unit_failed(id, after, &error),
+            }
+        }
+    }
+
+    fn unit_committed(&mut self, id: Uuid, after: After) {
+        if let Some((worker, lease)) = after.settle {
+            self.settle(worker, LeaseId(lease.0));
+        }
+        if let Some((stored, _)) = after.stored {
+            self.payloads.commit((id, stored - 1));
+        }
+        if let Some(live) = self.live.get(&id) {
+            let before = *live.tail.borrow();
+            for outcomes in after.outcomes {
+                live.handle.remember(outcomes);
+            }
+            let tail = Tail {
+                created: before.created || after.created,
+                stored: after.stored.map_or(before.stored, |(stored, _)| stored),
+                accepted: after.stored.map_or(before.accepted, |(_, accepted)| accepted),
+                position: after.position.unwrap_or(before.position),
+                sealed: before.sealed || after.sealed,
+                ended: before.ended || after.ended,
+                writer: before.writer,
+            };
+            self.rates.accepted += tail.accepted - before.accepted;
+            self.rates.recorded += tail.position - before.position;
+            live.tail.send_replace(tail);
+        }
+        if after.ended {
+            self.let_go(id);
+        }
+        if let Some(reply) = after.reply {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// A unit was refused by Postgres, so nothing of it is stored. The submission's memory runs ahead of the tables now;
+    /// it is thrown away and read again. Callers are told, and resume from what is stored.
+    fn unit_failed(&mut self, id: Uuid, after: After, error: &UnitError) {
+        let error = match error {
+            UnitError::DuplicateKey => QueueError::DuplicateKey,
+            other => {
+                tracing::error!(%id, error = other as &dyn std::error::Error, "a write failed; reading the submission again");
+                QueueError::Recovering
+            }
+        };
+        if let Some(live) = self.live.get(&id) {
+            live.handle.fail(error.clone());
+            self.payloads.forget(id);
+            self.let_go(id);
+            self.read_again(id);
+        } else {
+            self.lanes.iter().for_each(|lane| lane.pardon(id));
+        }
+        if let Some(reply) = after.reply {
+            let _ = reply.send(Err(error));
+        }
+    }
+
+    fn read_again(&self, id: Uuid) {
+        let (database, commands) = (self.database.clone(), self.commands.clone());
+        tokio::spawn(async move {
+            let mut delay = Duration::from_millis(50);
+            loop {
+                match store::load_one(&database, id).await {
+                    Ok(found) => {
+                        let _ = commands.send(Command::Reread { submission: id, recovered: found.map(Box::new) }).await;
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a submission cannot be read; trying again"
+                        );
+                        tokio::select! {
+                            () = commands.closed() => return,
+                            () = tokio::time::sleep(delay) => delay = (delay * 2).min(Duration::from_secs(5)),
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn reread(&mut self, id: Uuid, recovered: Option<&Recovered>) {
+        self.lanes.iter().for_each(|lane| lane.pardon(id));
+        if let Some(recovered) = recovered
+            && !self.live.contains_key(&id)
+        {
+            self.recover(recovered);
+        }
+    }
+
+    /// Drops a submission from memory. Followers that still read keep its handle.
+    fn let_go(&mut self, id: Uuid) {
+        if self.core.phase(id) == Some(crate::core::Phase::Cancelling) {
+            self.payloads.forget(id);
+        }
+        self.core.forget(id);
+        if let Some(live) = self.live.remove(&id)
+            && let Some(key) = live.key
+        {
+            self.keys.remove(&key);
+        }
+    }
+
+    fn stats(&self) -> QueueStats {
+        let core = self.core.stats(self.now());
+        let workers = self.workers.iter().map(|(id, worker)| {
+            let (leases, leased_tasks, recorded_tasks) = self.core.worker_stats(*id).unwrap_or_default();
+            WorkerStats {
+                worker_id: worker.name.clone(),
+                slots: worker.slots,
+                leases,
+                leased_tasks,
+                recorded_tasks,
+                sources: worker.sources.clone(),
+            }
+        });
+        QueueStats {
+            unfinished_submissions: core.unfinished_submissions,
+            ready_tasks: core.ready_tasks,
+            leased_tasks: core.leased_tasks,
+            oldest_ready_ms: u64::try_from(core.oldest_ready.as_millis()).unwrap_or(u64::MAX),
+            accepted_tasks: self.rates.accepted,
+            recorded_tasks: self.rates.recorded,
+            refused_tasks: core.refused_tasks,
+            retried_tasks: core.retried_tasks,
+            rescued_leases: core.rescued_leases,
+            commits: self.rates.commits,
+            accepted_tasks_per_second: self.rates.accepted_per_second(),
+            recorded_tasks_per_second: self.rates.recorded_per_second(),
+            payload_bytes: self.payloads.bytes() as u64,
+            workers: workers.collect(),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the queue refuses and why: the one table from causes to gRPC codes and reasons.
+
+use std::time::Duration;
+
+use hashmesh::error::{Reason, StatusBuilder};
+use tonic::Status;
+
+use crate::core::{AppendRefusal, CancelRefusal, SealRefusal};
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum QueueError {
+    #[error("no such submission; check its id")]
+    NotFound,
+    #[error("batch {got} does not follow: send batch {expected} next")]
+    Gap { expected: u32, got: u32 },
+    #[error("batch {0} is stored with other tasks; a repeat must have the same")]
+    Conflict(u32),
+    #[error("the idempotency key belongs to a submission with other options")]
+    IdempotencyConflict,
+    #[error("another stream writes to this submission now")]
+    WriterReplaced,
+    #[error("the submission is sealed; no batch can follow")]
+    Sealed,
+    #[error("the submission is cancelled")]
+    Cancelled,
+    #[error("the submission is completed")]
+    Completed,
+    #[error("the submission is not completed yet; wait for its end")]
+    NotCompleted,
+    #[error("the submission has no failed task")]
+    NothingToRetry,
+    #[error("{stored} batches are stored, the seal says {wanted}")]
+    SealCount { stored: u32, wanted: u32 },
+    #[error("{field}: {description}")]
+    Invalid { field: &'static str, description: String },
+    #[error("{0}")]
+    Protocol(&'static str),
+    #[error("this process does not own the queue; ask the owner")]
+    NotOwner { owner: Option<String> },
+    #[error("the queue is rebuilding its state; try again")]
+    Recovering,
+    #[error("the queue is stopping; try again")]
+    Draining,
+    #[error("the database cannot be reached; try again")]
+    Database,
+    /// A concurrent call used the same key; looking it up again finds it.
+    #[error("the idempotency key has just been used; try again")]
+    DuplicateKey,
+    #[error("the queue failed; its log says why")]
+    Internal,
+}
+
+/// How long a caller should wait before the next try where waiting helps.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+impl QueueError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NotFound => Reason::SubmissionNotFound,
+            Self::Gap { .. } => Reason::SequenceGap,
+            Self::Conflict(_) => Reason::SequenceConflict,
+            Self::IdempotencyConflict => Reason::IdempotencyConflict,
+            Self::WriterReplaced => Reason::WriterReplaced,
+            Self::Sealed => Reason::SubmissionSealed,
+            Self::Cancelled => Reason::SubmissionCancelled,
+            Self::Completed => Reason::SubmissionCompleted,
+            Self::NotCompleted => Reason::SubmissionNotCompleted,
+            Self::NothingToRetry => Reason::NothingToRetry,
+            Self::SealCount { .. } => Reason::SealCountMismatch,
+            Self::Invalid { .. } => Reason::InvalidArgument,
+            Self::Protocol(_) => Reason::ProtocolViolation,
+            Self::NotOwner { .. } => Reason::NotOwner,
+            Self::Recovering | Self::DuplicateKey => Reason::Recovering,
+            Self::Draining => Reason::Draining,
+            Self::Database => Reason::UpstreamUnavailable,
+            Self::Internal => Reason::Internal,
+        }
+    }
+}
+
+impl From<QueueError> for Status {
+    fn from(error: QueueError) -> Self {
+        let reason = error.reason();
+        let mut status = StatusBuilder::new(reason, error.to_string());
+        if reason.code() == tonic::Code::Unavailable {
+            status = status.retry_after(RETRY_DELAY);
+        }
+        match error {
+            QueueError::Gap { expected, .. } => status = status.metadata("expected_sequence", expected),
+            QueueError::SealCount { stored, .. } => status = status.metadata("stored_batches", stored),
+            QueueError::NotOwner { owner: Some(owner) } => status = status.metadata("owner", owner),
+            QueueError::Invalid { field, description } => status = status.violation(field, description),
+            _ => {}
+        }
+        status.build()
+    }
+}
+
+impl QueueError {
+    /// The error for a refused batch.
+    pub(crate) fn append(refusal: AppendRefusal, sequence: u32) -> Self {
+        match refusal {
+            AppendRefusal::Unknown => Self::Recovering,
+            AppendRefusal::Gap { expected } => Self::Gap { expected, got: sequence },
+            AppendRefusal::Conflict => Self::Conflict(sequence),
+            AppendRefusal::Sealed => Self::Sealed,
+            AppendRefusal::Cancelled => Self::Cancelled,
+            AppendRefusal::UnexpectedAlgorithm => Self::Invalid {
+                field: "batch.tasks.expected",
+                description: "a digest is expected of an algorithm that the submission does not compute".to_owned(),
+            },
+        }
+    }
+
+    /// The error for a refused seal.
+    pub(crate) fn seal(refusal: SealRefusal, wanted: u32) -> Self {
+        match refusal {
+            SealRefusal::Unknown => Self::Recovering,
+            SealRefusal::Count { stored } => Self::SealCount { stored, wanted },
+            SealRefusal::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<CancelRefusal> for QueueError {
+    fn from(refusal: CancelRefusal) -> Self {
+        match refusal {
+            CancelRefusal::Unknown => Self::Recovering,
+            CancelRefusal::Completed => Self::Completed,
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for QueueError {
+    fn from(error: crate::store::StoreError) -> Self {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a read from the database failed");
+        Self::Database
+    }
+}
+
+/// Why the queue could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueServiceError {
+    /// The gRPC server failed.
+    #[error("serving the queue")]
+    Serve(#[from] hashmesh_runtime::server::ServeError),
+}

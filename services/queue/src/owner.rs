@@ -1,0 +1,174 @@
+//! Ownership from the process's point of view: take over, serve, lose it, take over again.
+//!
+//! Start, failover, a lost COMMIT and a failed lane share this one path. Whatever was unknown is decided by the takeover:
+//! it ends the old backends and raises the epoch, so that afterwards the tables say what was committed and nothing more
+//! can be added in the old owner's name.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hashmesh_runtime::{health::Health, shutdown::Shutdown};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    QueueConfig,
+    behind::{self, Behind},
+    engine::{self, EngineHandle, GenerationEnd, GenerationStart},
+    store::{self, Lane, Ownership, StoreError},
+};
+
+/// Before the ownership lapses, this much must be left, or it counts as lost: others judge it by the database's clock.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts to take over.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Owns the queue as long as the process runs, publishing the engine of each ownership to `current`.
+pub(crate) async fn run(
+    config: QueueConfig,
+    health: Health,
+    current: watch::Sender<Option<EngineHandle>>,
+    shutdown: Shutdown,
+) {
+    let owner = Uuid::now_v7();
+    let mut pause = Duration::from_millis(50);
+    while !shutdown.begun() {
+        let began = Instant::now();
+        match own(&config, owner, &health, &current, &shutdown).await {
+            Ok(()) => return,
+            Err(error) => {
+                health.not_serving(error.to_string());
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the queue's ownership ended; taking over again"
+                );
+            }
+        }
+        current.send_replace(None);
+        if began.elapsed() > LONGEST_PAUSE {
+            pause = Duration::from_millis(50);
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+/// Why an ownership ended.
+#[derive(Debug, thiserror::Error)]
+enum OwnershipEnded {
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    #[error("a commit lane failed: {0}")]
+    Lane(String),
+    #[error("the ownership was lost or could not be renewed in time")]
+    Lapsed,
+}
+
+/// One ownership. Ok: the process stops.
+async fn own(
+    config: &QueueConfig,
+    owner: Uuid,
+    health: &Health,
+    current: &watch::Sender<Option<EngineHandle>>,
+    shutdown: &Shutdown,
+) -> Result<(), OwnershipEnded> {
+    let database = &config.database;
+    health.not_serving("waiting for the ownership of the queue");
+    let Some(ownership) = store::acquire(database, owner, &config.address, config.ownership_duration, shutdown).await?
+    else {
+        return Ok(());
+    };
+    let ownership = Arc::new(ownership);
+    let renewals = tokio::spawn(renew(config.clone(), Arc::clone(&ownership), Instant::now()));
+    let renewals = AbortOnDrop(renewals);
+
+    let began = Instant::now();
+    let recovered = store::load_unfinished(database).await?;
+    tracing::info!(submissions = recovered.len(), elapsed = ?began.elapsed(), "took over the queue");
+    let mut lanes = Vec::with_capacity(config.lanes);
+    for _ in 0..config.lanes.max(1) {
+        lanes.push(Lane::connect(database, Arc::clone(&ownership)).await?);
+    }
+    let (handle, commands) = EngineHandle::new(config.admission_bytes);
+    let (behind, snapshots) = Behind::new();
+    let writer = AbortOnDrop(tokio::spawn(behind::run(database.clone(), Arc::clone(&ownership), snapshots)));
+    current.send_replace(Some(handle.clone()));
+    health.serving();
+    let start = GenerationStart {
+        config: config.clone(),
+        ownership: Arc::clone(&ownership),
+        lanes,
+        recovered,
+        handle,
+        commands,
+        behind,
+    };
+    let end = tokio::select! {
+        end = engine::run(start) => end,
+        () = renewals.ended() => return Err(OwnershipEnded::Lapsed),
+        () = stopped(current, shutdown) => GenerationEnd::Stopped,
+    };
+    drop(writer);
+    match end {
+        GenerationEnd::Lane(error) => Err(OwnershipEnded::Lane(error.to_string())),
+        GenerationEnd::Stopped => {
+            // Streams have been drained: what is not committed now was not acknowledged either.
+            if let Err(error) = store::release(database, &ownership).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the ownership could not be released; it will lapse"
+                );
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Waits until the process stops and every caller has let go of the engine.
+async fn stopped(current: &watch::Sender<Option<EngineHandle>>, shutdown: &Shutdown) {
+    shutdown.wait().await;
+    current.closed().await;
+}
+
+/// Renews the ownership until that fails. Returns when it has lapsed.
+async fn renew(config: QueueConfig, ownership: Arc<Ownership>, acquired_at: Instant) {
+    let mut confirmed = acquired_at;
+    let mut interval = tokio::time::interval(config.ownership_duration / 5);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let began = Instant::now();
+        let left = (confirmed + config.ownership_duration).saturating_duration_since(began + RENEWAL_MARGIN);
+        match tokio::time::timeout(left, store::renew(&config.database, &ownership, config.ownership_duration)).await {
+            Ok(Ok(true)) => confirmed = began,
+            Ok(Ok(false)) => return,
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "renewing the ownership failed; trying again")
+            }
+            Err(_elapsed) => return,
+        }
+    }
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl AbortOnDrop {
+    /// Waits until the task ends by itself.
+    async fn ended(&self) {
+        while !self.0.is_finished() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

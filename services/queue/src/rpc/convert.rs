@@ -1,0 +1,106 @@
+//! Frames to the queue's own values. The Gateway validates for people; here only what memory or rules depend on is
+//! checked again.
+
+use std::sync::Arc;
+
+use hashmesh::{
+    limits,
+    queue::v1::{OpenSubmission, ValidatedBatch},
+    v1::{Algorithm, PackedNames, SubmissionOptions},
+};
+use prost::Message as _;
+use uuid::Uuid;
+
+use crate::{
+    core::{AlgorithmSet, NewBatchMeta},
+    engine::IncomingBatch,
+    error::QueueError,
+    store::model::{IdempotencyKey, NewSubmission},
+};
+
+fn invalid(field: &'static str, description: impl Into<String>) -> QueueError {
+    QueueError::Invalid { field, description: description.into() }
+}
+
+/// A submission's id.
+pub(super) fn submission_id(text: &str) -> Result<Uuid, QueueError> {
+    Uuid::try_parse(text).map_err(|_| QueueError::NotFound)
+}
+
+/// Algorithms by their numbers.
+pub(super) fn algorithms(numbers: &[i32]) -> Result<Vec<Algorithm>, QueueError> {
+    let known = |number: &i32| {
+        Algorithm::known(*number).ok_or_else(|| invalid("algorithms", format!("unknown algorithm {number}")))
+    };
+    numbers.iter().map(known).collect()
+}
+
+/// The algorithms that this version knows among these numbers.
+pub(super) fn known_algorithms(numbers: &[i32]) -> Vec<Algorithm> {
+    numbers.iter().filter_map(|number| Algorithm::known(*number)).collect()
+}
+
+/// A validated batch.
+pub(super) fn batch(batch: ValidatedBatch) -> Result<IncomingBatch, QueueError> {
+    let fingerprint =
+        <[u8; 32]>::try_from(&*batch.fingerprint).map_err(|_| invalid("batch.fingerprint", "must have 32 bytes"))?;
+    if batch.task_count == 0 || batch.task_count > limits::MAX_BATCH_TASKS {
+        return Err(invalid("batch.task_count", format!("must be 1 to {}", limits::MAX_BATCH_TASKS)));
+    }
+    if batch.sequence >= limits::MAX_BATCHES {
+        return Err(invalid("batch.sequence", format!("must be below {}", limits::MAX_BATCHES)));
+    }
+    let names = match &batch.names {
+        empty if empty.is_empty() => None,
+        encoded => {
+            Some(PackedNames::decode(encoded.clone()).map_err(|error| invalid("batch.names", error.to_string()))?)
+        }
+    };
+    if names.as_ref().is_some_and(|names| names.lengths.len() != batch.task_count as usize) {
+        return Err(invalid("batch.names", "must be one per task"));
+    }
+    let prefix = (!batch.reference_prefix.is_empty()).then(|| Arc::from(batch.reference_prefix.as_str()));
+    let meta = NewBatchMeta {
+        sequence: batch.sequence,
+        task_count: batch.task_count,
+        byte_count: batch.byte_count,
+        fingerprint,
+        reference_prefix: prefix,
+        expected: AlgorithmSet::of(&algorithms(&batch.expected_algorithms)?),
+    };
+    Ok(IncomingBatch { meta, tasks: batch.tasks, names })
+}
+
+/// What a new submission is to be.
+pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> Result<NewSubmission, QueueError> {
+    let options = open.options.clone().unwrap_or_default();
+    let algorithms = algorithms(&options.algorithms)?;
+    if algorithms.is_empty() || algorithms.len() > limits::MAX_ALGORITHMS {
+        return Err(invalid("options.algorithms", format!("must be 1 to {}", limits::MAX_ALGORITHMS)));
+    }
+    if options.max_attempts == 0 || options.max_attempts > limits::MAX_MAX_ATTEMPTS {
+        return Err(invalid("options.max_attempts", format!("must be 1 to {}", limits::MAX_MAX_ATTEMPTS)));
+    }
+    let idempotency = (!open.idempotency_key.is_empty()).then(|| IdempotencyKey {
+        key: open.idempotency_key.clone(),
+        options_fingerprint: options_fingerprint(&options, retry_of),
+    });
+    Ok(NewSubmission {
+        tenant: open.tenant.clone(),
+        algorithms,
+        max_attempts: options.max_attempts,
+        labels: options.labels,
+        retry_of,
+        idempotency,
+    })
+}
+
+/// Tells equal options from others. Maps are ordered, so that equal options have equal bytes.
+fn options_fingerprint(options: &SubmissionOptions, retry_of: Option<Uuid>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&options.encode_to_vec());
+    if let Some(id) = retry_of {
+        hasher.update(id.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}

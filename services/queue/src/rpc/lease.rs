@@ -1,0 +1,165 @@
+//! A worker's stream: frames in become commands, what the engine sends goes out.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use hashmesh::{
+    limits,
+    queue::v1::{
+        Drain, Hello, LeaseTasksRequest, LeaseTasksResponse, Welcome, lease_tasks_request::Frame as In,
+        lease_tasks_response::Frame as Out,
+    },
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{Frames, Shared, convert};
+use crate::{
+    core::{AlgorithmSet, LeaseId, WorkerId, WorkerInfo},
+    engine::{Command, EngineHandle, NewWorker, WorkerFrame},
+    error::QueueError,
+};
+
+/// Frames that wait for a worker. Credit bounds the leases among them.
+const WORKER_FRAMES: usize = 16 * 1024;
+/// How long a worker may keep silent before its hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves `LeaseTasks`.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    mut inbound: Streaming<LeaseTasksRequest>,
+) -> Result<Frames<LeaseTasksResponse>, Status> {
+    let engine = shared.engine().await?;
+    let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()).await;
+    let first = first.map_err(|_| QueueError::Protocol("no `hello` came in time"))??;
+    let Some(In::Hello(hello)) = first.and_then(|request| request.frame) else {
+        return Err(QueueError::Protocol("the first frame must be `hello`").into());
+    };
+    let (frames, outgoing) = mpsc::channel(WORKER_FRAMES);
+    let welcome = Welcome {
+        lease_duration: Some(proto_duration(shared.config.lease_duration)),
+        heartbeat_interval: Some(proto_duration(shared.config.heartbeat_interval)),
+    };
+    // The first frame into an empty channel.
+    let _ = frames.try_send(LeaseTasksResponse { frame: Some(Out::Welcome(welcome)) });
+    let info = worker_info(&hello)?;
+    let sources = hello.sources;
+    let drain = frames.clone().downgrade();
+    let worker =
+        engine.ask(|reply| Command::WorkerConnected(Box::new(NewWorker { info, sources, frames, reply }))).await?;
+
+    let planned = Arc::new(AtomicBool::new(false));
+    let reader = Reader { engine, worker, planned: Arc::clone(&planned), shared: Arc::clone(shared), drain };
+    tokio::spawn(reader.run(inbound));
+    // When the engine lets go of the worker without the worker having closed, the ownership is over or the worker was
+    // cut off: it must reconnect.
+    let end = stream::once(async move {
+        if planned.load(Ordering::Relaxed) { None } else { Some(Err(Status::from(QueueError::Recovering))) }
+    });
+    Ok(Box::pin(ReceiverStream::new(outgoing).map(Ok).chain(end.filter_map(futures::future::ready))))
+}
+
+fn proto_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(duration).unwrap_or_default()
+}
+
+fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
+    let invalid = |field, description: &str| QueueError::Invalid { field, description: description.to_owned() };
+    if hello.worker_id.is_empty() || hello.worker_id.len() > 255 || hello.worker_id.contains('\0') {
+        return Err(invalid("hello.worker_id", "must be 1 to 255 bytes without NUL"));
+    }
+    if hello.session.len() != 16 {
+        return Err(invalid("hello.session", "must be a UUID's 16 bytes"));
+    }
+    let well_formed = |root: &hashmesh::v1::SourceRoot| {
+        root.uri_prefix.ends_with('/') && root.uri_prefix.len() <= limits::MAX_URI_BYTES
+    };
+    if !hello.sources.iter().all(well_formed) {
+        return Err(invalid("hello.sources", "each uri_prefix must end with `/`"));
+    }
+    Ok(WorkerInfo {
+        name: hello.worker_id.clone(),
+        slots: hello.slots,
+        algorithms: AlgorithmSet::of(&convert::known_algorithms(&hello.algorithms)),
+        source_prefixes: hello.sources.iter().map(|root| root.uri_prefix.clone()).collect(),
+    })
+}
+
+/// Passes a worker's frames to the engine until its stream ends. The end of the stream gives its leases back.
+#[derive(Debug)]
+struct Reader {
+    engine: EngineHandle,
+    worker: WorkerId,
+    planned: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    drain: mpsc::WeakSender<LeaseTasksResponse>,
+}
+
+impl Reader {
+    async fn run(self, mut inbound: Streaming<LeaseTasksRequest>) {
+        let mut draining = false;
+        loop {
+            let message = tokio::select! {
+                message = inbound.message() => message,
+                () = self.shared.shutdown.wait(), if !draining => {
+                    draining = true;
+                    self.planned.store(true, Ordering::Relaxed);
+                    self.say_drain();
+                    continue;
+                }
+                // The engine is gone, and with it everything a frame could refer to.
+                () = self.engine.closed() => return,
+            };
+            let frame = match message {
+                Ok(Some(request)) => request.frame,
+                Ok(None) => {
+                    self.planned.store(true, Ordering::Relaxed);
+                    break;
+                }
+                Err(status) => {
+                    tracing::debug!(code = ?status.code(), "a worker's stream broke");
+                    break;
+                }
+            };
+            let Some(frame) = frame.and_then(worker_frame) else {
+                tracing::warn!("a worker sent a frame out of turn; cutting it off");
+                break;
+            };
+            if self.engine.tell(Command::WorkerFrame { worker: self.worker, frame }).await.is_err() {
+                return;
+            }
+        }
+        // If the engine is gone, it has let go of the worker already.
+        let _ = self.engine.tell(Command::WorkerDisconnected { worker: self.worker }).await;
+    }
+
+    fn say_drain(&self) {
+        if let Some(frames) = self.drain.upgrade() {
+            let drain = Drain { reason: "the queue is stopping".to_owned() };
+            // A worker that does not read is cut off by the engine.
+            let _ = frames.try_send(LeaseTasksResponse { frame: Some(Out::Drain(drain)) });
+        }
+    }
+}
+
+fn worker_frame(frame: In) -> Option<WorkerFrame> {
+    match frame {
+        In::Hello(_) => None,
+        In::Credit(credit) => Some(WorkerFrame::Credit { tasks: credit.tasks, bytes: credit.bytes }),
+        In::Outcomes(outcomes) => Some(WorkerFrame::Outcomes(Box::new(outcomes))),
+        In::Nack(nack) => {
+            let retry_after = nack.retry_after.and_then(|delay| Duration::try_from(delay).ok()).unwrap_or_default();
+            Some(WorkerFrame::Nack { lease: LeaseId(nack.lease_id), retry_after })
+        }
+        In::Heartbeat(heartbeat) => Some(WorkerFrame::Heartbeat(heartbeat)),
+        In::Draining(_) => Some(WorkerFrame::Draining),
+    }
+}

@@ -1,0 +1,159 @@
+//! The gRPC side: decodes, asks the engine or the store, encodes. Everything here works for one call or one stream and
+//! knows no rule of the queue.
+
+mod convert;
+mod lease;
+mod resolve;
+mod results;
+mod retry;
+mod submit;
+mod unary;
+mod watch;
+mod write;
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::Stream;
+use hashmesh::queue::v1::{
+    AppendBatchRequest, AppendBatchResponse, CancelSubmissionRequest, CancelSubmissionResponse,
+    CreateSubmissionRequest, CreateSubmissionResponse, GetQueueStatsRequest, GetQueueStatsResponse,
+    GetSubmissionRequest, GetSubmissionResponse, LeaseTasksRequest, LeaseTasksResponse, ListResultsRequest,
+    ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse, RetryTasksRequest, RetryTasksResponse,
+    SealSubmissionRequest, SealSubmissionResponse, StreamResultsRequest, StreamResultsResponse, SubmitBatchRequest,
+    SubmitBatchResponse, WatchSubmissionRequest, WatchSubmissionResponse, WriteSubmissionRequest,
+    WriteSubmissionResponse, queue_service_server::QueueService,
+};
+use hashmesh_runtime::shutdown::Shutdown;
+use tokio::sync::watch as watch_channel;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{QueueConfig, engine::EngineHandle};
+
+type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Frames that wait for a stream's reader.
+const OUTGOING: usize = 16;
+
+/// What every call needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: QueueConfig,
+    /// The engine, while this process owns the queue.
+    pub(crate) current: watch_channel::Receiver<Option<EngineHandle>>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueRpc {
+    shared: Arc<Shared>,
+}
+
+impl QueueRpc {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+#[tonic::async_trait]
+impl QueueService for QueueRpc {
+    type WriteSubmissionStream = Frames<WriteSubmissionResponse>;
+    type WatchSubmissionStream = Frames<WatchSubmissionResponse>;
+    type StreamResultsStream = Frames<StreamResultsResponse>;
+    type LeaseTasksStream = Frames<LeaseTasksResponse>;
+
+    async fn write_submission(
+        &self,
+        request: Request<Streaming<WriteSubmissionRequest>>,
+    ) -> Result<Response<Self::WriteSubmissionStream>, Status> {
+        Ok(Response::new(write::serve(Arc::clone(&self.shared), request.into_inner())))
+    }
+
+    async fn create_submission(
+        &self,
+        request: Request<CreateSubmissionRequest>,
+    ) -> Result<Response<CreateSubmissionResponse>, Status> {
+        Ok(Response::new(self.shared.create_submission(request.into_inner()).await?))
+    }
+
+    async fn append_batch(
+        &self,
+        request: Request<AppendBatchRequest>,
+    ) -> Result<Response<AppendBatchResponse>, Status> {
+        Ok(Response::new(self.shared.append_batch(request.into_inner()).await?))
+    }
+
+    async fn seal_submission(
+        &self,
+        request: Request<SealSubmissionRequest>,
+    ) -> Result<Response<SealSubmissionResponse>, Status> {
+        Ok(Response::new(self.shared.seal_submission(request.into_inner()).await?))
+    }
+
+    async fn submit_batch(
+        &self,
+        request: Request<SubmitBatchRequest>,
+    ) -> Result<Response<SubmitBatchResponse>, Status> {
+        Ok(Response::new(self.shared.submit_batch(request.into_inner()).await?))
+    }
+
+    async fn get_submission(
+        &self,
+        request: Request<GetSubmissionRequest>,
+    ) -> Result<Response<GetSubmissionResponse>, Status> {
+        Ok(Response::new(self.shared.get_submission(request.into_inner()).await?))
+    }
+
+    async fn list_submissions(
+        &self,
+        request: Request<ListSubmissionsRequest>,
+    ) -> Result<Response<ListSubmissionsResponse>, Status> {
+        Ok(Response::new(self.shared.list_submissions(request.into_inner()).await?))
+    }
+
+    async fn watch_submission(
+        &self,
+        request: Request<WatchSubmissionRequest>,
+    ) -> Result<Response<Self::WatchSubmissionStream>, Status> {
+        Ok(Response::new(watch::serve(Arc::clone(&self.shared), request.into_inner()).await?))
+    }
+
+    async fn cancel_submission(
+        &self,
+        request: Request<CancelSubmissionRequest>,
+    ) -> Result<Response<CancelSubmissionResponse>, Status> {
+        Ok(Response::new(self.shared.cancel_submission(request.into_inner()).await?))
+    }
+
+    async fn list_results(
+        &self,
+        request: Request<ListResultsRequest>,
+    ) -> Result<Response<ListResultsResponse>, Status> {
+        Ok(Response::new(self.shared.list_results(request.into_inner()).await?))
+    }
+
+    async fn stream_results(
+        &self,
+        request: Request<StreamResultsRequest>,
+    ) -> Result<Response<Self::StreamResultsStream>, Status> {
+        Ok(Response::new(results::serve(Arc::clone(&self.shared), request.into_inner()).await?))
+    }
+
+    async fn retry_tasks(&self, request: Request<RetryTasksRequest>) -> Result<Response<RetryTasksResponse>, Status> {
+        Ok(Response::new(self.shared.retry_tasks(request.into_inner()).await?))
+    }
+
+    async fn lease_tasks(
+        &self,
+        request: Request<Streaming<LeaseTasksRequest>>,
+    ) -> Result<Response<Self::LeaseTasksStream>, Status> {
+        Ok(Response::new(lease::serve(&self.shared, request.into_inner()).await?))
+    }
+
+    async fn get_queue_stats(
+        &self,
+        _request: Request<GetQueueStatsRequest>,
+    ) -> Result<Response<GetQueueStatsResponse>, Status> {
+        Ok(Response::new(self.shared.get_queue_stats().await?))
+    }
+}

@@ -1,0 +1,277 @@
+//! Outcomes by position: from the engine's memory where it still has them, else from Postgres. Both are asked by
+//! position, so there is no seam between the past and the present that could lose or repeat one (promise 5).
+
+use std::sync::Arc;
+
+use hashmesh::{
+    limits,
+    queue::v1::{
+        ListResultsRequest, ListResultsResponse, StreamResultsRequest, StreamResultsResponse,
+        stream_results_response::Frame,
+    },
+    v1::{Completed, Draining, OutcomeStatus, PackedOutcomes, Results, Submission},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::{
+    Frames, OUTGOING, Shared,
+    resolve::{Found, final_state},
+};
+use crate::{
+    engine::{Tail, weight},
+    error::QueueError,
+    store::{self, ResultsLimit},
+};
+
+/// Positions that one filtered page looks at, at most.
+const PAGE_SCAN: u64 = 1_000_000;
+
+/// As much as fits a frame.
+const FRAME_LIMIT: ResultsLimit = ResultsLimit { tasks: u64::MAX, bytes: limits::MAX_RESULTS_FRAME_BYTES };
+
+/// What a reader of outcomes gets.
+#[derive(Debug)]
+pub(super) enum ResultsFrame {
+    Results(Results),
+    /// The submission has ended and every outcome was sent.
+    Completed(Box<Submission>),
+    Draining(Draining),
+}
+
+/// Reads a submission's outcomes in order.
+#[derive(Debug)]
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    found: Found,
+    /// Everything up to here has been read.
+    position: u64,
+    statuses: Vec<OutcomeStatus>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, found: Found, after_position: u64, statuses: Vec<OutcomeStatus>) -> Self {
+        Self { shared, found, position: after_position, statuses }
+    }
+
+    /// Committed outcomes behind the position, about a frame of them; empty at the present.
+    async fn next(&mut self) -> Result<Vec<PackedOutcomes>, QueueError> {
+        let recent = match &self.found {
+            Found::Live(handle) => handle.recent_after(self.position, limits::MAX_RESULTS_FRAME_BYTES),
+            Found::Finished(..) => None,
+        };
+        let rows = match recent {
+            Some(rows) => rows,
+            None => store::results(&self.shared.config.database, self.found.id(), self.position, FRAME_LIMIT).await?,
+        };
+        if let Some(last) = rows.last() {
+            self.position = last.through_position();
+        }
+        Ok(rows)
+    }
+
+    /// The rows that match the filter, in frames that are not too large.
+    fn frames(&self, rows: Vec<PackedOutcomes>) -> Vec<Results> {
+        let mut parts = Vec::new();
+        for row in rows {
+            let matching = if self.statuses.is_empty() { vec![row] } else { row.retain(&self.statuses) };
+            parts.extend(matching.into_iter().flat_map(cut));
+        }
+        let mut frames: Vec<Results> = Vec::new();
+        let mut bytes = 0;
+        for part in parts {
+            let size = weight(&part);
+            match frames.last_mut() {
+                Some(frame) if bytes + size <= limits::MAX_RESULTS_FRAME_BYTES => {
+                    bytes += size;
+                    frame.through_position = part.through_position();
+                    frame.columns.push(part);
+                }
+                _ => {
+                    bytes = size;
+                    frames.push(Results {
+                        rows: Vec::new(),
+                        through_position: part.through_position(),
+                        columns: vec![part],
+                    });
+                }
+            }
+        }
+        if let Some(last) = frames.last_mut() {
+            // What follows it did not match the filter.
+            last.through_position = self.position;
+        }
+        frames
+    }
+
+    /// Sends outcomes as `wrap`ped frames until the present or, with `follow`, until the submission has ended. Ends
+    /// quietly when nobody reads any more.
+    pub(super) async fn run<T>(
+        mut self,
+        follow: bool,
+        out: &mpsc::Sender<Result<T, Status>>,
+        wrap: fn(ResultsFrame) -> T,
+    ) -> Result<(), QueueError> {
+        let mut tail = match &self.found {
+            Found::Live(handle) => Some(handle.tail()),
+            Found::Finished(..) => None,
+        };
+        loop {
+            let seen = tail.as_mut().map(|tail| *tail.borrow_and_update());
+            loop {
+                if seen.is_some_and(|seen| self.position >= seen.position) {
+                    break;
+                }
+                let rows = self.next().await?;
+                if rows.is_empty() {
+                    break;
+                }
+                for frame in self.frames(rows) {
+                    if out.send(Ok(wrap(ResultsFrame::Results(frame)))).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            if seen.is_none_or(|seen| seen.ended) {
+                let summary = Box::new(self.shared.submission(self.found.id()).await?);
+                let _ = out.send(Ok(wrap(ResultsFrame::Completed(summary)))).await;
+                return Ok(());
+            }
+            if !follow {
+                return Ok(());
+            }
+            if self.wait(tail.as_mut()).await? {
+                let reason = "the queue is stopping".to_owned();
+                let _ = out.send(Ok(wrap(ResultsFrame::Draining(Draining { reason })))).await;
+                return Ok(());
+            }
+            if out.is_closed() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for more outcomes. True: the process stops.
+    async fn wait(&self, tail: Option<&mut watch::Receiver<Tail>>) -> Result<bool, QueueError> {
+        let (Some(tail), Found::Live(handle)) = (tail, &self.found) else { return Ok(false) };
+        tokio::select! {
+            changed = tail.changed() => changed.map(|()| false).map_err(|_| handle.failure()),
+            () = self.shared.shutdown.wait() => Ok(true),
+        }
+    }
+}
+
+/// Cuts outcomes so that each part fits a frame; a single outcome always does.
+fn cut(outcomes: PackedOutcomes) -> Vec<PackedOutcomes> {
+    outcomes.into_pieces(limits::MAX_RESULTS_FRAME_BYTES, false)
+}
+
+fn statuses(numbers: &[i32]) -> Vec<OutcomeStatus> {
+    numbers.iter().filter_map(|number| OutcomeStatus::try_from(*number).ok()).collect()
+}
+
+/// Serves `StreamResults`.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    request: StreamResultsRequest,
+) -> Result<Frames<StreamResultsResponse>, QueueError> {
+    let found = shared.resolve(&request.tenant, &request.submission_id).await?;
+    let reader = Reader::new(shared, found, request.after_position, statuses(&request.statuses));
+    let (out, frames) = mpsc::channel(OUTGOING);
+    tokio::spawn(async move {
+        let closed = out.clone();
+        tokio::select! {
+            result = reader.run(request.follow, &out, wrap) => if let Err(error) = result {
+                let _ = out.send(Err(error.into())).await;
+            },
+            () = closed.closed() => {}
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(frames)))
+}
+
+fn wrap(frame: ResultsFrame) -> StreamResultsResponse {
+    let frame = match frame {
+        ResultsFrame::Results(results) => Frame::Results(results),
+        ResultsFrame::Completed(summary) => Frame::Completed(Completed { summary: Some(*summary) }),
+        ResultsFrame::Draining(draining) => Frame::Draining(draining),
+    };
+    StreamResultsResponse { frame: Some(frame) }
+}
+
+/// Every outcome of a small submission, once it has ended.
+pub(super) async fn all(shared: &Shared, found: &Found) -> Result<Vec<PackedOutcomes>, QueueError> {
+    if let Found::Live(handle) = found {
+        tokio::select! {
+            ended = handle.wait(|tail| tail.ended) => drop(ended?),
+            () = shared.shutdown.wait() => return Err(QueueError::Draining),
+        }
+        if let Some(rows) = handle.recent_after(0, limits::MAX_WAIT_ANSWER_BYTES) {
+            let through = rows.last().map_or(0, PackedOutcomes::through_position);
+            if through == handle.tail().borrow().position {
+                return Ok(rows);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    let mut bytes = 0;
+    let mut position = 0;
+    while bytes < limits::MAX_WAIT_ANSWER_BYTES {
+        let rows = store::results(&shared.config.database, found.id(), position, FRAME_LIMIT).await?;
+        let Some(last) = rows.last() else { break };
+        position = last.through_position();
+        bytes += rows.iter().map(weight).sum::<usize>();
+        all.extend(rows);
+    }
+    Ok(all)
+}
+
+impl Shared {
+    pub(super) async fn list_results(&self, request: ListResultsRequest) -> Result<ListResultsResponse, QueueError> {
+        let found = self.resolve(&request.tenant, &request.submission_id).await?;
+        // Read before the outcomes: if it says that the submission has ended, nothing can follow what is read after it.
+        let submission = self.submission(found.id()).await?;
+        let wanted = statuses(&request.statuses);
+        let page_size = u64::from(request.page_size.clamp(1, limits::MAX_RESULTS_PAGE));
+        let mut page =
+            ListResultsResponse { outcomes: Vec::new(), next_after_position: request.after_position, end: false };
+        let (mut count, mut bytes) = (0, 0);
+        while count < page_size
+            && bytes < limits::MAX_RESULTS_FRAME_BYTES
+            && page.next_after_position - request.after_position < PAGE_SCAN
+        {
+            let tasks = if wanted.is_empty() { page_size - count } else { u64::MAX };
+            let limit = ResultsLimit { tasks, bytes: limits::MAX_RESULTS_FRAME_BYTES - bytes };
+            let rows = store::results(&self.config.database, found.id(), page.next_after_position, limit).await?;
+            let Some(last) = rows.last().map(PackedOutcomes::through_position) else { break };
+            let kept = rows.into_iter().flat_map(|row| if wanted.is_empty() { vec![row] } else { row.retain(&wanted) });
+            let parts: Vec<PackedOutcomes> = kept.flat_map(cut).collect();
+            page.next_after_position = last;
+            for part in parts {
+                let room = page_size - count;
+                let fits = bytes == 0 || bytes + weight(&part) <= limits::MAX_RESULTS_FRAME_BYTES;
+                if room == 0 || !fits {
+                    page.next_after_position = part.first_position - 1;
+                    return Ok(page);
+                }
+                let part = if u64::from(part.task_count) > room {
+                    part.slice(0, usize::try_from(room).unwrap_or(usize::MAX))
+                } else {
+                    part
+                };
+                let cut_short = part.through_position() < last && u64::from(part.task_count) == room;
+                count += u64::from(part.task_count);
+                bytes += weight(&part);
+                let through = part.through_position();
+                page.outcomes.push(part);
+                if cut_short {
+                    page.next_after_position = through;
+                    break;
+                }
+            }
+        }
+        page.end = final_state(&submission) && page.next_after_position >= submission.recorded_tasks;
+        Ok(page)
+    }
+}

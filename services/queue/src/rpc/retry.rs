@@ -1,0 +1,92 @@
+//! A new submission from the dead letters of a completed one. The old one never changes.
+
+use bytes::Bytes;
+use hashmesh::{
+    limits,
+    queue::v1::{OpenSubmission, RetryTasksRequest, RetryTasksResponse, ValidatedBatch},
+    tasks::{self, Joined},
+    v1::{PackedNames, SubmissionState},
+};
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::{Shared, convert, resolve::Found};
+use crate::{error::QueueError, store};
+
+/// Rows of results looked at in one read.
+const ROWS: u32 = 1_000;
+
+impl Shared {
+    pub(super) async fn retry_tasks(&self, request: RetryTasksRequest) -> Result<RetryTasksResponse, QueueError> {
+        let Found::Finished(id, submission) = self.resolve(&request.tenant, &request.submission_id).await? else {
+            return Err(QueueError::NotCompleted);
+        };
+        if submission.state() == SubmissionState::Cancelled {
+            return Err(QueueError::Cancelled);
+        }
+        if submission.failed_tasks == 0 {
+            return Err(QueueError::NothingToRetry);
+        }
+        let open = OpenSubmission {
+            tenant: request.tenant,
+            options: submission.options.clone(),
+            idempotency_key: request.idempotency_key,
+            ..OpenSubmission::default()
+        };
+        let (found, _) = self.open(&open, Some(id), None).await?;
+        // A rerun with the same key cuts the same batches, so that what is stored already is only repeated.
+        let batch_count = self.copy_dead_letters(id, &found).await?;
+        self.seal(&found, batch_count).await?;
+        Ok(RetryTasksResponse { submission: Some(self.submission(found.id()).await?) })
+    }
+
+    /// Appends every dead letter of `from`, in the order of positions. Returns the number of batches.
+    async fn copy_dead_letters(&self, from: Uuid, to: &Found) -> Result<u32, QueueError> {
+        let database = &self.config.database;
+        let mut sequence = 0;
+        let mut joined = Joined::default();
+        let mut position = 0;
+        loop {
+            let letters = store::dead_letters(database, from, position, ROWS).await?;
+            let Some(last) = letters.last() else { break };
+            position = last.through_position();
+            for run in letters {
+                let batch = store::named_batch(database, from, run.sequence).await?.ok_or(QueueError::Internal)?;
+                let part =
+                    batch.slice(run.first_task as usize, run.task_count as usize).map_err(|_| QueueError::Internal)?;
+                let mut names = part.names.iter().flat_map(PackedNames::iter);
+                for task in part.views().map_err(|_| QueueError::Internal)? {
+                    let name = names.next().unwrap_or_default();
+                    if !joined.fits(&task, &name) {
+                        self.append_joined(to, sequence, std::mem::take(&mut joined)).await?;
+                        sequence += 1;
+                    }
+                    joined.push(&task, &name);
+                }
+            }
+        }
+        if !joined.is_empty() {
+            self.append_joined(to, sequence, joined).await?;
+            sequence += 1;
+        }
+        Ok(sequence)
+    }
+
+    async fn append_joined(&self, to: &Found, sequence: u32, joined: Joined) -> Result<(), QueueError> {
+        let mut tasks = joined.into_tasks();
+        let summary = tasks::validate(&tasks).map_err(|_| QueueError::Internal)?;
+        let names = tasks.names.take().map_or_else(Bytes::new, |names| names.encode_to_vec().into());
+        debug_assert!(summary.task_count <= limits::MAX_BATCH_TASKS);
+        let batch = ValidatedBatch {
+            sequence,
+            task_count: summary.task_count,
+            byte_count: summary.byte_count,
+            fingerprint: Bytes::copy_from_slice(&summary.fingerprint),
+            tasks: tasks.encode_to_vec().into(),
+            names,
+            reference_prefix: summary.reference_prefix,
+            expected_algorithms: crate::engine::numbers(&summary.expected_algorithms),
+        };
+        self.store_batch(to, convert::batch(batch)?).await.map(drop)
+    }
+}

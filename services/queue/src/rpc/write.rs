@@ -1,0 +1,308 @@
+//! The stream on which a submission is written: batches in, acknowledgements and, if asked for, outcomes out.
+
+use std::sync::Arc;
+
+use hashmesh::{
+    error,
+    queue::v1::{
+        OpenSubmission, ValidatedBatch, WriteSubmissionRequest, WriteSubmissionResponse,
+        write_submission_request::Frame as In, write_submission_response::Frame as Out,
+    },
+    v1::{Accepted, Completed, Draining, Rejected, Seal},
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Status, Streaming};
+
+use super::{
+    Frames, OUTGOING, Shared, convert,
+    resolve::Found,
+    results::{Reader, ResultsFrame},
+};
+use crate::{
+    engine::{Command, Tail},
+    error::QueueError,
+};
+
+type Outgoing = mpsc::Sender<Result<WriteSubmissionResponse, Status>>;
+
+/// The reader is gone: nothing is left to do.
+#[derive(Debug)]
+struct Gone;
+
+/// Serves `WriteSubmission`.
+pub(super) fn serve(
+    shared: Arc<Shared>,
+    inbound: Streaming<WriteSubmissionRequest>,
+) -> Frames<WriteSubmissionResponse> {
+    let (out, frames) = mpsc::channel(OUTGOING);
+    tokio::spawn(async move {
+        let closed = out.clone();
+        tokio::select! {
+            result = open_and_write(shared, inbound, &out) => if let Err(status) = result {
+                let _ = out.send(Err(status)).await;
+            },
+            () = closed.closed() => {}
+        }
+    });
+    Box::pin(ReceiverStream::new(frames))
+}
+
+async fn open_and_write(
+    shared: Arc<Shared>,
+    mut inbound: Streaming<WriteSubmissionRequest>,
+    out: &Outgoing,
+) -> Result<(), Status> {
+    let first = inbound.message().await?;
+    let Some(In::Open(open)) = first.and_then(|request| request.frame) else {
+        return Err(QueueError::Protocol("the first frame must be `open`").into());
+    };
+    let (found, _) = shared.open(&open, None, None).await?;
+    let writer = match &found {
+        Found::Live(handle) => {
+            let id = handle.id;
+            shared
+                .engine()
+                .await?
+                .ask(|reply| Command::ClaimWriter { id, reply })
+                .await?
+                .ok_or(QueueError::Recovering)?
+        }
+        Found::Finished(..) => 0,
+    };
+    let opened = shared.opened(&found).await?;
+    let acknowledged = opened.next_sequence;
+    if send(out, Out::Opened(opened)).await.is_err() {
+        return Ok(());
+    }
+    let results = open.results.then(|| follow(&shared, &found, &open, out));
+    let mut stream = WriteStream {
+        shared,
+        found,
+        out: out.clone(),
+        writer,
+        stored: acknowledged,
+        owed: None,
+        half_closed: false,
+        ended: false,
+        results,
+    };
+    match stream.run(inbound).await {
+        Ok(()) => Ok(()),
+        Err(Stop::Gone) => Ok(()),
+        Err(Stop::Failed(status)) => Err(status),
+    }
+}
+
+/// Sends outcomes on the same stream, from a task of its own: a client that is slow to take them is slow for itself.
+fn follow(shared: &Arc<Shared>, found: &Found, open: &OpenSubmission, out: &Outgoing) -> Follower {
+    let reader = Reader::new(Arc::clone(shared), found.clone(), open.after_position, Vec::new());
+    let out = out.clone();
+    Follower(tokio::spawn(async move { reader.run(true, &out, wrap).await }))
+}
+
+fn wrap(frame: ResultsFrame) -> WriteSubmissionResponse {
+    let frame = match frame {
+        ResultsFrame::Results(results) => Out::Results(results),
+        ResultsFrame::Completed(summary) => Out::Completed(Completed { summary: Some(*summary) }),
+        ResultsFrame::Draining(draining) => Out::Draining(draining),
+    };
+    WriteSubmissionResponse { frame: Some(frame) }
+}
+
+async fn send(out: &Outgoing, frame: Out) -> Result<(), Gone> {
+    out.send(Ok(WriteSubmissionResponse { frame: Some(frame) })).await.map_err(|_| Gone)
+}
+
+/// The task that sends outcomes; it ends with the stream.
+#[derive(Debug)]
+struct Follower(JoinHandle<Result<(), QueueError>>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why a stream ends before its time.
+#[derive(Debug)]
+enum Stop {
+    Gone,
+    Failed(Status),
+}
+
+impl From<Gone> for Stop {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<QueueError> for Stop {
+    fn from(error: QueueError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// One opened stream.
+#[derive(Debug)]
+struct WriteStream {
+    shared: Arc<Shared>,
+    found: Found,
+    out: Outgoing,
+    writer: u64,
+    /// Batches whose storage was acknowledged on this stream.
+    stored: u32,
+    /// The highest batch taken on this stream that was not acknowledged on it yet.
+    owed: Option<u32>,
+    half_closed: bool,
+    /// `completed` was sent, or is sent by the follower.
+    ended: bool,
+    results: Option<Follower>,
+}
+
+impl WriteStream {
+    async fn run(&mut self, mut inbound: Streaming<WriteSubmissionRequest>) -> Result<(), Stop> {
+        let mut tail = match &self.found {
+            Found::Live(handle) => Some(handle.tail()),
+            Found::Finished(..) => None,
+        };
+        let shutdown = self.shared.shutdown.clone();
+        loop {
+            let seen = tail.as_mut().map(|tail| *tail.borrow_and_update());
+            self.acknowledge(seen).await?;
+            if self.finished() {
+                break;
+            }
+            let draining = shutdown.begun();
+            if draining && self.owed.is_none() {
+                let reason = "the queue is stopping".to_owned();
+                send(&self.out, Out::Draining(Draining { reason })).await?;
+                return Ok(());
+            }
+            let changed = async {
+                match &mut tail {
+                    Some(tail) => tail.changed().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                alive = changed => if !alive && !seen.is_some_and(|seen| seen.ended) {
+                    return Err(self.failure());
+                },
+                frame = inbound.next(), if !self.half_closed && !draining => self.frame(frame).await?,
+                () = shutdown.wait(), if !draining => {}
+            }
+            if seen.is_some_and(|seen| seen.ended) {
+                // The engine has let go: what still comes is compared with the tables.
+                tail = None;
+                self.found = self.shared.resolve_again(&self.found).await?;
+            }
+        }
+        match self.results.take() {
+            Some(mut follower) => match (&mut follower.0).await {
+                Ok(result) => Ok(result?),
+                Err(_aborted) => Err(QueueError::Internal.into()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// True if nothing more can come in and nothing more is owed.
+    fn finished(&self) -> bool {
+        self.half_closed && self.owed.is_none()
+    }
+
+    fn failure(&self) -> Stop {
+        match &self.found {
+            Found::Live(handle) => handle.failure().into(),
+            Found::Finished(..) => QueueError::Recovering.into(),
+        }
+    }
+
+    /// Says what is committed by now, and whether another stream has taken over.
+    async fn acknowledge(&mut self, seen: Option<Tail>) -> Result<(), Stop> {
+        let stored = match (&self.found, seen) {
+            (Found::Live(_), Some(seen)) => {
+                if seen.writer != self.writer {
+                    return Err(QueueError::WriterReplaced.into());
+                }
+                seen.stored
+            }
+            (Found::Finished(_, submission), _) => submission.next_sequence,
+            (Found::Live(_), None) => self.stored,
+        };
+        let repaid = self.owed.is_some_and(|sequence| sequence < stored);
+        if stored > self.stored || repaid {
+            self.stored = stored;
+            if repaid {
+                self.owed = None;
+            }
+            send(&self.out, Out::Accepted(Accepted { through_sequence: stored - 1 })).await?;
+        }
+        let over = seen.is_some_and(|seen| seen.ended) || matches!(self.found, Found::Finished(..));
+        if over && !self.ended {
+            self.ended = true;
+            if self.results.is_none() {
+                let summary = self.shared.submission(self.found.id()).await?;
+                send(&self.out, Out::Completed(Completed { summary: Some(summary) })).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame from the client, or its end.
+    async fn frame(&mut self, frame: Option<Result<WriteSubmissionRequest, Status>>) -> Result<(), Stop> {
+        match frame {
+            None => self.half_closed = true,
+            // The client is gone; what it sent stands.
+            Some(Err(_status)) => return Err(Stop::Gone),
+            Some(Ok(request)) => match request.frame {
+                Some(In::Batch(batch)) => self.batch(batch).await?,
+                Some(In::Seal(seal)) => self.seal(seal).await?,
+                Some(In::Open(_)) => return Err(QueueError::Protocol("`open` may be sent only once").into()),
+                None => return Err(QueueError::Protocol("a frame must be one of those this version knows").into()),
+            },
+        }
+        Ok(())
+    }
+
+    async fn batch(&mut self, batch: ValidatedBatch) -> Result<(), Stop> {
+        let sequence = batch.sequence;
+        match self.take(batch).await {
+            Ok(()) => {
+                self.owed = self.owed.max(Some(sequence));
+                Ok(())
+            }
+            // The submission's memory was thrown away, or the process stops: the client resumes.
+            Err(error @ (QueueError::Recovering | QueueError::Draining | QueueError::Database)) => Err(error.into()),
+            Err(refusal) => {
+                let status = Some(error::to_message(&Status::from(refusal)));
+                Ok(send(&self.out, Out::Rejected(Rejected { sequence, status })).await?)
+            }
+        }
+    }
+
+    async fn take(&self, batch: ValidatedBatch) -> Result<(), QueueError> {
+        let batch = convert::batch(batch)?;
+        match &self.found {
+            Found::Live(handle) => match self.shared.engine().await?.append(handle.id, batch).await {
+                // It has ended since this stream looked.
+                Err(QueueError::Recovering) if handle.tail().borrow().ended => Err(QueueError::Sealed),
+                other => other,
+            },
+            Found::Finished(..) => self.shared.store_batch(&self.found, batch).await.map(drop),
+        }
+    }
+
+    async fn seal(&mut self, seal: Seal) -> Result<(), Stop> {
+        match self.shared.seal(&self.found, seal.batch_count).await {
+            Err(QueueError::Recovering) => {
+                // It may have ended since this stream looked: then the tables decide.
+                let again = self.shared.resolve_again(&self.found).await?;
+                Ok(self.shared.seal(&again, seal.batch_count).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+}
