@@ -148,3 +148,73 @@ async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown, hard_
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    struct Running {
+        address: std::net::SocketAddr,
+        queue: Health,
+        shutdown: Shutdown,
+        served: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    async fn start() -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (queue, gateway, shutdown) = (Health::new(), Health::new(), Shutdown::new());
+        gateway.serving();
+        let admin = Admin::new()
+            .health("queue", queue.clone())
+            .health("gateway", gateway)
+            .page("/pool", || async { json!({ "connections": 3 }) }.boxed());
+        let served = tokio::spawn(admin.serve(listener, shutdown.clone()));
+        Running { address, queue, shutdown, served }
+    }
+
+    /// Status and body of a GET.
+    async fn get_page(address: std::net::SocketAddr, path: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn readiness_names_what_is_not_ready_and_why() {
+        let server = start().await;
+        assert_eq!(get_page(server.address, "/livez").await.0, 200);
+        server.queue.not_serving("database unreachable");
+        let (status, body) = get_page(server.address, "/readyz").await;
+        assert_eq!(status, 503);
+        let queue = json!({ "ready": false, "why": "database unreachable" });
+        assert_eq!(body, json!({ "ready": false, "roles": { "gateway": { "ready": true }, "queue": queue } }));
+        server.queue.serving();
+        assert_eq!(get_page(server.address, "/readyz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn pages_are_served_and_unknown_ones_are_not_found() {
+        let server = start().await;
+        assert_eq!(get_page(server.address, "/pool").await, (200, json!({ "connections": 3 })));
+        assert_eq!(get_page(server.address, "/none").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_does_not_hold_up_the_stop() {
+        let server = start().await;
+        let mut idle = TcpStream::connect(server.address).await.unwrap();
+        get_page(server.address, "/livez").await;
+        server.shutdown.begin();
+        tokio::time::timeout(Duration::from_secs(20), server.served).await.unwrap().unwrap().unwrap();
+        let _closed = idle.read_to_end(&mut Vec::new()).await;
+    }
+}

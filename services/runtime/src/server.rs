@@ -5,6 +5,8 @@ mod health_service;
 mod limits;
 mod panics;
 mod reflection;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, convert::Infallible};
 

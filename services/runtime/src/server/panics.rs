@@ -101,3 +101,25 @@ impl HttpBody for GuardedBody {
 fn status(_panic: &(dyn Any + Send)) -> Status {
     StatusBuilder::new(Reason::Internal, "internal error: the cause is in the server's log").build()
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt as _, stream};
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_while_the_response_streams_ends_it_with_trailers() {
+        let frames = stream::iter(0..2).map(|index| match index {
+            0 => Ok::<_, Status>(Frame::data(Bytes::from_static(b"first"))),
+            _ => panic!("as the test asked"),
+        });
+        let mut body = GuardedBody { inner: Some(Body::new(StreamBody::new(frames))) };
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        let status = Status::from_header_map(&trailers).unwrap();
+        assert_eq!(hashmesh::error::reason(&status), Some(Reason::Internal));
+        assert!(body.frame().await.is_none());
+    }
+}
