@@ -1,1 +1,3 @@
+//! Every test that needs the whole workspace or real servers, in one binary.
 
+mod architecture;

@@ -1,0 +1,55 @@
+# make setup      what building, testing and linting need (Debian as root; elsewhere it names what is missing)
+# make run        digest INPUT through a whole mesh, and have sha256sum check the manifest
+# make up         a whole mesh that stays, on 127.0.0.1:7420
+# make test       every test, the long ones in a short version
+# make test-all   every test in full
+# make lint       formatting, clippy, protos, shell
+# make bench      durable tasks per second; fails below BENCH_MINIMUM
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# What `make run` digests: a real tree that every machine has that built this, of some ten thousand files.
+INPUT ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+BENCH_TASKS ?= 10000000
+BENCH_MINIMUM ?= 500000
+
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hashmesh/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
+SCRIPTS := .ci/run $(wildcard tests/tools/*.sh)
+
+.PHONY: run up test test-all lint bench setup release require-tools
+
+run: release
+	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
+
+up: release
+	@exec $(HASHMESH) up
+
+release:
+	cargo build --release --locked --bin hashmesh
+
+test: require-tools
+	cargo test --workspace --locked
+
+test-all: require-tools
+	cargo test --workspace --locked --release -- --include-ignored
+
+lint: require-tools
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	buf lint proto
+	shellcheck --external-sources $(SCRIPTS)
+
+bench: release
+	@tests/tools/bench.sh $(HASHMESH) $(BENCH_TASKS) $(BENCH_MINIMUM)
+
+setup:
+	@tests/tools/setup.sh '$(TOOLS)'
+
+require-tools:
+	@for tool in buf grpcurl psql curl shellcheck sha256sum; do \
+	    command -v "$$tool" >/dev/null || { echo "$$tool is missing: run make setup" >&2; exit 1; }; \
+	done

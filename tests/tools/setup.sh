@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs what building, testing and linting need besides Rust: `setup.sh TOOLS`. On Debian, as root, by apt; grpcurl and
+# buf into TOOLS. Elsewhere it names what is missing, and fails.
+set -euo pipefail
+
+tools=$1
+grpcurl_version=v1.9.3
+buf_version=1.75.0
+missing=()
+
+# command:Debian package
+wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client sha256sum:coreutils shellcheck:shellcheck go:golang-go python3:python3-venv)
+packages=()
+for pair in "${wanted[@]}"; do
+    command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+done
+if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    else
+        missing+=("${packages[@]}")
+    fi
+fi
+
+cargo fmt --version >/dev/null 2>&1 || missing+=("rustfmt (rustup component add rustfmt)")
+cargo clippy --version >/dev/null 2>&1 || missing+=("clippy (rustup component add clippy)")
+
+mkdir -p "$tools/bin"
+if [ ! -x "$tools/bin/grpcurl-$grpcurl_version" ]; then
+    if command -v go >/dev/null; then
+        GOBIN="$tools/bin" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version"
+        mv "$tools/bin/grpcurl" "$tools/bin/grpcurl-$grpcurl_version"
+    else
+        missing+=("grpcurl (needs go)")
+    fi
+fi
+ln -sf "grpcurl-$grpcurl_version" "$tools/bin/grpcurl"
+
+if [ ! -x "$tools/buf-$buf_version/bin/buf" ]; then
+    rm -rf "$tools/buf-$buf_version"
+    if python3 -m venv "$tools/buf-$buf_version"; then
+        "$tools/buf-$buf_version/bin/pip" install --quiet "buf-bin==$buf_version"
+    else
+        missing+=("buf (needs python3 with venv)")
+    fi
+fi
+ln -sf "../buf-$buf_version/bin/buf" "$tools/bin/buf"
+
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "missing: ${missing[*]}" >&2
+    exit 1
+fi
+echo "all tools are there (grpcurl and buf in $tools/bin)"
