@@ -1,6 +1,6 @@
 //! What the Hash service is started with.
 
-use std::thread::available_parallelism;
+use hashmesh_runtime::resources;
 
 /// The Hash service's settings.
 #[derive(Clone, Debug)]
@@ -17,11 +17,6 @@ pub struct HashConfig {
 
 impl Default for HashConfig {
     fn default() -> Self {
-        Self {
-            threads: available_parallelism().map_or(1, usize::from),
-            max_admitted_bytes: 64 * 1024 * 1024,
-            max_waiting: 1_024,
-            max_streams: 64,
-        }
+        Self { threads: resources::cpus(), max_admitted_bytes: 64 * 1024 * 1024, max_waiting: 1_024, max_streams: 64 }
     }
 }

@@ -1,0 +1,126 @@
+//! What a worker is started with, and what follows from it.
+
+use std::{path::PathBuf, time::Duration};
+
+use hashmesh_runtime::resources;
+
+use crate::error::WorkerError;
+
+/// A worker's settings.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Where the Queues are: `http://HOST:PORT`, at least one. The worker keeps a stream to each; those that own nothing
+    /// refuse it until they do.
+    pub queue: Vec<String>,
+    /// Its name, for people: 1 to 255 bytes.
+    pub worker_id: String,
+    /// Threads that hash inline bytes; as many more read and hash objects. Default: the CPUs this process may use.
+    pub threads: usize,
+    /// Directories below which it may read `file:` tasks. They must exist.
+    pub allow_sources: Vec<PathBuf>,
+    /// Bytes for payload in hand and read buffers. At least 16 MiB. Default 128 MiB.
+    pub memory_bytes: usize,
+    /// How long a stopping worker works on the leases it holds. Default 10 s.
+    pub drain_grace: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            queue: Vec::new(),
+            worker_id: format!("worker-{}", std::process::id()),
+            threads: resources::cpus(),
+            allow_sources: Vec::new(),
+            memory_bytes: 128 * 1024 * 1024,
+            drain_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What each reading thread reads into. Large enough that a read's system call costs nothing beside hashing it, small
+/// enough for the CPU's L2.
+pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
+
+const MIN_MEMORY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Payload in hand per worker at most: beyond it, more does not make anything faster.
+const MAX_CREDIT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Tasks in hand per thread, enough for the time that outcomes need to be committed (some 10 ms at 1 M tasks/s per thread).
+const CREDIT_TASKS_PER_THREAD: usize = 32 * 1024;
+
+const MAX_WORKER_ID_BYTES: usize = 255;
+
+/// How much work a stream's queue may hand out beyond what is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CreditLimit {
+    /// Tasks.
+    pub(crate) tasks: u32,
+    /// Bytes of payload.
+    pub(crate) bytes: u64,
+}
+
+impl WorkerConfig {
+    /// Refuses what cannot work.
+    pub(crate) fn check(&self) -> Result<(), WorkerError> {
+        if self.queue.is_empty() {
+            return Err(WorkerError::NoQueue);
+        }
+        if self.worker_id.is_empty() || self.worker_id.len() > MAX_WORKER_ID_BYTES {
+            return Err(WorkerError::WorkerId { bytes: self.worker_id.len() });
+        }
+        let wanted = MIN_MEMORY_BYTES.max(2 * self.buffers_bytes());
+        if self.memory_bytes < wanted {
+            return Err(WorkerError::Memory { wanted, found: self.memory_bytes });
+        }
+        Ok(())
+    }
+
+    /// Each stream's share: what the buffers leave, divided by the streams.
+    pub(crate) fn credit(&self) -> CreditLimit {
+        let streams = self.queue.len().max(1);
+        let payload_bytes = self.memory_bytes.saturating_sub(self.buffers_bytes()).min(MAX_CREDIT_BYTES);
+        CreditLimit {
+            tasks: u32::try_from(self.threads.max(1).saturating_mul(CREDIT_TASKS_PER_THREAD)).unwrap_or(u32::MAX),
+            bytes: (payload_bytes / streams).max(1) as u64,
+        }
+    }
+
+    fn buffers_bytes(&self) -> usize {
+        self.threads.max(1).saturating_mul(BUFFER_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> WorkerConfig {
+        WorkerConfig { queue: vec!["http://127.0.0.1:1".to_owned()], threads: 4, ..WorkerConfig::default() }
+    }
+
+    #[test]
+    fn credit_and_buffers_together_stay_below_the_memory() {
+        let config = WorkerConfig { memory_bytes: 32 * 1024 * 1024, ..config() };
+        config.check().unwrap();
+        assert_eq!(config.credit().bytes as usize + 4 * BUFFER_BYTES, config.memory_bytes);
+        assert_eq!(config.credit().tasks, 4 * 32 * 1024);
+    }
+
+    #[test]
+    fn two_streams_share_the_bytes() {
+        let one = config();
+        let two = WorkerConfig { queue: vec![one.queue[0].clone(), "http://127.0.0.1:2".to_owned()], ..one.clone() };
+        assert_eq!(two.credit().bytes, one.credit().bytes / 2);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        assert!(matches!(WorkerConfig { queue: Vec::new(), ..config() }.check(), Err(WorkerError::NoQueue)));
+        assert!(matches!(
+            WorkerConfig { worker_id: String::new(), ..config() }.check(),
+            Err(WorkerError::WorkerId { .. })
+        ));
+        assert!(matches!(WorkerConfig { memory_bytes: 1 << 20, ..config() }.check(), Err(WorkerError::Memory { .. })));
+    }
+}

@@ -1,0 +1,168 @@
+//! The work of one thread on one group of tasks.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use hashmesh::{
+    algorithm::stride,
+    limits::MAX_RESULTS_FRAME_BYTES,
+    tasks::{Input, TaskView},
+    v1::{Algorithm, OutcomeStatus},
+};
+use hashmesh_hash::{digest_into, digest_many};
+
+use super::{
+    PART_INTERVAL,
+    piece::{Piece, Shelf},
+    plan::{Group, Plan},
+};
+use crate::{
+    leases::HeldLease,
+    sources::{Failure, Progress, ReadError, Sources},
+};
+
+/// A group and all it needs, to be moved to a thread.
+#[derive(Debug)]
+pub(crate) struct GroupWork {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) group: Group,
+    pub(crate) held: Arc<HeldLease>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) shelf: Arc<Shelf>,
+}
+
+/// The lease was cancelled.
+#[derive(Debug)]
+pub(crate) struct Stopped;
+
+impl GroupWork {
+    /// Works on every task of the group and puts their outcomes on the shelf.
+    pub(crate) fn run(self) -> Result<(), Stopped> {
+        if self.held.cancelled() {
+            return Err(Stopped);
+        }
+        self.held.start();
+        if self.plan.plain && self.run_plain() {
+            return Ok(());
+        }
+        self.run_each()
+    }
+
+    /// The fast path: no view and no allocation per task. False if a task panicked: then each is tried by itself.
+    fn run_plain(&self) -> bool {
+        let Group { first, count, data_start, data_bytes } = self.group;
+        let tasks = &self.plan.tasks;
+        let mut rest = &tasks.data[data_start..data_start + data_bytes];
+        let inputs = tasks.lengths[first..first + count].iter().map(|length| {
+            let (input, behind) = rest.split_at(*length as usize);
+            rest = behind;
+            input
+        });
+        let mut digests = Vec::new();
+        // Whatever it leaves behind is dropped.
+        let hashed = catch_unwind(AssertUnwindSafe(|| digest_many(&self.plan.algorithms, inputs, &mut digests)));
+        if hashed.is_err() {
+            return false;
+        }
+        self.held.add_tasks_done(count as u32);
+        self.held.add_bytes_read(data_bytes as u64);
+        self.shelf.put(Piece::succeeded(first, count, digests, data_bytes as u64));
+        true
+    }
+
+    /// Task by task, whatever each may be.
+    fn run_each(&self) -> Result<(), Stopped> {
+        let Group { first, count, .. } = self.group;
+        // The plan checked the columns and cut the groups: neither can fail.
+        let Ok(tasks) = self.plan.tasks.slice(first, count) else { return Ok(()) };
+        let Ok(views) = tasks.views() else { return Ok(()) };
+        let mut digests = Vec::with_capacity(stride(&self.plan.algorithms));
+        let mut piece = Piece::new(first);
+        let mut begun = Instant::now();
+        for task in views {
+            if self.held.cancelled() {
+                return Err(Stopped);
+            }
+            digests.clear();
+            let worked = catch_task(|| self.work_on(&task, &mut digests));
+            match worked {
+                Ok((status, hashed_bytes)) => piece.push_digested(status, &digests, hashed_bytes),
+                Err(ReadError::Failed(failure)) => piece.push_failed(failure, stride(&self.plan.algorithms)),
+                Err(ReadError::Cancelled) => return Err(Stopped),
+            }
+            self.held.add_tasks_done(1);
+            if begun.elapsed() >= PART_INTERVAL || piece.frame_bytes() >= MAX_RESULTS_FRAME_BYTES / 2 {
+                let next = Piece::new(piece.end());
+                self.shelf.put(std::mem::replace(&mut piece, next));
+                begun = Instant::now();
+            }
+        }
+        self.shelf.put(piece);
+        Ok(())
+    }
+
+    /// Computes a task's digests and compares them with the expected ones.
+    fn work_on(&self, task: &TaskView, digests: &mut Vec<u8>) -> Result<(OutcomeStatus, u64), ReadError> {
+        let algorithms = &self.plan.algorithms;
+        let hashed_bytes = match &task.input {
+            Input::Inline(bytes) => {
+                digest_into(algorithms, bytes, digests);
+                self.held.add_bytes_read(bytes.len() as u64);
+                bytes.len() as u64
+            }
+            Input::Object { uri, range } => {
+                self.sources.digest(uri, *range, algorithms, digests, &LeaseReading(&self.held))?
+            }
+        };
+        let equal = task.expected.iter().all(|(algorithm, expected)| {
+            digest_of(*algorithm, algorithms, digests).is_some_and(|digest| digest == expected.as_ref())
+        });
+        Ok((if equal { OutcomeStatus::Succeeded } else { OutcomeStatus::Mismatched }, hashed_bytes))
+    }
+}
+
+/// Reports a large object's reading to the heartbeat, and stops it when the lease is cancelled.
+struct LeaseReading<'a>(&'a HeldLease);
+
+impl Progress for LeaseReading<'_> {
+    fn read(&self, bytes: u64) -> bool {
+        self.0.add_bytes_read(bytes);
+        !self.0.cancelled()
+    }
+}
+
+/// A task that panics fails alone.
+fn catch_task<T>(work: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    // What the work may leave half done is the digests' buffer, which is cleared before its next use.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ReadError::Failed(Failure::panicked())))
+}
+
+/// The digest of one algorithm among concatenated ones.
+fn digest_of<'a>(wanted: Algorithm, algorithms: &[Algorithm], digests: &'a [u8]) -> Option<&'a [u8]> {
+    let index = algorithms.iter().position(|algorithm| *algorithm == wanted)?;
+    let start = stride(&algorithms[..index]);
+    digests.get(start..start + wanted.digest_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_panics_fails_alone_and_may_be_tried_again() {
+        let failed = catch_task::<()>(|| panic!("for the test"));
+        let Err(ReadError::Failed(failure)) = failed else { panic!("wanted a failure, found {failed:?}") };
+        assert_eq!((failure.reason, failure.retryable, failure.uncharged), ("WORKER_PANICKED", true, false));
+    }
+
+    #[test]
+    fn a_digest_is_found_among_the_concatenated_ones() {
+        let algorithms = [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256];
+        let digests: Vec<u8> = (0..68).collect();
+        assert_eq!(digest_of(Algorithm::Sha1, &algorithms, &digests), Some(&digests[16..36]));
+        assert_eq!(digest_of(Algorithm::Blake3, &algorithms, &digests), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! From a lease to its outcomes.
+//!
+//! A lease's tasks are cut into groups of neighbours that run on the pools side by side; none waits for another, so a
+//! slow one delays only itself. What they have done is put on a shelf; the lease's own async task sends it: all at once
+//! if the lease is quick, which is the rule, else in parts.
+
+mod group;
+mod piece;
+mod plan;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use hashmesh::queue::v1::{Lease, Nack, NackReason, lease_tasks_request::Frame};
+use hashmesh_hash::{HashError, HashPool};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use self::{
+    group::{GroupWork, Stopped},
+    piece::Shelf,
+    plan::Plan,
+};
+use crate::{
+    leases::HeldLease,
+    outbox::{Outbox, StreamOver},
+    sources::Sources,
+};
+
+/// Longer leases send what is done this often.
+const PART_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What every lease of a worker runs on.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    /// For leases that are all inline: CPU only, over in milliseconds.
+    pub(crate) inline: HashPool,
+    /// For leases that read objects: threads of their own, because a slow disk must not hold up what needs none.
+    pub(crate) objects: HashPool,
+    /// What may be read.
+    pub(crate) sources: Arc<Sources>,
+}
+
+/// How the work on a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Executed {
+    /// Every outcome was sent; `settled` will follow.
+    Finished,
+    /// A nack was sent; nothing will follow.
+    GivenBack,
+    /// The lease was cancelled, or its stream is over.
+    Abandoned,
+}
+
+impl From<StreamOver> for Executed {
+    fn from(_: StreamOver) -> Self {
+        Self::Abandoned
+    }
+}
+
+impl Executor {
+    /// Works on a lease and sends its outcomes, or gives it back if it makes no sense.
+    pub(crate) async fn execute(self: Arc<Self>, lease: Lease, held: Arc<HeldLease>, outbox: Outbox) -> Executed {
+        let plan = match Plan::new(&lease, self.inline.threads()) {
+            Ok(plan) => Arc::new(plan),
+            Err(unsupported) => {
+                tracing::error!(lease_id = lease.lease_id, error = %unsupported, "giving back a lease that makes no sense");
+                return give_back(&held, NackReason::Unsupported, &outbox).await;
+            }
+        };
+        let mut sender = PartSender { lease: LeaseHead::of(lease), outbox, shelf: Arc::default(), sent_tasks: 0 };
+        let ran = self.run_groups(&plan, &held, &mut sender).await;
+        // The payload, before the outcomes wait for their turn.
+        drop(plan);
+        match ran {
+            Ok(()) => sender.finish(&held).await,
+            Err(ended) => ended,
+        }
+    }
+
+    /// Runs every group; sends parts meanwhile if that takes long.
+    async fn run_groups(
+        &self,
+        plan: &Arc<Plan>,
+        held: &Arc<HeldLease>,
+        sender: &mut PartSender,
+    ) -> Result<(), Executed> {
+        let pool = if plan.reads_objects { &self.objects } else { &self.inline };
+        let works = plan.groups.iter().map(|group| {
+            let work = GroupWork {
+                plan: Arc::clone(plan),
+                group: *group,
+                held: Arc::clone(held),
+                sources: Arc::clone(&self.sources),
+                shelf: Arc::clone(&sender.shelf),
+            };
+            pool.run(group.data_bytes, move || work.run())
+        });
+        // No more at once than there are threads: leases that come later get their turn between this one's groups.
+        let mut groups = stream::iter(works.collect::<Vec<_>>()).buffer_unordered(pool.threads());
+        let mut parts = interval_at(Instant::now() + PART_INTERVAL, PART_INTERVAL);
+        parts.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = held.wait_cancelled() => return Err(Executed::Abandoned),
+                group = groups.next() => match group {
+                    None => return Ok(()),
+                    Some(Ok(Ok(()))) => {}
+                    Some(Ok(Err(Stopped))) => return Err(Executed::Abandoned),
+                    // Its tasks stay without an outcome, and go back to the queue with the last part.
+                    Some(Err(error)) => log_failed_group(&error),
+                },
+                _ = parts.tick() => sender.send_part(plan.task_count).await?,
+            }
+        }
+    }
+}
+
+fn log_failed_group(error: &HashError) {
+    tracing::error!(error = error as &dyn std::error::Error, "a group of tasks failed on the pool; its tasks go back");
+}
+
+/// Gives a lease back.
+pub(crate) async fn give_back(held: &HeldLease, reason: NackReason, outbox: &Outbox) -> Executed {
+    let nack = Nack { lease_id: held.lease_id, epoch: held.epoch, reason: reason.into(), retry_after: None };
+    outbox.send(Frame::Nack(nack)).await.map_or_else(Executed::from, |()| Executed::GivenBack)
+}
+
+/// What every part of a lease's outcomes repeats.
+#[derive(Debug)]
+pub(crate) struct LeaseHead {
+    lease_id: u64,
+    epoch: u64,
+    fingerprint: bytes::Bytes,
+    first_task: u32,
+}
+
+impl LeaseHead {
+    fn of(lease: Lease) -> Self {
+        let Lease { lease_id, epoch, fingerprint, first_task, .. } = lease;
+        Self { lease_id, epoch, fingerprint, first_task }
+    }
+}
+
+/// Sends what is on the shelf.
+struct PartSender {
+    lease: LeaseHead,
+    outbox: Outbox,
+    shelf: Arc<Shelf>,
+    sent_tasks: usize,
+}
+
+impl PartSender {
+    /// Sends what is done so far, unless that is all there is: then the last part is about to be sent anyway.
+    async fn send_part(&mut self, task_count: usize) -> Result<(), Executed> {
+        if self.sent_tasks + self.shelf.task_count() >= task_count {
+            return Ok(());
+        }
+        for piece in self.shelf.take() {
+            self.sent_tasks += piece.task_count();
+            self.outbox.send(Frame::Outcomes(piece.into_outcomes(&self.lease, false))).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the rest, its last part marked as final.
+    async fn finish(self, held: &HeldLease) -> Executed {
+        let mut pieces = self.shelf.take();
+        let Some(last) = pieces.pop() else {
+            // Groups failed as a whole and everything else was sent: this is how the rest goes back.
+            return give_back(held, NackReason::Overloaded, &self.outbox).await;
+        };
+        for piece in pieces {
+            if let Err(over) = self.outbox.send(Frame::Outcomes(piece.into_outcomes(&self.lease, false))).await {
+                return over.into();
+            }
+        }
+        // Before it is sent: `settled` may be here before this goes on.
+        held.finish();
+        let sent = self.outbox.send(Frame::Outcomes(last.into_outcomes(&self.lease, true))).await;
+        sent.map_or_else(Executed::from, |()| Executed::Finished)
+    }
+}

@@ -1,0 +1,184 @@
+//! A lease, decoded and cut into groups.
+
+use hashmesh::{
+    algorithm::stride,
+    limits::MAX_RESULTS_FRAME_BYTES,
+    queue::v1::Lease,
+    v1::{Algorithm, PackedTasks},
+};
+use prost::Message as _;
+
+/// A lease ready to be worked on.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The tasks; its columns agree with one another.
+    pub(crate) tasks: PackedTasks,
+    pub(crate) task_count: usize,
+    /// What to compute, in this order.
+    pub(crate) algorithms: Vec<Algorithm>,
+    /// Neighbouring tasks, together all of them.
+    pub(crate) groups: Vec<Group>,
+    /// Some task is an object.
+    pub(crate) reads_objects: bool,
+    /// Inline bytes without expected digests, the common case.
+    pub(crate) plain: bool,
+}
+
+/// A run of neighbouring tasks that one thread works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The first task, counted within the lease.
+    pub(crate) first: usize,
+    /// Number of tasks.
+    pub(crate) count: usize,
+    /// Where its inputs begin in the tasks' `data`.
+    pub(crate) data_start: usize,
+    /// The length of its inputs.
+    pub(crate) data_bytes: usize,
+}
+
+/// A lease that makes no sense to this worker: an algorithm or shape that it does not know, of a newer queue perhaps.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsupported {
+    #[error("the lease names no algorithm, or one that this worker does not know: {numbers:?}")]
+    Algorithms { numbers: Vec<i32> },
+    #[error("the lease expects digests of an algorithm that it does not compute")]
+    Expected,
+    #[error("the lease's tasks cannot be decoded")]
+    Decode(#[from] prost::DecodeError),
+    #[error("the lease's tasks are malformed")]
+    Malformed(#[from] hashmesh::tasks::Malformed),
+    #[error("the lease is said to have {said} tasks and has {found}")]
+    Count { said: u32, found: usize },
+}
+
+/// What a task costs besides its bytes, in bytes' worth of hashing: padding, the last block, its place in the columns.
+const TASK_COST: usize = 128;
+
+/// Less is not worth a second thread: some 100 µs of work, against some 10 µs that a trip to the pool takes.
+const MIN_GROUP_COST: usize = 128 * 1024;
+
+/// Objects per group: few, so that every thread gets some even where one file is as large as all others together.
+const MAX_GROUP_OBJECTS: usize = 32;
+
+/// Groups of objects per thread, for the same reason.
+const OBJECT_GROUPS_PER_THREAD: usize = 4;
+
+impl Plan {
+    /// Decodes a lease and cuts it for `threads` threads.
+    pub(crate) fn new(lease: &Lease, threads: usize) -> Result<Self, Unsupported> {
+        let known =
+            |numbers: &[i32]| numbers.iter().map(|number| Algorithm::known(*number)).collect::<Option<Vec<_>>>();
+        let algorithms = known(&lease.algorithms).filter(|algorithms| !algorithms.is_empty());
+        let algorithms = algorithms.ok_or_else(|| Unsupported::Algorithms { numbers: lease.algorithms.clone() })?;
+        // The payload stays a slice of the frame.
+        let tasks = PackedTasks::decode(lease.tasks.clone())?;
+        // Checks that the columns agree.
+        drop(tasks.views()?);
+        let task_count = tasks.task_count();
+        if task_count == 0 || task_count != lease.task_count as usize {
+            return Err(Unsupported::Count { said: lease.task_count, found: task_count });
+        }
+        if !tasks.expected_algorithms.iter().all(|number| lease.algorithms.contains(number)) {
+            return Err(Unsupported::Expected);
+        }
+        let reads_objects = tasks.kinds.iter().any(|kind| *kind != 0);
+        let plain = !reads_objects && tasks.expected.is_empty();
+        let groups = if reads_objects {
+            object_groups(&tasks.lengths, threads)
+        } else {
+            inline_groups(&tasks.lengths, threads, &algorithms)
+        };
+        Ok(Self { tasks, task_count, algorithms, groups, reads_objects, plain })
+    }
+}
+
+/// Groups of about the same cost, as many as threads if the lease is worth it.
+fn inline_groups(lengths: &[u32], threads: usize, algorithms: &[Algorithm]) -> Vec<Group> {
+    let cost = |length: u32| (length as usize + TASK_COST) * algorithms.len();
+    let total: usize = lengths.iter().map(|length| cost(*length)).sum();
+    let wanted_cost = total.div_ceil(threads.max(1)).max(MIN_GROUP_COST);
+    // So that no group's digests outgrow a frame.
+    let max_count = MAX_RESULTS_FRAME_BYTES / stride(algorithms).max(1);
+    cut(lengths, |group, group_cost| group_cost >= wanted_cost || group.count >= max_count, cost)
+}
+
+fn object_groups(lengths: &[u32], threads: usize) -> Vec<Group> {
+    let wanted = lengths.len().div_ceil(threads.max(1) * OBJECT_GROUPS_PER_THREAD).min(MAX_GROUP_OBJECTS);
+    cut(lengths, |group, _| group.count >= wanted, |_| 0)
+}
+
+/// Cuts behind each task after which the group is `full`.
+fn cut(lengths: &[u32], full: impl Fn(&Group, usize) -> bool, cost: impl Fn(u32) -> usize) -> Vec<Group> {
+    let empty = |first, data_start| Group { first, count: 0, data_start, data_bytes: 0 };
+    let (mut groups, mut group, mut group_cost) = (Vec::new(), empty(0, 0), 0);
+    for length in lengths {
+        group.count += 1;
+        group.data_bytes += *length as usize;
+        group_cost += cost(*length);
+        if full(&group, group_cost) {
+            let next = empty(group.first + group.count, group.data_start + group.data_bytes);
+            groups.push(std::mem::replace(&mut group, next));
+            group_cost = 0;
+        }
+    }
+    if group.count > 0 {
+        groups.push(group);
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_covers(groups: &[Group], lengths: &[u32]) {
+        let (mut task, mut place) = (0, 0);
+        for group in groups {
+            assert_eq!((group.first, group.data_start), (task, place));
+            assert!(group.count > 0);
+            let bytes: u32 = lengths[task..task + group.count].iter().sum();
+            assert_eq!(group.data_bytes, bytes as usize);
+            (task, place) = (task + group.count, place + group.data_bytes);
+        }
+        assert_eq!(task, lengths.len());
+    }
+
+    #[test]
+    fn a_small_lease_is_one_group_and_a_large_one_is_a_group_per_thread() {
+        for (lengths, groups) in [(vec![64; 100], 1), (vec![64; 10_000], 2), (vec![0; 10_000], 2), (vec![4_000_000], 1)]
+        {
+            let cut = inline_groups(&lengths, 2, &[Algorithm::Sha256]);
+            assert_eq!(cut.len(), groups, "{} tasks", lengths.len());
+            assert_covers(&cut, &lengths);
+        }
+    }
+
+    #[test]
+    fn groups_are_equal_in_cost_and_not_in_number() {
+        let mut lengths = vec![1; 1_000];
+        lengths[0] = 2_000_000;
+        let cut = inline_groups(&lengths, 2, &[Algorithm::Sha256]);
+        assert_eq!(cut.iter().map(|group| group.count).collect::<Vec<_>>(), [1, 999]);
+        assert_covers(&cut, &lengths);
+    }
+
+    #[test]
+    fn no_groups_digests_outgrow_a_frame() {
+        let algorithms = [Algorithm::Sha512, Algorithm::Sha384, Algorithm::Sha256, Algorithm::Blake3];
+        let lengths = vec![1; 10_000];
+        let cut = inline_groups(&lengths, 1, &algorithms);
+        assert!(cut.iter().all(|group| group.count * stride(&algorithms) <= MAX_RESULTS_FRAME_BYTES));
+        assert_covers(&cut, &lengths);
+    }
+
+    #[test]
+    fn objects_are_spread_thinly() {
+        for (objects, largest) in [(1, 1), (8, 1), (16, 2), (10_000, 32)] {
+            let lengths = vec![20; objects];
+            let cut = object_groups(&lengths, 2);
+            assert_eq!(cut[0].count, largest, "{objects} objects");
+            assert_covers(&cut, &lengths);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The worker as a process role.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use hashmesh::{queue::v1::Hello, v1::Algorithm};
+use hashmesh_hash::{HashPool, PoolLimits, kernel, self_test};
+use hashmesh_runtime::{channel, health::Health, shutdown::Shutdown, tasks};
+use uuid::Uuid;
+
+use crate::{
+    WorkerConfig, WorkerError,
+    execute::Executor,
+    session::SessionSettings,
+    sources::Sources,
+    stream::{self, Presence},
+};
+
+/// Takes leases from every queue of `config` until `shutdown` begins; then finishes what it holds within the grace, gives
+/// back the rest, and returns. `health` is serving while at least one queue has welcomed the worker.
+///
+/// # Errors
+/// [`WorkerError`], at start: settings that cannot work, a root that cannot be read, a digest that is wrong.
+pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> Result<(), WorkerError> {
+    config.check()?;
+    let mut channels = Vec::with_capacity(config.queue.len());
+    for url in &config.queue {
+        channels.push((url.clone(), channel::lazy(url)?));
+    }
+    let settings = Arc::new(settings(&config).await?);
+    let presence = Arc::new(Presence::new(health));
+    tracing::info!(worker_id = config.worker_id, threads = config.threads, kernel = kernel(), "worker ready");
+    let streams = channels.into_iter().map(|(url, channel)| {
+        let keep = stream::keep(Arc::clone(&settings), Arc::clone(&presence), url, channel, shutdown.clone());
+        tasks::spawn_owned("queue stream", keep)
+    });
+    try_join_all(streams.collect::<Vec<_>>()).await?;
+    Ok(())
+}
+
+async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError> {
+    let limits = PoolLimits::new(config.threads, config.memory_bytes);
+    let inline = HashPool::new("hash", config.threads, limits)?;
+    let objects = HashPool::new("read", config.threads, limits)?;
+    inline.run(0, self_test).await??;
+    let paths = config.allow_sources.clone();
+    let sources = objects.run(0, move || Sources::open(&paths)).await??;
+    let hello = Hello {
+        worker_id: config.worker_id.clone(),
+        session: Uuid::new_v4().as_bytes().to_vec().into(),
+        slots: u32::try_from(inline.threads()).unwrap_or(u32::MAX),
+        algorithms: Algorithm::ALL.map(i32::from).to_vec(),
+        sources: sources.announced(),
+    };
+    let executor = Arc::new(Executor { inline, objects, sources: Arc::new(sources) });
+    Ok(SessionSettings { hello, credit: config.credit(), drain_grace: config.drain_grace, executor })
+}

@@ -1,0 +1,318 @@
+//! One `LeaseTasks` stream, from `hello` to its end.
+
+use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+use hashmesh::{
+    limits::MAX_DECODED_MESSAGE_BYTES,
+    queue::v1::{
+        Hello, Lease, LeaseTasksResponse, NackReason, Welcome, lease_tasks_response::Frame,
+        queue_service_client::QueueServiceClient,
+    },
+};
+use hashmesh_runtime::shutdown::Shutdown;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::{Status, Streaming, transport::Channel};
+use tracing::Instrument as _;
+
+use crate::{
+    config::CreditLimit,
+    execute::{Executed, Executor, give_back},
+    heartbeat::HeartbeatThread,
+    leases::{HeldLease, HeldLeases},
+    outbox::{Outbox, outbox},
+};
+
+/// From the call to `welcome`. A queue that owns nothing refuses at once; one that takes longer hangs.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// What may be asked for as an interval of heartbeats: a wrong value must neither flood nor kill.
+const HEARTBEAT_INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
+/// How long a session that drains waits for `settled` after the last outcomes.
+const SETTLE_GRACE: Duration = Duration::from_secs(3);
+/// How long the queue may take to end the stream after we did.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// What every session of a worker needs.
+#[derive(Debug)]
+pub(crate) struct SessionSettings {
+    pub(crate) hello: Hello,
+    pub(crate) credit: CreditLimit,
+    pub(crate) drain_grace: Duration,
+    pub(crate) executor: Arc<Executor>,
+}
+
+/// How a session ended that ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    /// The worker is stopping.
+    Stopped,
+    /// The queue is stopping; another, or the next, will want us.
+    QueueDrained,
+}
+
+/// How a session ended that did not end well. The remedy is always the same: connect again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("the queue refused the stream")]
+    Refused(#[source] Box<Status>),
+    #[error("the queue sent no welcome within {WELCOME_TIMEOUT:?}")]
+    NoWelcome,
+    #[error("the stream broke")]
+    Broken(#[source] Box<Status>),
+    #[error("the queue ended the stream")]
+    Closed,
+    #[error("the queue broke the protocol: {0}")]
+    Protocol(String),
+    #[error("the heartbeat's thread could not be started")]
+    Heartbeat(#[from] io::Error),
+}
+
+/// A stream that the queue has welcomed. Dropping it stops all work on its leases.
+#[derive(Debug)]
+pub(crate) struct Session {
+    settings: Arc<SessionSettings>,
+    inbound: Streaming<LeaseTasksResponse>,
+    work: Work,
+    /// Set while the session drains.
+    drain: Option<Drain>,
+    /// Ends with the session.
+    _heartbeat: HeartbeatThread,
+}
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    end: SessionEnd,
+    /// When what is not done is given back; none once it is.
+    give_back_at: Option<Instant>,
+    /// When even `settled` is not waited for any longer.
+    give_up_at: Instant,
+}
+
+/// The leases of a stream, and who works on them.
+#[derive(Debug)]
+struct Work {
+    executor: Arc<Executor>,
+    outbox: Outbox,
+    held: Arc<HeldLeases>,
+    /// One task per lease that is worked on or given back: as many as the credit allows.
+    executions: JoinSet<(u64, Executed)>,
+    credit_left: CreditLeft,
+}
+
+/// What of the granted credit leases have not used up. Negative: the last one overdrew it.
+#[derive(Clone, Copy, Debug, Default)]
+struct CreditLeft {
+    tasks: i64,
+    bytes: i64,
+}
+
+impl Session {
+    /// Opens a stream, says hello and waits for the welcome.
+    pub(crate) async fn open(settings: Arc<SessionSettings>, channel: Channel) -> Result<Self, SessionError> {
+        let (outbox, frames) = outbox(settings.hello.clone());
+        let mut client = QueueServiceClient::new(channel).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
+        let opened = timeout(WELCOME_TIMEOUT, async {
+            let refused = |status| SessionError::Refused(Box::new(status));
+            let mut inbound = client.lease_tasks(frames).await.map_err(refused)?.into_inner();
+            let first = inbound.message().await.map_err(refused)?.ok_or(SessionError::Closed)?;
+            Ok((inbound, first))
+        });
+        let (inbound, first) = opened.await.unwrap_or(Err(SessionError::NoWelcome))?;
+        let Some(Frame::Welcome(welcome)) = first.frame else {
+            return Err(SessionError::Protocol("its first frame is no welcome".to_owned()));
+        };
+        let interval = heartbeat_interval(&welcome)?;
+        let held = Arc::new(HeldLeases::default());
+        let heartbeat = HeartbeatThread::start(interval, Arc::clone(&held), outbox.urgent().clone())?;
+        let executor = Arc::clone(&settings.executor);
+        let mut work = Work { executor, outbox, held, executions: JoinSet::new(), credit_left: CreditLeft::default() };
+        work.grant(settings.credit);
+        Ok(Self { settings, inbound, work, drain: None, _heartbeat: heartbeat })
+    }
+
+    /// Works until the stream breaks, the queue drains, or `shutdown` begins and what is held is finished or given back.
+    pub(crate) async fn run(mut self, shutdown: &Shutdown) -> Result<SessionEnd, SessionError> {
+        loop {
+            if let Some(drain) = self.drain
+                && (self.work.idle() || Instant::now() >= drain.give_up_at)
+            {
+                self.close().await;
+                return Ok(drain.end);
+            }
+            let deadline = self.next_deadline();
+            tokio::select! {
+                frame = self.inbound.message() => match frame {
+                    Ok(Some(LeaseTasksResponse { frame })) => self.on_frame(frame)?,
+                    // While draining this is what was about to happen, and what is lost goes back to the queue.
+                    Ok(None) => return self.drain.map_or(Err(SessionError::Closed), |drain| Ok(drain.end)),
+                    Err(status) => return Err(SessionError::Broken(Box::new(status))),
+                },
+                Some(executed) = self.work.executions.join_next() => match executed {
+                    Ok((lease_id, executed)) => self.on_executed(lease_id, executed),
+                    // Panics are caught within; nobody aborts one. Start afresh.
+                    Err(error) => return Err(SessionError::Protocol(format!("a lease's task was lost: {error}"))),
+                },
+                () = shutdown.wait(), if self.drain.is_none() => self.begin_drain(SessionEnd::Stopped),
+                () = sleep_until(deadline), if self.drain.is_some() => self.on_deadline(),
+            }
+        }
+    }
+
+    fn on_frame(&mut self, frame: Option<Frame>) -> Result<(), SessionError> {
+        match frame {
+            Some(Frame::Lease(lease)) => return self.on_lease(lease),
+            Some(Frame::Settled(settled)) => self.let_go(&settled.lease_ids),
+            Some(Frame::Revoke(revoke)) => {
+                tracing::debug!(lease_id = revoke.lease_id, reason = revoke.reason, "lease revoked");
+                self.let_go(&[revoke.lease_id]);
+            }
+            Some(Frame::Drain(drain)) => {
+                tracing::info!(reason = drain.reason, "the queue drains");
+                if self.drain.is_none() {
+                    self.begin_drain(SessionEnd::QueueDrained);
+                }
+            }
+            Some(Frame::Welcome(_)) => return Err(SessionError::Protocol("a second welcome".to_owned())),
+            // Of a newer queue.
+            None => tracing::debug!("ignoring a frame of an unknown kind"),
+        }
+        Ok(())
+    }
+
+    fn on_lease(&mut self, lease: Lease) -> Result<(), SessionError> {
+        let held = Arc::new(HeldLease::new(&lease));
+        if !self.work.held.insert(Arc::clone(&held)) {
+            return Err(SessionError::Protocol(format!("lease {} was granted twice", lease.lease_id)));
+        }
+        let room = self.work.credit_left.take(held.cost);
+        if self.drain.is_some() {
+            self.work.give_back(held, NackReason::Draining);
+        } else if room {
+            self.work.execute(lease, held);
+        } else {
+            tracing::warn!(lease_id = held.lease_id, "giving back a lease beyond the granted credit");
+            self.work.give_back(held, NackReason::Overloaded);
+        }
+        Ok(())
+    }
+
+    fn on_executed(&mut self, lease_id: u64, executed: Executed) {
+        match executed {
+            // Held until it is settled.
+            Executed::Finished => {}
+            // A cancelled lease was let go by whoever cancelled it, unless the drain gives it back.
+            Executed::Abandoned => {}
+            Executed::GivenBack => self.let_go(&[lease_id]),
+        }
+    }
+
+    /// Nothing more is to be done for these leases: what they used of the credit is granted again.
+    fn let_go(&mut self, lease_ids: &[u64]) {
+        let mut freed = CreditLimit { tasks: 0, bytes: 0 };
+        for lease in lease_ids.iter().filter_map(|lease_id| self.work.held.remove(*lease_id)) {
+            freed.tasks = freed.tasks.saturating_add(lease.cost.tasks);
+            freed.bytes = freed.bytes.saturating_add(lease.cost.bytes);
+        }
+        if self.drain.is_none() {
+            self.work.grant(freed);
+        }
+    }
+
+    fn begin_drain(&mut self, end: SessionEnd) {
+        self.work.outbox.urgent().drain();
+        let give_back_at = Instant::now() + self.settings.drain_grace;
+        self.drain = Some(Drain { end, give_back_at: Some(give_back_at), give_up_at: give_back_at + SETTLE_GRACE });
+    }
+
+    fn next_deadline(&self) -> Instant {
+        self.drain.map_or_else(Instant::now, |drain| drain.give_back_at.unwrap_or(drain.give_up_at))
+    }
+
+    /// The grace is over: what is not done goes back.
+    fn on_deadline(&mut self) {
+        if let Some(Drain { give_back_at, .. }) = &mut self.drain
+            && give_back_at.take().is_some()
+        {
+            let unfinished = self.work.held.unfinished();
+            tracing::warn!(leases = unfinished.len(), "giving back what was not done within the grace");
+            for lease in unfinished {
+                lease.cancel();
+                self.work.give_back(lease, NackReason::Draining);
+            }
+        }
+    }
+
+    /// Ends our half after all that was put into it, and waits for the queue's.
+    async fn close(self) {
+        let Self { work, mut inbound, .. } = self;
+        // With the last outbox.
+        drop(work);
+        let ended = async { while let Ok(Some(_)) = inbound.message().await {} };
+        if timeout(CLOSE_GRACE, ended).await.is_err() {
+            tracing::debug!("the queue did not end the stream in time");
+        }
+    }
+}
+
+impl Work {
+    fn execute(&mut self, lease: Lease, held: Arc<HeldLease>) {
+        let span = tracing::debug_span!("lease", lease_id = held.lease_id);
+        let (executor, outbox) = (Arc::clone(&self.executor), self.outbox.clone());
+        let lease_id = held.lease_id;
+        let execution = async move {
+            let work = executor.execute(lease, Arc::clone(&held), outbox.clone());
+            // Nothing that the work leaves behind is used again.
+            let Ok(executed) = AssertUnwindSafe(work).catch_unwind().await else {
+                tracing::error!(lease_id, "the work on a lease panicked; giving it back");
+                return (lease_id, give_back(&held, NackReason::Unsupported, &outbox).await);
+            };
+            (lease_id, executed)
+        };
+        self.executions.spawn(execution.instrument(span));
+    }
+
+    fn give_back(&mut self, held: Arc<HeldLease>, reason: NackReason) {
+        let outbox = self.outbox.clone();
+        // Not sent from here: the session must go on reading while the queue does not.
+        self.executions.spawn(async move { (held.lease_id, give_back(&held, reason, &outbox).await) });
+    }
+
+    fn grant(&mut self, credit: CreditLimit) {
+        self.credit_left.tasks = self.credit_left.tasks.saturating_add(credit.tasks.into());
+        let bytes = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
+        self.credit_left.bytes = self.credit_left.bytes.saturating_add(bytes);
+        self.outbox.urgent().grant(credit);
+    }
+
+    fn idle(&self) -> bool {
+        self.held.is_empty() && self.executions.is_empty()
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.held.cancel_all();
+    }
+}
+
+impl CreditLeft {
+    /// Uses credit up. False if there was none left before.
+    fn take(&mut self, cost: CreditLimit) -> bool {
+        let room = self.tasks > 0 && self.bytes > 0;
+        self.tasks = self.tasks.saturating_sub(cost.tasks.into());
+        self.bytes = self.bytes.saturating_sub(i64::try_from(cost.bytes).unwrap_or(i64::MAX));
+        room
+    }
+}
+
+fn heartbeat_interval(welcome: &Welcome) -> Result<Duration, SessionError> {
+    let interval = welcome.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok());
+    let interval = interval.filter(|interval| !interval.is_zero());
+    let interval =
+        interval.ok_or_else(|| SessionError::Protocol("its welcome has no heartbeat interval".to_owned()))?;
+    Ok(interval.clamp(*HEARTBEAT_INTERVALS.start(), *HEARTBEAT_INTERVALS.end()))
+}

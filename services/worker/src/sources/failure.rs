@@ -1,0 +1,137 @@
+//! Why reading a source failed: the reasons of `hashmesh.v1.TaskError`, and whether another attempt may help.
+//!
+//! The texts name no path (the task has it) and never tell what exists outside the roots.
+
+use std::io;
+
+use hashmesh::{queue::v1::AttemptFailure, v1::TaskError};
+use rustix::io::Errno;
+
+/// Why an attempt at a task failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// A reason of `TaskError`.
+    pub(crate) reason: &'static str,
+    /// One sentence for people.
+    pub(crate) message: String,
+    /// Another attempt may succeed.
+    pub(crate) retryable: bool,
+    /// The attempt must not count.
+    pub(crate) uncharged: bool,
+}
+
+impl Failure {
+    fn permanent(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retryable: false, uncharged: false }
+    }
+
+    fn retryable(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retryable: true, uncharged: false }
+    }
+
+    /// No root of this worker covers the object; another worker's may.
+    pub(crate) fn cannot_reach() -> Self {
+        let message = "the object is outside of every root that this worker may read";
+        Self { uncharged: true, ..Self::retryable("CANNOT_REACH_SOURCE", message) }
+    }
+
+    /// The URI's path has a `..`.
+    pub(crate) fn parent_in_path() -> Self {
+        Self::permanent("SOURCE_NOT_ALLOWED", "the path contains `..`; name the file by a path without")
+    }
+
+    /// It is a directory, a FIFO, a socket, a device.
+    pub(crate) fn not_regular(what: &str) -> Self {
+        Self::permanent("SOURCE_NOT_REGULAR", format!("not a regular file but {what}; only regular files are read"))
+    }
+
+    /// The range ends behind the file.
+    pub(crate) fn too_short(wanted_end: Option<u64>, size: u64) -> Self {
+        let wanted = wanted_end.map_or_else(|| "a range beyond 2^64".to_owned(), |end| format!("bytes up to {end}"));
+        Self::permanent("SOURCE_TOO_SHORT", format!("the task asks for {wanted}, and the file has {size}"))
+    }
+
+    /// The file is not the same after reading as before.
+    pub(crate) fn changed(what: &str) -> Self {
+        Self::retryable("SOURCE_CHANGED", format!("the file's {what} changed while it was read"))
+    }
+
+    /// The work on the task panicked: a defect of ours.
+    pub(crate) fn panicked() -> Self {
+        Self::retryable("WORKER_PANICKED", "the worker failed at this task; its log says why")
+    }
+
+    /// A file beneath a root did not open.
+    pub(crate) fn from_open(error: &io::Error) -> Self {
+        let Some(errno) = Errno::from_io_error(error) else {
+            return match error.kind() {
+                // cap-std's own error for a path that leaves the root. It is the same whether the target exists or not.
+                io::ErrorKind::PermissionDenied => {
+                    Self::permanent("SOURCE_NOT_ALLOWED", "a symbolic link in the path leads out of the allowed root")
+                }
+                // A NUL in the path.
+                io::ErrorKind::InvalidInput => Self::not_found(),
+                _ => Self::from_read(error),
+            };
+        };
+        match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => Self::not_found(),
+            Errno::ACCESS | Errno::PERM => Self::permanent("SOURCE_DENIED", "the worker may not read the file"),
+            Errno::XDEV => {
+                Self::permanent("SOURCE_NOT_ALLOWED", "a symbolic link in the path leads out of the allowed root")
+            }
+            Errno::LOOP => Self::not_regular("a loop of symbolic links"),
+            Errno::ISDIR => Self::not_regular("a directory"),
+            // What Linux answers to opening a socket, and a device without a driver.
+            Errno::NXIO | Errno::NODEV => Self::not_regular("a socket or device"),
+            _ => Self::from_read(error),
+        }
+    }
+
+    /// A file that was opened could not be read. Disks, network file systems and descriptor limits recover.
+    pub(crate) fn from_read(error: &io::Error) -> Self {
+        Self::retryable("SOURCE_UNREADABLE", format!("reading failed: {error}"))
+    }
+
+    fn not_found() -> Self {
+        Self::permanent("SOURCE_NOT_FOUND", "no such file")
+    }
+
+    /// The failure of the task at `offset`, as it is sent.
+    pub(crate) fn into_attempt(self, offset: u32) -> AttemptFailure {
+        let Self { reason, message, retryable, uncharged } = self;
+        let error = TaskError { reason: reason.to_owned(), message };
+        AttemptFailure { offset, error: Some(error), retryable, retry_after: None, uncharged }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_maps_to_the_published_reasons() {
+        for (errno, reason, retryable) in [
+            (Errno::NOENT, "SOURCE_NOT_FOUND", false),
+            (Errno::NOTDIR, "SOURCE_NOT_FOUND", false),
+            (Errno::ACCESS, "SOURCE_DENIED", false),
+            (Errno::PERM, "SOURCE_DENIED", false),
+            (Errno::LOOP, "SOURCE_NOT_REGULAR", false),
+            (Errno::NXIO, "SOURCE_NOT_REGULAR", false),
+            (Errno::XDEV, "SOURCE_NOT_ALLOWED", false),
+            (Errno::IO, "SOURCE_UNREADABLE", true),
+            (Errno::MFILE, "SOURCE_UNREADABLE", true),
+            (Errno::STALE, "SOURCE_UNREADABLE", true),
+        ] {
+            let failure = Failure::from_open(&errno.into());
+            assert_eq!((failure.reason, failure.retryable, failure.uncharged), (reason, retryable, false), "{errno}");
+        }
+    }
+
+    #[test]
+    fn an_unreachable_source_is_tried_elsewhere_and_not_charged() {
+        let attempt = Failure::cannot_reach().into_attempt(3);
+        assert!(attempt.retryable && attempt.uncharged);
+        assert_eq!((attempt.offset, attempt.error.unwrap().reason.as_str()), (3, "CANNOT_REACH_SOURCE"));
+    }
+}

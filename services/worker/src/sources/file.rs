@@ -1,0 +1,203 @@
+//! Reads one open file once, through a fixed buffer, and hashes it.
+
+use std::{
+    cell::RefCell,
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
+};
+
+use hashmesh::v1::{Algorithm, ByteRange};
+use hashmesh_hash::{MultiHasher, digest_into};
+use rustix::fs::{Advice, fadvise};
+
+use super::Failure;
+use crate::config::BUFFER_BYTES;
+
+/// Follows the reading, and may stop it.
+pub(crate) trait Progress {
+    /// So many more bytes were read. False: stop.
+    fn read(&self, bytes: u64) -> bool;
+}
+
+/// What became of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DigestFileError {
+    /// The task failed.
+    Failed(Failure),
+    /// [`Progress::read`] said so.
+    Cancelled,
+}
+
+impl From<Failure> for DigestFileError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+thread_local! {
+    /// One per hashing thread, for all files that it ever reads.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
+}
+
+/// Appends the digests of the file, or of `range` of it, to `digests`, and returns the number of bytes hashed. The file
+/// must be the same before and after. On an error `digests` is as it was.
+pub(crate) fn digest_file(
+    file: &File,
+    range: Option<ByteRange>,
+    algorithms: &[Algorithm],
+    digests: &mut Vec<u8>,
+    progress: &dyn Progress,
+) -> Result<u64, DigestFileError> {
+    // On the descriptor: what is opened is what is judged, whatever the path names by now.
+    let before = file.metadata().map_err(|error| Failure::from_read(&error))?;
+    require_regular(&before)?;
+    let part = Part::of(range, before.len())?;
+    BUFFER.with_borrow_mut(|buffer| {
+        if part.end - part.start < buffer.len() as u64 {
+            digest_small(file, part, &before, algorithms, digests, progress, buffer)
+        } else {
+            digest_large(file, part, &before, algorithms, digests, progress, buffer)
+        }
+    })
+}
+
+/// The bytes to hash: from `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    start: u64,
+    end: u64,
+    /// `end` is the file's end, so nothing may follow.
+    to_the_end: bool,
+}
+
+impl Part {
+    fn of(range: Option<ByteRange>, size: u64) -> Result<Self, Failure> {
+        let ByteRange { offset, length } = range.unwrap_or_default();
+        let end = if length == 0 { Some(size.max(offset)) } else { offset.checked_add(length) };
+        match end {
+            Some(end) if end <= size => Ok(Self { start: offset, end, to_the_end: length == 0 }),
+            wanted => Err(Failure::too_short(wanted, size)),
+        }
+    }
+
+    fn length(self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Fits the buffer with a byte to spare: read, compared, then hashed at once.
+fn digest_small(
+    file: &File,
+    part: Part,
+    before: &Metadata,
+    algorithms: &[Algorithm],
+    digests: &mut Vec<u8>,
+    progress: &dyn Progress,
+    buffer: &mut [u8],
+) -> Result<u64, DigestFileError> {
+    // Below BUFFER_BYTES, hence a usize.
+    let length = part.length() as usize;
+    // One byte more, if the end matters: some file systems (procfs) say that a file is empty and then it is not.
+    let wanted = if part.to_the_end { length + 1 } else { length };
+    let mut filled = 0;
+    while filled < wanted {
+        let bytes = read_at(file, &mut buffer[filled..wanted], part.start + filled as u64)?;
+        if bytes == 0 {
+            break;
+        }
+        filled += bytes;
+    }
+    if !progress.read(filled as u64) {
+        return Err(DigestFileError::Cancelled);
+    }
+    if filled != length {
+        return Err(Failure::changed("size").into());
+    }
+    require_unchanged(before, file)?;
+    digest_into(algorithms, &buffer[..length], digests);
+    Ok(length as u64)
+}
+
+/// Larger than the buffer: hashed while it is read.
+fn digest_large(
+    file: &File,
+    part: Part,
+    before: &Metadata,
+    algorithms: &[Algorithm],
+    digests: &mut Vec<u8>,
+    progress: &dyn Progress,
+    buffer: &mut [u8],
+) -> Result<u64, DigestFileError> {
+    // Only a hint: file systems without read-ahead refuse it.
+    let _refused = fadvise(file, part.start, std::num::NonZero::new(part.length()), Advice::Sequential);
+    let mut hasher = MultiHasher::new(algorithms);
+    let mut place = part.start;
+    loop {
+        let left = part.end - place;
+        // Behind the last byte one more read must find the end, if the end matters.
+        if left == 0 && !part.to_the_end {
+            break;
+        }
+        let wanted = usize::try_from(left.max(1)).unwrap_or(usize::MAX).min(buffer.len());
+        let bytes = read_at(file, &mut buffer[..wanted], place)?;
+        if bytes == 0 {
+            break;
+        }
+        if left == 0 {
+            return Err(Failure::changed("size").into());
+        }
+        hasher.update(&buffer[..bytes]);
+        place += bytes as u64;
+        if !progress.read(bytes as u64) {
+            return Err(DigestFileError::Cancelled);
+        }
+    }
+    if place != part.end {
+        return Err(Failure::changed("size").into());
+    }
+    require_unchanged(before, file)?;
+    hasher.finalize_into(digests);
+    Ok(part.length())
+}
+
+fn read_at(file: &File, buffer: &mut [u8], place: u64) -> Result<usize, Failure> {
+    loop {
+        match file.read_at(buffer, place) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map_err(|error| Failure::from_read(&error)),
+        }
+    }
+}
+
+fn require_regular(metadata: &Metadata) -> Result<(), Failure> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(Failure::not_regular(if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else {
+        "a device"
+    }))
+}
+
+/// The kernel's clock for these times ticks every few milliseconds: a change within the same tick as an earlier one, that
+/// also keeps the size, goes unseen. `ctime` cannot be set back, `mtime` can.
+fn require_unchanged(before: &Metadata, file: &File) -> Result<(), Failure> {
+    let after = file.metadata().map_err(|error| Failure::from_read(&error))?;
+    let changed = if (after.dev(), after.ino()) != (before.dev(), before.ino()) {
+        "identity"
+    } else if after.len() != before.len() {
+        "size"
+    } else if (after.mtime(), after.mtime_nsec()) != (before.mtime(), before.mtime_nsec()) {
+        "modification time"
+    } else if (after.ctime(), after.ctime_nsec()) != (before.ctime(), before.ctime_nsec()) {
+        "change time"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::changed(changed))
+}

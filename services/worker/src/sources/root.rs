@@ -1,0 +1,93 @@
+//! One allowed root directory.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, OpenOptions, OpenOptionsExt as _},
+};
+use hashmesh::{tasks::file_uri, v1::SourceRoot};
+use rustix::fs::OFlags;
+
+/// A root that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SourcesError {
+    /// It does not exist, or cannot be opened.
+    #[error("--allow-source {path:?} cannot be opened; name a directory that exists and is readable")]
+    Open {
+        /// The path as given.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("--allow-source {path:?} is not a directory; name the directory that holds it")]
+    NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+    },
+}
+
+/// An open root.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// The names of its path, from `/`, without symbolic links.
+    names: Vec<Vec<u8>>,
+    directory: Dir,
+    announced: SourceRoot,
+}
+
+impl Root {
+    pub(crate) fn open(path: &Path) -> Result<Self, SourcesError> {
+        let failed = |source| SourcesError::Open { path: path.to_owned(), source };
+        let canonical = fs::canonicalize(path).map_err(failed)?;
+        let metadata = fs::metadata(&canonical).map_err(failed)?;
+        if !metadata.is_dir() {
+            return Err(SourcesError::NotADirectory { path: path.to_owned() });
+        }
+        let directory = Dir::open_ambient_dir(&canonical, ambient_authority()).map_err(failed)?;
+        // Of what was opened, not of what the path names by now.
+        let metadata = directory.try_clone().and_then(|opened| opened.into_std_file().metadata()).map_err(failed)?;
+        let bytes = canonical.as_os_str().as_bytes();
+        let names = bytes.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+        let mut uri_prefix = file_uri(bytes);
+        if !uri_prefix.ends_with('/') {
+            uri_prefix.push('/');
+        }
+        let announced = SourceRoot { uri_prefix, device: metadata.dev(), inode: metadata.ino() };
+        Ok(Self { names, directory, announced })
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(crate) fn announced(&self) -> &SourceRoot {
+        &self.announced
+    }
+
+    /// The relative path of what lies at `names` from `/`, if that is this root or below it.
+    pub(crate) fn below(&self, names: &[&[u8]]) -> Option<PathBuf> {
+        let (head, rest) = names.split_at_checked(self.names.len())?;
+        if !head.iter().zip(&self.names).all(|(name, ours)| *name == ours.as_slice()) {
+            return None;
+        }
+        let relative: PathBuf = rest.iter().map(|name| OsStr::from_bytes(name)).collect();
+        // The root itself: a directory, and said to be one when it is opened.
+        Some(if relative.as_os_str().is_empty() { PathBuf::from(".") } else { relative })
+    }
+
+    /// Opens a file beneath the root. Never blocks on a FIFO without a writer, never makes a terminal ours.
+    pub(crate) fn open_file(&self, relative: &Path) -> io::Result<File> {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        self.directory.open_with(relative, &options).map(cap_std::fs::File::into_std)
+    }
+}

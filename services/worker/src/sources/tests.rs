@@ -1,0 +1,328 @@
+use std::{
+    cell::Cell,
+    ffi::OsStr,
+    fs::{self, File},
+    os::unix::{ffi::OsStrExt as _, fs::symlink, net::UnixListener},
+    path::Path,
+};
+
+use hashmesh::tasks::file_uri;
+use hashmesh_hash::MultiHasher;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::BUFFER_BYTES;
+
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
+
+/// A root with something beside it that must never be read.
+struct Tree {
+    base: TempDir,
+    sources: Sources,
+}
+
+impl Tree {
+    fn new() -> Self {
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir(base.path().join("root")).unwrap();
+        fs::write(base.path().join("secret"), "secret").unwrap();
+        let sources = Sources::open(&[base.path().join("root")]).unwrap();
+        Self { base, sources }
+    }
+
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.base.path().canonicalize().unwrap().join("root").join(name)
+    }
+
+    fn write(&self, name: impl AsRef<Path>, bytes: &[u8]) {
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn digest(&self, name: impl AsRef<Path>, range: Option<ByteRange>) -> Result<(Vec<u8>, u64), ReadError> {
+        self.digest_watched(name, range, &|_| true)
+    }
+
+    fn digest_watched(
+        &self,
+        name: impl AsRef<Path>,
+        range: Option<ByteRange>,
+        watch: &dyn Fn(u64) -> bool,
+    ) -> Result<(Vec<u8>, u64), ReadError> {
+        let uri = file_uri(self.path(name).as_os_str().as_bytes());
+        self.digest_uri(uri.as_bytes(), range, watch)
+    }
+
+    fn digest_uri(
+        &self,
+        uri: &[u8],
+        range: Option<ByteRange>,
+        watch: &dyn Fn(u64) -> bool,
+    ) -> Result<(Vec<u8>, u64), ReadError> {
+        let mut digests = Vec::new();
+        let bytes = self.sources.digest(uri, range, &ALGORITHMS, &mut digests, &Watch(watch));
+        assert!(bytes.is_ok() || digests.is_empty(), "a failed read leaves nothing behind");
+        Ok((digests, bytes?))
+    }
+
+    fn failure(&self, name: impl AsRef<Path>) -> Failure {
+        failed(self.digest(name, None))
+    }
+}
+
+struct Watch<'a>(&'a dyn Fn(u64) -> bool);
+
+impl Progress for Watch<'_> {
+    fn read(&self, bytes: u64) -> bool {
+        (self.0)(bytes)
+    }
+}
+
+fn failed(result: Result<(Vec<u8>, u64), ReadError>) -> Failure {
+    match result {
+        Err(ReadError::Failed(failure)) => failure,
+        other => panic!("wanted a failure, found {other:?}"),
+    }
+}
+
+fn digests_of(bytes: &[u8]) -> Vec<u8> {
+    let mut digests = Vec::new();
+    hashmesh_hash::digest_many(&ALGORITHMS, std::iter::once(bytes), &mut digests);
+    digests
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|place| (place % 251) as u8).collect()
+}
+
+fn range(offset: u64, length: u64) -> Option<ByteRange> {
+    Some(ByteRange { offset, length })
+}
+
+#[test]
+fn files_around_every_size_of_the_buffer_have_the_digests_of_their_bytes() {
+    let tree = Tree::new();
+    for length in [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 3 * BUFFER_BYTES, 3 * BUFFER_BYTES + 7] {
+        let bytes = pattern(length);
+        tree.write("file", &bytes);
+        let (digests, hashed_bytes) = tree.digest("file", None).unwrap();
+        assert_eq!((digests, hashed_bytes), (digests_of(&bytes), length as u64), "{length} bytes");
+    }
+}
+
+#[test]
+fn names_that_are_not_utf8_and_names_with_every_hostile_byte_are_read() {
+    let tree = Tree::new();
+    for name in [b"\xff\xfe".as_slice(), b"a\nb\\c d%2F", b"-", b"...", b"..x"] {
+        let name = OsStr::from_bytes(name);
+        tree.write(name, b"x");
+        assert_eq!(tree.digest(name, None).unwrap().0, digests_of(b"x"), "{name:?}");
+    }
+}
+
+#[test]
+fn a_big_sparse_file_is_read_through_the_fixed_buffer_and_its_progress_rises() {
+    const LENGTH: u64 = 64 * 1024 * 1024;
+    let tree = Tree::new();
+    File::create(tree.path("sparse")).unwrap().set_len(LENGTH).unwrap();
+    let (reads, read_bytes) = (Cell::new(0_u32), Cell::new(0));
+    let watch = |bytes| {
+        reads.set(reads.get() + 1);
+        read_bytes.set(read_bytes.get() + bytes);
+        assert!(bytes <= BUFFER_BYTES as u64);
+        true
+    };
+    let (digests, hashed_bytes) = tree.digest_watched("sparse", None, &watch).unwrap();
+    assert_eq!((hashed_bytes, read_bytes.get()), (LENGTH, LENGTH));
+    assert!(reads.get() >= 256);
+    let mut hasher = MultiHasher::new(&ALGORITHMS);
+    (0..64).for_each(|_| hasher.update(&vec![0; 1024 * 1024]));
+    let mut wanted = Vec::new();
+    hasher.finalize_into(&mut wanted);
+    assert_eq!(digests, wanted);
+}
+
+#[test]
+fn ranges_are_exact_and_may_not_end_behind_the_file() {
+    let tree = Tree::new();
+    let length = 2 * BUFFER_BYTES + 10;
+    let bytes = pattern(length);
+    tree.write("file", &bytes);
+    let end = length as u64;
+    for (offset, count) in [(0, 1), (5, 0), (end - 1, 1), (end, 0), (0, end), (3, end - 3), (7, BUFFER_BYTES as u64)] {
+        let until = if count == 0 { end } else { offset + count };
+        let wanted = digests_of(&bytes[offset as usize..until as usize]);
+        assert_eq!(tree.digest("file", range(offset, count)).unwrap(), (wanted, until - offset), "{offset}+{count}");
+    }
+    for (offset, count) in [(end, 1), (0, end + 1), (end + 1, 0), (1, end), (u64::MAX, 1), (1, u64::MAX)] {
+        let failure = failed(tree.digest("file", range(offset, count)));
+        assert_eq!((failure.reason, failure.retryable), ("SOURCE_TOO_SHORT", false), "{offset}+{count}");
+    }
+}
+
+#[test]
+fn a_file_that_grows_shrinks_or_is_rewritten_while_it_is_read_has_no_digest() {
+    let length = 4 * BUFFER_BYTES;
+    for change in ["grow", "shrink", "rewrite", "touch"] {
+        let tree = Tree::new();
+        tree.write("file", &pattern(length));
+        let path = tree.path("file");
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let done = Cell::new(false);
+        let watch = |_| {
+            if !done.replace(true) {
+                let file = File::options().write(true).open(&path).unwrap();
+                match change {
+                    "grow" => file.set_len(length as u64 + 1).unwrap(),
+                    "shrink" => file.set_len(length as u64 - 1).unwrap(),
+                    "rewrite" => std::os::unix::fs::FileExt::write_all_at(&file, b"!", length as u64 - 1).unwrap(),
+                    _ => file.set_modified(old + std::time::Duration::from_secs(1)).unwrap(),
+                }
+            }
+            true
+        };
+        let failure = failed(tree.digest_watched("file", None, &watch));
+        assert_eq!((failure.reason, failure.retryable, failure.uncharged), ("SOURCE_CHANGED", true, false), "{change}");
+    }
+}
+
+#[test]
+fn a_file_whose_size_is_not_what_it_says_has_no_digest() {
+    // procfs: regular, of size 0, with content.
+    let sources = Sources::open(&[PathBuf::from("/proc/sys/kernel")]).unwrap();
+    let mut digests = Vec::new();
+    let read = sources.digest(b"file:///proc/sys/kernel/ostype", None, &ALGORITHMS, &mut digests, &Watch(&|_| true));
+    assert!(matches!(read, Err(ReadError::Failed(Failure { reason: "SOURCE_CHANGED", .. }))), "{read:?}");
+}
+
+#[test]
+fn reading_stops_at_the_next_buffer_when_it_is_told_to() {
+    let tree = Tree::new();
+    tree.write("file", &pattern(4 * BUFFER_BYTES));
+    let reads = Cell::new(0);
+    let watch = |_| {
+        reads.set(reads.get() + 1);
+        reads.get() < 2
+    };
+    assert!(matches!(tree.digest_watched("file", None, &watch), Err(ReadError::Cancelled)));
+    assert_eq!(reads.get(), 2);
+}
+
+#[test]
+fn links_that_lead_out_of_the_root_are_refused_whether_their_target_exists_or_not() {
+    let tree = Tree::new();
+    symlink("../secret", tree.path("relative")).unwrap();
+    symlink(tree.base.path().join("secret"), tree.path("absolute")).unwrap();
+    symlink("..", tree.path("directory")).unwrap();
+    symlink("/nowhere", tree.path("dangling")).unwrap();
+    symlink("../nowhere", tree.path("dangling-relative")).unwrap();
+    symlink("/proc/self/root/etc/passwd", tree.path("magic")).unwrap();
+    let failures = ["relative", "absolute", "directory/secret", "dangling", "dangling-relative", "magic"]
+        .map(|name| tree.failure(name));
+    for failure in &failures {
+        assert_eq!(failure, &failures[0]);
+        assert_eq!((failure.reason, failure.retryable), ("SOURCE_NOT_ALLOWED", false));
+    }
+}
+
+#[test]
+fn links_that_stay_below_the_root_are_followed() {
+    let tree = Tree::new();
+    fs::create_dir(tree.path("dir")).unwrap();
+    tree.write("dir/file", b"x");
+    symlink("dir/file", tree.path("link")).unwrap();
+    symlink("../link", tree.path("dir/up")).unwrap();
+    assert_eq!(tree.digest("dir/up", None).unwrap().0, digests_of(b"x"));
+    symlink("loop", tree.path("loop")).unwrap();
+    assert_eq!(tree.failure("loop").reason, "SOURCE_NOT_REGULAR");
+    symlink("nothing", tree.path("broken")).unwrap();
+    assert_eq!(tree.failure("broken").reason, "SOURCE_NOT_FOUND");
+}
+
+#[test]
+fn whatever_is_no_regular_file_is_refused_without_blocking() {
+    let tree = Tree::new();
+    mknodat(CWD, tree.path("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let _socket = UnixListener::bind(tree.path("socket")).unwrap();
+    fs::create_dir(tree.path("dir")).unwrap();
+    for name in ["fifo", "socket", "dir", "", "."] {
+        let failure = tree.failure(name);
+        assert_eq!((failure.reason, failure.retryable), ("SOURCE_NOT_REGULAR", false), "{name}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_not_found_and_is_not_tried_again() {
+    let tree = Tree::new();
+    tree.write("file", b"");
+    let long = "x".repeat(256);
+    for name in ["nothing", "nothing/below", "file/below", long.as_str()] {
+        let failure = tree.failure(name);
+        assert_eq!((failure.reason, failure.retryable), ("SOURCE_NOT_FOUND", false), "{name}");
+    }
+}
+
+#[test]
+fn what_lies_outside_every_root_is_left_to_other_workers() {
+    let tree = Tree::new();
+    let base = tree.base.path().canonicalize().unwrap();
+    let sibling = base.join("root-of-another");
+    fs::create_dir(&sibling).unwrap();
+    for uri in [
+        file_uri(base.join("secret").as_os_str().as_bytes()),
+        file_uri(base.join("nothing").as_os_str().as_bytes()),
+        file_uri(sibling.join("file").as_os_str().as_bytes()),
+        "s3://bucket/key".to_owned(),
+        "file://host/path".to_owned(),
+    ] {
+        let failure = failed(tree.digest_uri(uri.as_bytes(), None, &|_| true));
+        assert_eq!(failure, Failure::cannot_reach(), "{uri}");
+    }
+}
+
+#[test]
+fn a_path_with_a_parent_in_it_is_refused_however_it_is_written() {
+    let tree = Tree::new();
+    tree.write("file", b"x");
+    let root = file_uri(tree.path("").as_os_str().as_bytes());
+    for tail in ["/../secret", "/%2e%2e/secret", "/..%2Fsecret", "/../root/file", "/.."] {
+        let uri = format!("{}{tail}", root.trim_end_matches('/'));
+        let result = tree.digest_uri(uri.as_bytes(), None, &|_| true);
+        let failure = failed(result);
+        // A URI that the API does not take is no file's; one that it takes is seen through.
+        assert!(["SOURCE_NOT_ALLOWED", "CANNOT_REACH_SOURCE"].contains(&failure.reason), "{uri}: {failure:?}");
+    }
+}
+
+#[test]
+fn the_nearest_of_nested_roots_is_used_and_all_are_announced_with_their_identity() {
+    let base = tempfile::tempdir().unwrap();
+    let base = base.path().canonicalize().unwrap();
+    fs::create_dir_all(base.join("a/b c")).unwrap();
+    fs::write(base.join("a/file"), "x").unwrap();
+    // From `a/b c` this leads out, from `a` it would not: the nearest root decides.
+    symlink("../file", base.join("a/b c/link")).unwrap();
+    let sources = Sources::open(&[base.join("a"), base.join("a/b c")]).unwrap();
+    let uri = file_uri(base.join("a/b c/link").as_os_str().as_bytes());
+    let mut digests = Vec::new();
+    let read = sources.digest(uri.as_bytes(), None, &ALGORITHMS, &mut digests, &Watch(&|_| true));
+    assert!(matches!(read, Err(ReadError::Failed(Failure { reason: "SOURCE_NOT_ALLOWED", .. }))), "{read:?}");
+
+    let announced = sources.announced();
+    let inner = fs::metadata(base.join("a/b c")).unwrap();
+    assert!(announced[0].uri_prefix.ends_with("/a/b%20c/"), "{announced:?}");
+    assert!(announced[1].uri_prefix.ends_with("/a/"), "{announced:?}");
+    assert_eq!(announced[0].inode, std::os::unix::fs::MetadataExt::ino(&inner));
+}
+
+#[test]
+fn a_root_that_is_missing_or_no_directory_names_the_flag() {
+    let base = tempfile::tempdir().unwrap();
+    let file = base.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [base.path().join("nothing"), file] {
+        let error = Sources::open(&[path]).unwrap_err();
+        assert!(error.to_string().starts_with("--allow-source "), "{error}");
+    }
+}
