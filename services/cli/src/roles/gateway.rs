@@ -1,0 +1,38 @@
+//! `hashmesh gateway`: the public API.
+
+use anyhow::Result;
+use clap::Args;
+use hashmesh_gateway::GatewayConfig;
+
+use super::process::Process;
+use crate::address::HostPort;
+
+/// The public API. Stateless: run as many as you like.
+#[derive(Args, Debug)]
+pub(crate) struct GatewayArgs {
+    /// Where clients reach it.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7420")]
+    listen: HostPort,
+    /// Where its admin pages are (HTTP); default: the next port.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin_listen: Option<HostPort>,
+    /// Where the Queues are.
+    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    queue: Vec<String>,
+    /// Where the Hash services are.
+    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    hash: Vec<String>,
+}
+
+impl GatewayArgs {
+    pub(crate) async fn run(self) -> Result<()> {
+        let process = Process::bind("gateway", &self.listen, self.admin_listen.as_ref()).await?;
+        let config = GatewayConfig { queue: self.queue, hash: self.hash };
+        process
+            .run(
+                |admin| admin,
+                |listener, health, shutdown| hashmesh_gateway::serve(config, listener, health, shutdown),
+            )
+            .await
+    }
+}

@@ -1,0 +1,32 @@
+//! `hashmesh hash`: synchronous digests.
+
+use anyhow::Result;
+use clap::Args;
+use hashmesh_hash::HashConfig;
+
+use super::{default_threads, process::Process};
+use crate::address::HostPort;
+
+/// Synchronous digests, for the Gateway's ComputeDigest.
+#[derive(Args, Debug)]
+pub(crate) struct HashArgs {
+    /// Where Gateways reach it.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7440")]
+    listen: HostPort,
+    /// Where its admin pages are (HTTP); default: the next port.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin_listen: Option<HostPort>,
+    /// How many threads hash.
+    #[arg(long, value_name = "N", default_value_t = default_threads())]
+    threads: usize,
+}
+
+impl HashArgs {
+    pub(crate) async fn run(self) -> Result<()> {
+        let process = Process::bind("hash", &self.listen, self.admin_listen.as_ref()).await?;
+        let config = HashConfig { threads: self.threads, ..HashConfig::default() };
+        process
+            .run(|admin| admin, |listener, health, shutdown| hashmesh_hash::serve(config, listener, health, shutdown))
+            .await
+    }
+}

@@ -1,0 +1,20 @@
+//! The roles as processes of their own: `hashmesh gateway|hash|queue|worker|migrate`.
+
+mod gateway;
+mod hash;
+mod migrate;
+mod process;
+mod queue;
+mod worker;
+
+pub(crate) use gateway::GatewayArgs;
+pub(crate) use hash::HashArgs;
+pub(crate) use migrate::{MigrateArgs, migrate};
+pub(crate) use process::admin_pages;
+pub(crate) use queue::QueueArgs;
+pub(crate) use worker::{WorkerArgs, default_worker_id, serve as serve_worker};
+
+/// How many threads hash when nobody says: one per CPU that we may use.
+pub(crate) fn default_threads() -> usize {
+    hashmesh_runtime::resources::cpus()
+}

@@ -1,0 +1,51 @@
+//! `hashmesh queue`: the durable queue.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use hashmesh_database::{Database, DatabaseConfig};
+use hashmesh_queue::QueueConfig;
+
+use super::{migrate::migrate, process::Process, process::admin_pages};
+use crate::address::{HostPort, local};
+
+/// The durable queue. A second process on the same database waits, and takes over when the first one is gone.
+#[derive(Args, Debug)]
+pub(crate) struct QueueArgs {
+    /// Where Gateways and Workers reach it.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7430")]
+    listen: HostPort,
+    /// Where its admin pages are (HTTP); default: the next port.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin_listen: Option<HostPort>,
+    /// The URL that it gives to others as its own; default: the address it listens on.
+    #[arg(long, value_name = "URL")]
+    advertise: Option<String>,
+    /// Its Postgres (also DATABASE_URL).
+    #[arg(long, value_name = "URL", required = true)]
+    database_url: String,
+    /// Do not bring the tables up to date at the start.
+    #[arg(long)]
+    no_migrate: bool,
+}
+
+impl QueueArgs {
+    pub(crate) async fn run(self) -> Result<()> {
+        let process = Process::bind("queue", &self.listen, self.admin_listen.as_ref()).await?;
+        let address = match self.advertise {
+            Some(url) => url,
+            None => format!("http://{}", local(process.address()?)),
+        };
+        let database_config = DatabaseConfig { url: self.database_url, ..DatabaseConfig::default() };
+        if !self.no_migrate {
+            migrate(&database_config).await?;
+        }
+        let database = Database::connect(database_config).await.context("cannot use the database")?;
+        let config = QueueConfig::new(database.clone(), address);
+        process
+            .run(
+                |admin| admin_pages(admin, database),
+                |listener, health, shutdown| hashmesh_queue::serve(config, listener, health, shutdown),
+            )
+            .await
+    }
+}

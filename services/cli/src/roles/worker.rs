@@ -1,0 +1,73 @@
+//! `hashmesh worker`: takes leases and hashes.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
+use hashmesh_worker::WorkerConfig;
+use tokio::net::TcpListener;
+
+use super::{default_threads, process::Process};
+use crate::address::HostPort;
+
+/// Takes leases from the Queue, reads sources, hashes.
+#[derive(Args, Debug)]
+pub(crate) struct WorkerArgs {
+    /// Where its health is asked for.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7450")]
+    listen: HostPort,
+    /// Where its admin pages are (HTTP); default: the next port.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin_listen: Option<HostPort>,
+    /// Where the Queues are.
+    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    queue: Vec<String>,
+    /// The name that the Queue knows it by.
+    #[arg(long, value_name = "NAME", default_value_t = default_worker_id())]
+    worker_id: String,
+    /// How many threads hash.
+    #[arg(long, value_name = "N", default_value_t = default_threads())]
+    threads: usize,
+    /// A directory below which it may read `file:` tasks; may be given more than once.
+    #[arg(long, value_name = "DIR")]
+    allow_source: Vec<PathBuf>,
+}
+
+impl WorkerArgs {
+    pub(crate) async fn run(self) -> Result<()> {
+        let process = Process::bind("worker", &self.listen, self.admin_listen.as_ref()).await?;
+        let config = WorkerConfig {
+            queue: self.queue,
+            worker_id: self.worker_id,
+            threads: self.threads,
+            allow_sources: self.allow_source,
+            ..WorkerConfig::default()
+        };
+        process.run(|admin| admin, |listener, health, shutdown| serve(config, listener, health, shutdown)).await
+    }
+}
+
+/// A worker has no service of its own; health and reflection are served beside it.
+pub(crate) async fn serve(
+    config: WorkerConfig,
+    listener: TcpListener,
+    health: Health,
+    shutdown: Shutdown,
+) -> Result<()> {
+    // Health is asked for until the last lease is given back.
+    let health_shutdown = Shutdown::new();
+    let server = GrpcServer::new("worker", health.clone());
+    let beside = tasks::spawn_owned("worker health", server.serve(listener, health_shutdown.clone()));
+    let worked = hashmesh_worker::serve(config, health, shutdown).await;
+    health_shutdown.begin();
+    beside.await??;
+    Ok(worked?)
+}
+
+/// The host's name, so that people recognise it, and something random, so that no two are alike.
+pub(crate) fn default_worker_id() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "worker" } else { host.trim() };
+    format!("{host}-{:08x}", rand::random::<u32>())
+}

@@ -1,0 +1,150 @@
+//! `hashmesh up`: the whole mesh in one process, over loopback gRPC; the same code as separate processes, no shortcut.
+
+mod banner;
+mod data_dir;
+mod mesh;
+mod state;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use hashmesh_database::{Database, DatabaseConfig};
+use hashmesh_runtime::{admin::Admin, resources, shutdown::Shutdown, tasks};
+
+pub(crate) use state::State;
+
+use self::{
+    banner::Banner,
+    data_dir::DataDir,
+    mesh::{Mesh, MeshConfig},
+};
+use crate::{
+    address::{HostPort, bind_pair, local},
+    postgres::{Cluster, ClusterConfig, Postgres},
+    roles::{admin_pages, default_threads, migrate},
+    settings::standard_directory,
+};
+
+/// The whole mesh on this machine, with a Postgres of its own unless --database-url names one.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpArgs {
+    /// Where everything that lasts is kept.
+    #[arg(long, value_name = "DIR", default_value_os_t = default_data_dir())]
+    pub(crate) data_dir: PathBuf,
+    /// Where clients reach the Gateway (port 0: any free one).
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7420")]
+    listen: HostPort,
+    /// Where the admin pages are (HTTP); default: the next port.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin_listen: Option<HostPort>,
+    /// A directory below which workers may read `file:` tasks; may be given more than once.
+    #[arg(long, value_name = "DIR")]
+    allow_source: Vec<PathBuf>,
+    /// A Postgres to use instead of a private one (also DATABASE_URL).
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// A directory with PostgreSQL's programs, to use instead of downloading them (also POSTGRES_BIN).
+    #[arg(long, value_name = "DIR")]
+    postgres_bin: Option<PathBuf>,
+    /// Where downloaded PostgreSQL programs are kept.
+    #[arg(long, value_name = "DIR", default_value_os_t = default_postgres_cache())]
+    postgres_cache: PathBuf,
+    /// How many workers.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+    /// How many threads of each worker hash.
+    #[arg(long, value_name = "N", default_value_t = default_threads())]
+    threads: usize,
+}
+
+fn default_data_dir() -> PathBuf {
+    // For root a directory that Postgres' user can reach, which nothing below /root is.
+    standard_directory("XDG_DATA_HOME", ".local/share", "/var/lib").unwrap_or_else(|| "hashmesh-data".into())
+}
+
+fn default_postgres_cache() -> PathBuf {
+    standard_directory("XDG_CACHE_HOME", ".cache", "/var/cache").unwrap_or_else(|| "hashmesh-cache".into())
+}
+
+impl UpArgs {
+    /// Runs the mesh until a signal comes, or a part of it fails.
+    pub(crate) async fn run(self) -> Result<()> {
+        let shutdown = Shutdown::new();
+        shutdown.on_signals();
+        // First, since nothing is easier to get wrong than a port.
+        let listeners = bind_pair(&self.listen, self.admin_listen.as_ref()).await?;
+        let data_dir = DataDir::open(&self.data_dir, self.database_url.is_none())?;
+        let postgres = self.start_postgres(&data_dir, &shutdown).await?;
+
+        let url = match (&postgres, &self.database_url) {
+            (Some(postgres), _) => postgres.url().to_owned(),
+            (None, url) => url.clone().unwrap_or_default(),
+        };
+        let outcome = self.run_mesh(&data_dir, postgres.as_ref(), url, listeners, &shutdown).await;
+        // On every way out: Postgres goes last, and never stays behind.
+        if let Some(postgres) = postgres {
+            postgres.stop().await;
+        }
+        if shutdown.begun() && outcome.is_err() {
+            // A start that was interrupted fails everywhere at once; what matters is that it stopped.
+            tracing::debug!(?outcome, "stopped while starting");
+        }
+        outcome
+    }
+
+    async fn start_postgres(&self, data_dir: &DataDir, shutdown: &Shutdown) -> Result<Option<Postgres>> {
+        if self.database_url.is_some() {
+            return Ok(None);
+        }
+        let cluster = Cluster::prepare(ClusterConfig {
+            data_dir: data_dir.path().to_owned(),
+            postgres_bin: self.postgres_bin.clone(),
+            cache: self.postgres_cache.clone(),
+            memory_bytes: resources::memory_bytes(),
+        })
+        .await?;
+        Ok(Some(Postgres::start(cluster, shutdown).await?))
+    }
+
+    async fn run_mesh(
+        &self,
+        data_dir: &DataDir,
+        postgres: Option<&Postgres>,
+        url: String,
+        (listener, admin_listener): (tokio::net::TcpListener, tokio::net::TcpListener),
+        shutdown: &Shutdown,
+    ) -> Result<()> {
+        let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
+        migrate(&config).await?;
+        let database = Database::connect(config).await.context("cannot use the database")?;
+
+        let gateway = listener.local_addr()?;
+        let admin_address = local(admin_listener.local_addr()?);
+        let mut mesh = Mesh::new(MeshConfig {
+            database: database.clone(),
+            allow_sources: self.allow_source.clone(),
+            workers: self.workers,
+            threads: self.threads,
+        });
+        let mut admin = admin_pages(Admin::new(), database);
+        for (name, health) in mesh.healths() {
+            admin = admin.health(name, health);
+        }
+        let admin_shutdown = Shutdown::new();
+        let admin = tasks::spawn_owned("admin", admin.serve(admin_listener, admin_shutdown.clone()));
+
+        let started = mesh.start(listener, shutdown).await;
+        if let Ok(true) = started {
+            let state = State::new(data_dir.path(), local(gateway), admin_address, url);
+            state.write(data_dir.path())?;
+            Banner { state: &state, gateway, parts: mesh.addresses(), postgres, sources: &self.allow_source }.print();
+            mesh.wait(shutdown).await;
+        }
+        let drained = mesh.drain().await;
+        admin_shutdown.begin();
+        admin.await?.context("the admin pages failed")?;
+        started?;
+        drained
+    }
+}
