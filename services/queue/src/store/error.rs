@@ -50,7 +50,8 @@ impl StoreError {
     /// True where the same call may succeed a little later: no connection, or a failure that passes.
     pub(crate) fn passes(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Unknown { .. } => true,
+            Self::Connect { source, .. } => source.passes(),
+            Self::Unknown { .. } => true,
             Self::Statement { source, .. } => !matches!(classify(source), Failure::Definite),
             Self::Fenced { .. } | Self::Damaged { .. } => false,
         }

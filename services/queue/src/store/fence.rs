@@ -11,10 +11,12 @@
 use std::{future::poll_fn, task::Poll, time::Duration};
 
 use futures::future::BoxFuture;
-use hashmesh_database::postgres::{
-    self, Client,
-    error::Severity,
-    types::{ToSql, Type},
+use hashmesh_database::{
+    Failure, classify,
+    postgres::{
+        self, Client,
+        types::{ToSql, Type},
+    },
 };
 
 use super::{StoreError, ownership::Ownership};
@@ -90,17 +92,12 @@ pub(super) async fn transact(statements: Vec<Sent<'_>>) -> Outcome {
     };
     let mut refused = None;
     for error in answers.into_iter().filter_map(Result::err) {
-        if !refused_by_server(&error) {
+        if classify(&error) == Failure::Unknown {
             return Outcome::Unknown(Some(error));
         }
         refused.get_or_insert(error);
     }
     refused.map_or(Outcome::Committed, Outcome::RolledBack)
-}
-
-/// True if the server answered and lives on: the statement did nothing. A FATAL error may come after a commit.
-fn refused_by_server(error: &postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| error.parsed_severity() == Some(Severity::Error))
 }
 
 /// True if `check_epochs` refused the transaction.
@@ -118,7 +115,7 @@ async fn in_order(mut statements: Vec<Sent<'_>>) -> Vec<Result<u64, postgres::Er
                 continue;
             }
             if let Poll::Ready(done) = statement.as_mut().poll(context) {
-                let unsent = index >= sent && done.as_ref().is_err_and(|error| !refused_by_server(error));
+                let unsent = index >= sent && done.as_ref().is_err_and(|error| classify(error) == Failure::Unknown);
                 *answer = Some(done);
                 if unsent {
                     return Poll::Ready(());

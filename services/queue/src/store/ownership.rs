@@ -172,10 +172,7 @@ async fn take(
         )
         .await
         .map_err(&failed)?;
-    connection
-        .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '2s'")
-        .await
-        .map_err(&failed)?;
+    connection.batch_execute(include_str!("sql/begin_takeover.sql")).await.map_err(&failed)?;
     connection
         .execute_typed(include_str!("sql/lock_shard.sql"), &[(&LOCK_CLASS, Type::INT4), (&number, Type::INT4)])
         .await

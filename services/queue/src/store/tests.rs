@@ -1,1 +1,9 @@
+//! The store against a real Postgres: a cluster per test process, a database per test.
 
+mod cluster;
+mod commit;
+mod fixture;
+mod random;
+mod reading;
+mod takeover;
+mod view;

@@ -1,0 +1,170 @@
+//! Group commit, and what is written behind.
+
+use std::collections::BTreeMap;
+
+use hashmesh::v1::{PackedNames, SubmissionState};
+use uuid::Uuid;
+
+use super::{
+    super::{
+        UnitError, find_key, lease_rows, load_one,
+        model::{IdempotencyKey, LeaseRow, NewSubmission, Totals, Unit, Write},
+        submission, write_behind,
+    },
+    cluster::database,
+    fixture::{LONG, Owner, batch, create, new_id, new_submission, number, results, unit},
+};
+use crate::shard::{IdMint, Shard};
+
+const BATCHES: &str = "SELECT COUNT(*) FROM batches";
+
+fn keyed(key: &str, fingerprint: u8) -> Unit {
+    let idempotency = Some(IdempotencyKey { key: key.to_owned(), options_fingerprint: [fingerprint; 32] });
+    let shard = Shard::of_key("default", key);
+    let id = IdMint::default().mint(Some(shard));
+    unit(id, [Write::Create(NewSubmission { idempotency, ..new_submission() })])
+}
+
+#[tokio::test]
+async fn a_bad_unit_fails_itself_and_what_is_behind_it_and_nothing_else() {
+    let db = database().await;
+    let mut owner = Owner::new(&db, LONG).await;
+    let (old, new, last) = (new_id(), new_id(), new_id());
+    let first = keyed("key", 1);
+    owner.write(&[unit(old, [create(), Write::Batch(batch(0, 2, 2, None))]), first.clone()]).await;
+
+    let group = [
+        unit(new, [create(), Write::Batch(batch(0, 2, 2, None))]),
+        unit(old, [Write::Batch(batch(0, 2, 2, None))]),
+        keyed("key", 2),
+        unit(old, [Write::Batch(batch(1, 2, 4, None))]),
+        unit(last, [create(), Write::Seal { batch_count: 0 }, Write::Complete]),
+        unit(new, [Write::Batch(batch(1, 2, 4, None)), Write::Seal { batch_count: 2 }]),
+        unit(new_id(), [Write::Seal { batch_count: 1 }]),
+    ];
+    let answers = owner.lane.commit(&group).await.unwrap();
+    assert!(answers[0].is_ok() && answers[4].is_ok() && answers[5].is_ok(), "{answers:?}");
+    assert!(matches!(&answers[1], Err(UnitError::Refused(text)) if text.contains("batches_pkey")), "{answers:?}");
+    assert!(matches!(answers[2], Err(UnitError::DuplicateKey)), "{answers:?}");
+    assert!(matches!(answers[3], Err(UnitError::Behind)), "{answers:?}");
+    assert!(matches!(&answers[6], Err(UnitError::Refused(text)) if text.contains("wanted 1")), "{answers:?}");
+
+    assert_eq!(load_one(&db, old).await.unwrap().unwrap().batches.len(), 1);
+    assert_eq!(load_one(&db, new).await.unwrap().unwrap().batch_count, Some(2));
+    assert_eq!(submission(&db, last).await.unwrap().unwrap().1.state(), SubmissionState::Completed);
+    let found = find_key(&db, first.shard, "default", "key").await.unwrap();
+    assert_eq!(found, Some((first.submission, [1; 32])));
+    assert_eq!(find_key(&db, first.shard, "default", "other").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_unit_is_written_whole_or_not_at_all() {
+    let db = database().await;
+    let mut owner = Owner::new(&db, LONG).await;
+    let good = batch(0, 2, 2, None);
+    let mut torn = batch(1, 2, 4, None);
+    torn.names = Some(PackedNames { data: "name".into(), lengths: vec![4] });
+    let mut zero = new_submission();
+    zero.labels = BTreeMap::from([("zero".to_owned(), "\0".to_owned())]);
+    for writes in [
+        // A repeated key, names that do not fit their tasks, a text that Postgres has no value for, a wrong state.
+        vec![create(), Write::Batch(good.clone()), Write::Batch(good.clone())],
+        vec![create(), Write::Batch(good.clone()), Write::Batch(torn)],
+        vec![Write::Create(zero), Write::Batch(good.clone())],
+        vec![create(), Write::Batch(good.clone()), Write::Complete],
+    ] {
+        let id = new_id();
+        let answers = owner.lane.commit(&[unit(id, writes)]).await.unwrap();
+        assert!(matches!(answers[..], [Err(UnitError::Refused(_))]), "{answers:?}");
+        assert_eq!(number(&db, BATCHES).await, 0);
+        assert!(submission(&db, id).await.unwrap().is_none());
+    }
+    // The lane works on.
+    owner.write(&[unit(new_id(), [create(), Write::Batch(good)])]).await;
+    assert_eq!(number(&db, BATCHES).await, 1);
+}
+
+#[tokio::test]
+async fn a_finished_submission_takes_no_seal_no_completion_and_no_cancel() {
+    let db = database().await;
+    let mut owner = Owner::new(&db, LONG).await;
+    let (completed, cancelled) = (new_id(), new_id());
+    owner
+        .write(&[
+            unit(completed, [create(), Write::Seal { batch_count: 0 }, Write::Complete]),
+            unit(cancelled, [create(), Write::Cancel]),
+        ])
+        .await;
+    for id in [completed, cancelled] {
+        for write in [Write::Seal { batch_count: 0 }, Write::Complete, Write::Cancel] {
+            let answers = owner.lane.commit(&[unit(id, [write])]).await.unwrap();
+            assert!(matches!(answers[..], [Err(UnitError::Refused(_))]), "{answers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_group_of_many_shards_is_one_transaction() {
+    let db = database().await;
+    let mut owner = Owner::new(&db, LONG).await;
+    let group: Vec<Unit> = (0..2_000)
+        .map(|_| {
+            let recorded = results(0, 0, &[1, 2], Totals::default());
+            let writes = [create(), Write::Batch(batch(0, 2, 2, None)), Write::Seal { batch_count: 1 }];
+            unit(new_id(), writes.into_iter().chain([Write::Results(recorded), Write::Complete]).collect::<Vec<_>>())
+        })
+        .collect();
+    owner.write(&group).await;
+    assert_eq!(number(&db, "SELECT COUNT(*) FROM submissions WHERE state = 'completed'").await, 2_000);
+    assert_eq!(number(&db, "SELECT COUNT(DISTINCT xmin::text) FROM batches").await, 1);
+    owner.write(&[]).await;
+}
+
+fn lease(submission: Uuid, first_task: u32, attempt: u32, worker: Option<&str>) -> LeaseRow {
+    LeaseRow { submission, sequence: 0, first_task, task_count: 2, attempt, worker: worker.map(str::to_owned) }
+}
+
+#[tokio::test]
+async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempts_that_are_open() {
+    let db = database().await;
+    let mut owner = Owner::new(&db, LONG).await;
+    let id = new_id();
+    owner
+        .write(&[unit(
+            id,
+            [create(), Write::Batch(batch(0, 9, 9, None)), Write::Results(results(0, 3, &[1], Totals::default()))],
+        )])
+        .await;
+
+    let first = [lease(id, 0, 1, Some("w")), lease(id, 2, 1, Some("w")), lease(id, 6, 3, None)];
+    write_behind(&db, &owner.ownership, &first, &[], &[]).await.unwrap();
+    // The same key twice: the later row counts.
+    let changed = [lease(id, 2, 1, None), lease(id, 2, 2, Some("x"))];
+    write_behind(&db, &owner.ownership, &changed, &[(id, 0, 0), (id, 0, 5)], &[]).await.unwrap();
+    let expected = [lease(id, 2, 2, Some("x")), lease(id, 6, 3, None)];
+    assert_eq!(lease_rows(&db).await.unwrap(), expected.into());
+
+    let recovered = load_one(&db, id).await.unwrap().unwrap();
+    assert_eq!(recovered.batches[0].recorded, [(3, 1)]);
+    assert_eq!(recovered.batches[0].attempts, [(2, 1, 2), (6, 2, 3)]);
+}
+
+#[tokio::test]
+async fn how_far_a_submission_is_resolved_never_falls_and_never_waits_for_a_lane() {
+    let db = database().await;
+    let mut owner = Owner::new(&db, LONG).await;
+    let (one, two) = (new_id(), new_id());
+    owner.write(&[unit(one, [create()]), unit(two, [create()])]).await;
+    let resolved = "SELECT SUM(resolved_through) FROM submissions";
+    write_behind(&db, &owner.ownership, &[], &[], &[(one, 7), (one, 3), (two, 1)]).await.unwrap();
+    assert_eq!(number(&db, resolved).await, 8);
+    write_behind(&db, &owner.ownership, &[], &[], &[(one, 2)]).await.unwrap();
+    assert_eq!(number(&db, resolved).await, 8);
+
+    let lane = db.dedicated("a lane").await.unwrap();
+    lane.batch_execute("BEGIN").await.unwrap();
+    lane.execute("UPDATE submissions SET state = 'sealed' WHERE id = $1", &[&one]).await.unwrap();
+    write_behind(&db, &owner.ownership, &[], &[], &[(one, 9), (two, 5)]).await.unwrap();
+    lane.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(number(&db, resolved).await, 12);
+}
