@@ -145,3 +145,6 @@ impl Hasher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,3 +195,99 @@ impl Drop for Waiting<'_> {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures::{FutureExt as _, future::join_all};
+
+    use super::*;
+
+    fn pool(max_admitted: usize, max_admitted_bytes: usize, max_waiting: usize) -> HashPool {
+        HashPool::new("test", 1, PoolLimits { max_admitted, max_admitted_bytes, max_waiting }).unwrap()
+    }
+
+    /// Work that holds the pool's only thread until the sender is dropped.
+    fn blocker() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
+        let (release, released) = mpsc::channel();
+        (release, move || assert!(released.recv().is_err()))
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_caller_only() {
+        let pool = pool(4, 1_024, 4);
+        let error = pool.run(1, || panic!("for the test")).await.unwrap_err();
+        assert!(matches!(error, HashError::Panicked { message } if message == "for the test"));
+        assert_eq!(pool.run(1, || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_and_an_input_above_the_bound_is_admitted_alone() {
+        let pool = pool(100, 10 * UNIT_BYTES, 100);
+        let (release, block) = blocker();
+        let mut first = Box::pin(pool.run(11 * UNIT_BYTES, block));
+        let mut second = Box::pin(pool.run(1, || ()));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        assert_eq!(pool.inner.units.available_permits(), 0, "the second waits outside");
+        drop(release);
+        first.await.unwrap();
+        second.await.unwrap();
+        assert_eq!(pool.inner.units.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_callers_that_may_wait_new_work_is_refused_and_old_work_is_not() {
+        let pool = pool(1, 1_024, 1);
+        let (release, block) = blocker();
+        let mut running = Box::pin(pool.run_or_shed(1, block));
+        let mut waiting = Box::pin(pool.run_or_shed(1, || ()));
+        assert!(running.as_mut().now_or_never().is_none());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let refused = pool.run_or_shed(1, || ()).await;
+        assert!(matches!(refused, Err(HashError::Overloaded { waiting: 1 })));
+        let mut begun = Box::pin(pool.run(1, || ()));
+        assert!(begun.as_mut().now_or_never().is_none(), "it waits");
+        drop(release);
+        running.await.unwrap();
+        waiting.await.unwrap();
+        begun.await.unwrap();
+        pool.run_or_shed(1, || ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_makes_room_only_when_its_work_has_ended() {
+        let pool = pool(1, 1_024, 1);
+        let (release, block) = blocker();
+        let mut gone = Box::pin(pool.run(1, block));
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(gone);
+        let mut next = Box::pin(pool.run(1, || ()));
+        assert!(next.as_mut().now_or_never().is_none(), "the thread is still held");
+        drop(release);
+        next.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_of_a_caller_that_left_before_it_began_never_runs() {
+        let pool = pool(2, 1_024, 1);
+        let (release, block) = blocker();
+        let mut running = Box::pin(pool.run(1, block));
+        assert!(running.as_mut().now_or_never().is_none());
+        let (ran, seen) = mpsc::channel::<()>();
+        let mut gone = Box::pin(pool.run(1, move || ran.send(()).unwrap()));
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(gone);
+        drop(release);
+        running.await.unwrap();
+        assert!(seen.recv().is_err(), "dropped and never sent");
+    }
+
+    #[tokio::test]
+    async fn every_job_of_many_more_than_fit_is_run() {
+        let pool = pool(2, 1_024, 2);
+        let results = join_all((0..1_000).map(|number| pool.run(number, move || number))).await;
+        assert!(results.into_iter().map(Result::unwrap).eq(0..1_000));
+    }
+}

@@ -155,3 +155,6 @@ impl<'a> StreamedInput<'a> {
         Ok((digests, hashed_bytes))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -316,3 +316,6 @@ fn heartbeat_interval(welcome: &Welcome) -> Result<Duration, SessionError> {
         interval.ok_or_else(|| SessionError::Protocol("its welcome has no heartbeat interval".to_owned()))?;
     Ok(interval.clamp(*HEARTBEAT_INTERVALS.start(), *HEARTBEAT_INTERVALS.end()))
 }
+
+#[cfg(test)]
+mod tests;
