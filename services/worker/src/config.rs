@@ -12,7 +12,7 @@ pub struct WorkerConfig {
     /// Where the Queues are: `http://HOST:PORT`, at least one. The worker keeps a stream to each; those that own nothing
     /// refuse it until they do.
     pub queue: Vec<String>,
-    /// Its name, for people: 1 to 255 bytes.
+    /// Its name, for people: 1 to 255 bytes without NUL.
     pub worker_id: String,
     /// Threads that hash inline bytes; as many more read and hash objects. Default: the CPUs this process may use.
     pub threads: usize,
@@ -66,7 +66,8 @@ impl WorkerConfig {
         if self.queue.is_empty() {
             return Err(WorkerError::NoQueue);
         }
-        if self.worker_id.is_empty() || self.worker_id.len() > MAX_WORKER_ID_BYTES {
+        // Postgres stores no NUL in text.
+        if self.worker_id.is_empty() || self.worker_id.len() > MAX_WORKER_ID_BYTES || self.worker_id.contains('\0') {
             return Err(WorkerError::WorkerId { bytes: self.worker_id.len() });
         }
         let wanted = MIN_MEMORY_BYTES.max(2 * self.buffers_bytes());

@@ -12,8 +12,8 @@ pub enum WorkerError {
     /// No Queue was named.
     #[error("no queue to take leases from; name at least one with --queue URL")]
     NoQueue,
-    /// A name of a length that queues refuse.
-    #[error("wanted a --worker-id of 1 to 255 bytes, found {bytes} bytes")]
+    /// A name that queues refuse.
+    #[error("wanted a --worker-id of 1 to 255 bytes without NUL, found another of {bytes} bytes")]
     WorkerId {
         /// Its length.
         bytes: usize,

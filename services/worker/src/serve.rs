@@ -28,7 +28,13 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
         channels.push((url.clone(), channel::lazy(url)?));
     }
     let settings = Arc::new(settings(&config).await?);
-    let presence = Arc::new(Presence::new(health));
+    let presence = Arc::new(Presence::new(health.clone()));
+    // From then on no stream that is welcomed makes it look fit for more work.
+    let stopping = shutdown.clone();
+    let _draining = tasks::spawn_owned("worker draining", async move {
+        stopping.wait().await;
+        health.stop("draining");
+    });
     tracing::info!(worker_id = config.worker_id, threads = config.threads, kernel = kernel(), "worker ready");
     let streams = channels.into_iter().map(|(url, channel)| {
         let keep = stream::keep(Arc::clone(&settings), Arc::clone(&presence), url, channel, shutdown.clone());

@@ -12,7 +12,7 @@ use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions, OpenOptionsExt as _},
 };
-use hashmesh::{tasks::file_uri, v1::SourceRoot};
+use hashmesh::{limits::MAX_URI_BYTES, tasks::file_uri, v1::SourceRoot};
 use rustix::fs::OFlags;
 
 /// A root that cannot be used.
@@ -29,6 +29,14 @@ pub enum SourcesError {
     /// It is something else.
     #[error("--allow-source {path:?} is not a directory; name the directory that holds it")]
     NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// No URI below it could be named.
+    #[error(
+        "the URI of --allow-source {path:?} is longer than {MAX_URI_BYTES} bytes; name a directory with a shorter path"
+    )]
+    TooLong {
         /// The path as given.
         path: PathBuf,
     },
@@ -59,6 +67,9 @@ impl Root {
         let mut uri_prefix = file_uri(bytes);
         if !uri_prefix.ends_with('/') {
             uri_prefix.push('/');
+        }
+        if uri_prefix.len() >= MAX_URI_BYTES {
+            return Err(SourcesError::TooLong { path: path.to_owned() });
         }
         let announced = SourceRoot { uri_prefix, device: metadata.dev(), inode: metadata.ino() };
         Ok(Self { names, directory, announced })
