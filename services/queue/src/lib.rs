@@ -14,6 +14,7 @@ mod config;
 mod core;
 mod engine;
 mod error;
+mod mutant;
 mod owner;
 mod rates;
 mod rpc;

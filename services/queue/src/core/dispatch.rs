@@ -26,7 +26,7 @@ impl Core {
     pub(super) fn dispatch(&mut self, now: Now) {
         let mut without_luck = 0;
         while !self.rotation.is_empty() {
-            let Some(worker) = self.next_worker_with_credit() else { return };
+            let Some(worker) = self.next_taker(now) else { return };
             self.served = worker;
             if self.grant_to(worker, now) {
                 without_luck = 0;
@@ -39,11 +39,12 @@ impl Core {
         }
     }
 
-    /// The next worker with credit behind the one served last.
-    fn next_worker_with_credit(&self) -> Option<WorkerId> {
+    /// The next worker behind the one served last that may be given a lease.
+    fn next_taker(&self, now: Now) -> Option<WorkerId> {
+        let silence = self.config.silence();
         let behind = self.workers.range((Excluded(self.served), Unbounded));
         let from_start = self.workers.range(..=self.served);
-        behind.chain(from_start).find(|(_, worker)| worker.has_credit()).map(|(id, _)| *id)
+        behind.chain(from_start).find(|(_, worker)| worker.takes_leases(now, silence)).map(|(id, _)| *id)
     }
 
     /// Grants one lease to a worker. False if there is nothing for it.

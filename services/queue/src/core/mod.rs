@@ -81,6 +81,8 @@ pub(crate) struct CoreConfig {
     pub(crate) backoff_cap: Duration,
     /// Seeds the jitter of the back-off.
     pub(crate) seed: u64,
+    /// A deliberate defect (see [`crate::mutant`]): outcomes of expired leases are recorded.
+    pub(crate) honours_expired: bool,
 }
 
 impl Default for CoreConfig {
@@ -91,7 +93,15 @@ impl Default for CoreConfig {
             backoff_base: Duration::from_millis(500),
             backoff_cap: Duration::from_secs(30),
             seed: 0,
+            honours_expired: false,
         }
+    }
+}
+
+impl CoreConfig {
+    /// A worker that has not been heard for this long gets no new lease.
+    fn silence(&self) -> Duration {
+        self.lease_duration / 2
     }
 }
 

@@ -121,6 +121,9 @@ impl Core {
         for lease_id in over {
             let Some(lease) = self.end_lease(lease_id) else { continue };
             self.rescued_leases += 1;
+            if self.config.honours_expired {
+                self.leases.insert(lease_id, Lease { expires_at: Now::MAX, ..lease.clone() });
+            }
             if lease.expires_at <= now {
                 let reason = "no heartbeat named the lease in time";
                 self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });

@@ -152,7 +152,7 @@ impl Submission {
     /// Notes that the tasks of `run` have outcomes. Returns true if that resolves their batch.
     pub(crate) fn resolve(&mut self, sequence: u32, run: TaskRun) -> bool {
         let batch = &mut self.batches[sequence as usize];
-        batch.unresolved -= run.count;
+        batch.unresolved = batch.unresolved.saturating_sub(run.count);
         let resolved = batch.unresolved == 0;
         self.advance_resolved();
         resolved

@@ -1,6 +1,6 @@
 //! Connected workers and their leases in the owner's memory.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ pub(crate) struct Worker {
     /// How much more it takes. One lease may overdraw either.
     pub(crate) credit_tasks: i64,
     pub(crate) credit_bytes: i64,
+    /// When its last frame came.
+    pub(crate) heard_at: Now,
     /// It said that it is stopping.
     pub(crate) draining: bool,
     pub(crate) leases: BTreeSet<LeaseId>,
@@ -41,14 +43,15 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// True if it may be given a lease now.
-    pub(crate) fn has_credit(&self) -> bool {
-        !self.draining && self.credit_tasks > 0 && self.credit_bytes > 0
+    /// True if it may be given a lease now. One that has been silent for `silence` is not given more, so that what was
+    /// taken back from it does not go to it again.
+    pub(crate) fn takes_leases(&self, now: Now, silence: Duration) -> bool {
+        !self.draining && self.credit_tasks > 0 && self.credit_bytes > 0 && now < self.heard_at + silence
     }
 }
 
 /// A time-limited hold of a worker on tasks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lease {
     pub(crate) worker: WorkerId,
     pub(crate) submission: Uuid,

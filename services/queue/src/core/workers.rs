@@ -11,6 +11,7 @@ impl Core {
             info,
             credit_tasks: 0,
             credit_bytes: 0,
+            heard_at: now,
             draining: false,
             leases: std::collections::BTreeSet::new(),
             last_finish: now,
@@ -19,6 +20,16 @@ impl Core {
         self.workers.insert(id, worker);
         self.unpark();
         id
+    }
+
+    /// A frame came from a worker, whatever it says.
+    pub(crate) fn heard(&mut self, now: Now, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let was_silent = now >= worker.heard_at + self.config.silence();
+        worker.heard_at = now;
+        if was_silent {
+            self.dispatch(now);
+        }
     }
 
     /// A worker takes more.

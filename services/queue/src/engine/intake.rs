@@ -15,6 +15,7 @@ use super::{
 use crate::{
     core::{Appended, Phase, Sealed},
     error::QueueError,
+    mutant::{self, Mutant},
     shard::Shard,
     store::model::{IdempotencyKey, NewBatch, NewSubmission, Recovered, Write},
 };
@@ -89,6 +90,11 @@ impl Engine {
                 let after =
                     After { stored: Some((sequence + 1, accepted_through)), permit: Some(permit), ..After::default() };
                 self.push(id, vec![write], after);
+                if mutant::active(Mutant::AcknowledgeBeforeCommit)
+                    && let Some(live) = self.live.get(&id)
+                {
+                    live.tail.send_modify(|tail| tail.stored = sequence + 1);
+                }
                 Ok(())
             }
             Err(refusal) => Err(QueueError::append(refusal, sequence)),

@@ -50,6 +50,7 @@ impl Engine {
 
     pub(super) fn worker_frame(&mut self, worker: WorkerId, frame: WorkerFrame) {
         let now = self.now();
+        self.core.heard(now, worker);
         match frame {
             WorkerFrame::Credit { tasks, bytes } => self.core.credit(now, worker, tasks, bytes),
             WorkerFrame::Outcomes(outcomes) => self.outcomes(worker, &outcomes),

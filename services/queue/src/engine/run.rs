@@ -25,6 +25,7 @@ use crate::{
     behind::{Behind, Snapshot},
     core::{Core, CoreConfig, Grant, LeaseId, Now, WorkerId},
     error::QueueError,
+    mutant::{self, Mutant},
     rates::Rates,
     shard::{IdMint, Shard},
     store::{
@@ -113,6 +114,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         stall_timeout: config.stall_timeout,
         backoff_base: config.backoff_base,
         seed: rand::random(),
+        honours_expired: mutant::active(Mutant::DropLeaseCheck),
         ..CoreConfig::default()
     };
     let mut engine = Engine {

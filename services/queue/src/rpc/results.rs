@@ -22,6 +22,7 @@ use super::{
 use crate::{
     engine::{Tail, weight},
     error::QueueError,
+    mutant::{self, Mutant},
     store::{self, ResultsLimit},
 };
 
@@ -52,7 +53,8 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, found: Found, after_position: u64, statuses: Vec<OutcomeStatus>) -> Self {
-        Self { shared, found, position: after_position, statuses }
+        let skipped = u64::from(after_position > 0 && mutant::active(Mutant::ResumeOffByOne));
+        Self { shared, found, position: after_position + skipped, statuses }
     }
 
     /// Committed outcomes behind the position, about a frame of them; empty at the present.
