@@ -1,1 +1,37 @@
 //! The Gateway: the public API, stateless.
+//!
+//! It validates what clients send, holds them to their windows, turns rows into columns and back, and passes everything
+//! on to the Queue (what is durable) and to Hash (what is not). A Gateway that dies loses nothing: whatever it had not
+//! acknowledged, the client sends again.
+//!
+//! A request's way: `service` (the RPCs, delegating) → `unary`, `submit`, `results`, `digest` (one family each) →
+//! `validate` and `batch` (what is let through) → `upstream` (where it goes).
+
+mod admission;
+mod batch;
+mod config;
+mod deadline;
+mod detail;
+mod digest;
+mod error;
+mod frames;
+mod outbound;
+mod pings;
+mod readiness;
+mod results;
+mod serve;
+mod service;
+mod stats;
+mod submit;
+mod submit_batch;
+mod unary;
+mod upstream;
+mod validate;
+mod watch;
+
+pub use config::GatewayConfig;
+pub use error::GatewayError;
+pub use serve::serve;
+
+/// Whose everything is, until there are API keys.
+const TENANT: &str = "default";

@@ -1,0 +1,133 @@
+//! How much one Gateway takes at a time, by this process' memory. What is above is refused at once, so that a refusal
+//! costs nothing and what was admitted finishes.
+
+use std::{sync::Arc, time::Duration};
+
+use hashmesh::{
+    error::{Reason, StatusBuilder},
+    limits::MAX_DECODED_MESSAGE_BYTES,
+};
+use hashmesh_runtime::resources;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+/// What a stream that carries batches may hold at worst: a decoded frame, its validated form, one more that waits for
+/// the Queue, and outcomes on their way back.
+const WRITER_BYTES: u64 = 4 * MAX_DECODED_MESSAGE_BYTES as u64;
+/// What a stream that carries outcomes may hold at worst: frames of 1 MiB in several shapes.
+const READER_BYTES: u64 = 8 * 1024 * 1024;
+/// Unary calls under way; each waits for the Queue, holding little but its batch.
+const MAX_CALLS: usize = 4_096;
+/// After which a refused call is worth another try.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The places for streams and calls. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    writers: Gate,
+    readers: Gate,
+    calls: Gate,
+    /// In KiB: bytes of requests in the hands of unary calls.
+    call_kib: Gate,
+}
+
+/// One kind of place.
+#[derive(Clone, Debug)]
+struct Gate {
+    places: Arc<Semaphore>,
+    all: usize,
+}
+
+/// A place that is held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permits: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Admission {
+    /// Half of the memory belongs to unread windows (see `ServerLimits`); a quarter goes to writers, an eighth each to
+    /// readers and to unary calls.
+    pub(crate) fn new() -> Self {
+        Self::within(resources::memory_bytes())
+    }
+
+    fn within(memory_bytes: u64) -> Self {
+        let streams = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX).clamp(64, 1_024);
+        let call_kib = usize::try_from(memory_bytes / 8 / 1_024).unwrap_or(usize::MAX).clamp(64 * 1_024, 1_024 * 1_024);
+        Self {
+            writers: Gate::new(streams(memory_bytes / 4, WRITER_BYTES)),
+            readers: Gate::new(streams(memory_bytes / 8, READER_BYTES)),
+            calls: Gate::new(MAX_CALLS),
+            call_kib: Gate::new(call_kib),
+        }
+    }
+
+    /// A place for a stream that brings batches or inputs.
+    pub(crate) fn writer(&self) -> Result<Place, Status> {
+        Ok(Place { _permits: [Some(self.writers.enter(1, "streams that send")?), None] })
+    }
+
+    /// A place for a stream that only takes.
+    pub(crate) fn reader(&self) -> Result<Place, Status> {
+        Ok(Place { _permits: [Some(self.readers.enter(1, "streams that read")?), None] })
+    }
+
+    /// A place for a unary call with a request of this size.
+    pub(crate) fn call(&self, request_bytes: usize) -> Result<Place, Status> {
+        let call = self.calls.enter(1, "calls")?;
+        let kib = u32::try_from(request_bytes / 1_024).unwrap_or(u32::MAX);
+        let bytes = if kib == 0 { None } else { Some(self.call_kib.enter(kib, "bytes of requests")?) };
+        Ok(Place { _permits: [Some(call), bytes] })
+    }
+
+    /// Streams that are open.
+    pub(crate) fn open_streams(&self) -> usize {
+        self.writers.taken() + self.readers.taken()
+    }
+}
+
+impl Gate {
+    fn new(all: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(all)), all }
+    }
+
+    fn enter(&self, count: u32, what: &str) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.places).try_acquire_many_owned(count).map_err(|_| {
+            StatusBuilder::new(Reason::Overloaded, format!("too many {what} are under way here; try again later"))
+                .retry_after(RETRY_AFTER)
+                .build()
+        })
+    }
+
+    fn taken(&self) -> usize {
+        self.all.saturating_sub(self.places.available_permits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_gate_refuses_with_a_delay_and_opens_again() {
+        let admission = Admission::within(0);
+        let places: Vec<_> = (0..64).map(|_| admission.writer().unwrap()).collect();
+        let refused = admission.writer().unwrap_err();
+        assert_eq!(hashmesh::error::reason(&refused), Some(Reason::Overloaded));
+        assert_eq!(hashmesh::error::retry_after(&refused), Some(RETRY_AFTER));
+        assert_eq!(admission.open_streams(), 64);
+        assert!(admission.reader().is_ok());
+        drop(places);
+        assert_eq!(admission.open_streams(), 0);
+    }
+
+    #[test]
+    fn unary_calls_are_bounded_by_the_bytes_of_their_requests() {
+        let admission = Admission::within(0);
+        let first = admission.call(60 * 1_024 * 1_024).unwrap();
+        assert!(admission.call(5 * 1_024 * 1_024).is_err());
+        assert!(admission.call(100).is_ok());
+        drop(first);
+        assert!(admission.call(5 * 1_024 * 1_024).is_ok());
+    }
+}

@@ -1,0 +1,102 @@
+//! `ComputeDigest` and `ComputeDigestStream`: through Hash, nothing stored.
+
+use hashmesh::{
+    error::bad_field,
+    gateway::v1::{
+        ComputeDigestRequest, ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse,
+    },
+    hash::v1 as hash,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status, Streaming};
+
+use crate::{
+    deadline::Deadline,
+    error,
+    service::{Gateway, hash_client},
+    upstream::Repeat,
+    validate,
+};
+
+/// Pieces on their way to Hash.
+const CAPACITY: usize = 1;
+
+/// Digests of one small input.
+pub(crate) async fn compute(
+    gateway: &Gateway,
+    request: ComputeDigestRequest,
+    deadline: Deadline,
+) -> Result<ComputeDigestResponse, Status> {
+    let algorithms = algorithms(&request.algorithms)?;
+    validate::digest_data(&request.data)?;
+    let request = hash::ComputeDigestRequest { data: request.data, algorithms };
+    let send = |channel| {
+        let request = request.clone();
+        async move { hash_client(channel).compute_digest(request).await }
+    };
+    let answer = gateway.hash.call(Repeat::Safe, deadline, send).await?;
+    Ok(ComputeDigestResponse { digests: answer.digests, hashed_bytes: answer.hashed_bytes })
+}
+
+/// Digests of one input that comes in pieces. Each is passed on before the next is read.
+pub(crate) async fn compute_stream(
+    gateway: &Gateway,
+    request: Request<Streaming<ComputeDigestStreamRequest>>,
+) -> Result<ComputeDigestStreamResponse, Status> {
+    let _place = gateway.admission.writer()?;
+    let mut pieces = request.into_inner();
+    let (sender, receiver) = mpsc::channel(CAPACITY);
+    let mut receiver = Some(receiver);
+    let hashing = gateway.hash.open(Repeat::Unsafe, |channel| {
+        // A stream can be sent once: a second attempt, at another process, is up to the client.
+        let pieces = receiver.take().map(ReceiverStream::new);
+        async move {
+            let pieces = pieces.ok_or_else(|| error::unavailable("the hash service cannot be reached; try again"))?;
+            Ok(hash_client(channel).compute_digest_stream(pieces).await?.into_inner())
+        }
+    });
+    tokio::pin!(hashing);
+    let answer = tokio::select! {
+        // Hash may answer before the input ends: with an error.
+        (answer, _slot) = async { hashing.as_mut().await.map_or_else(|status| (Err(status), None), |(a, s)| (Ok(a), Some(s))) } => answer?,
+        passed = pass_on(&mut pieces, sender) => {
+            passed?;
+            hashing.await?.0
+        }
+    };
+    Ok(ComputeDigestStreamResponse { digests: answer.digests, hashed_bytes: answer.hashed_bytes })
+}
+
+/// Passes validated pieces on until the client has sent all of them.
+async fn pass_on(
+    pieces: &mut Streaming<ComputeDigestStreamRequest>,
+    sender: mpsc::Sender<hash::ComputeDigestStreamRequest>,
+) -> Result<(), Status> {
+    let mut first = true;
+    loop {
+        let piece = pieces.message().await.map_err(|status| error::from_client(&status).unwrap_or(status))?;
+        let Some(piece) = piece else {
+            if first {
+                return Err(error::protocol_violation("the stream ended before its first frame; send at least one"));
+            }
+            return Ok(());
+        };
+        let algorithms = match (first, piece.algorithms.is_empty()) {
+            (true, _) => algorithms(&piece.algorithms)?,
+            (false, true) => Vec::new(),
+            (false, false) => return Err(bad_field("algorithms", "must be empty in every frame but the first")),
+        };
+        first = false;
+        validate::digest_data(&piece.data)?;
+        let piece = hash::ComputeDigestStreamRequest { algorithms, data: piece.data };
+        if sender.send(piece).await.is_err() {
+            // Hash has stopped reading; its answer says why.
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn algorithms(numbers: &[i32]) -> Result<Vec<i32>, Status> {
+    Ok(validate::algorithms("algorithms", numbers)?.into_iter().map(i32::from).collect())
+}

@@ -1,0 +1,40 @@
+//! Whether this Gateway does its work: it does as long as the Queue answers. Hash is not asked for: without it, two calls
+//! of many fail, and they say why.
+
+use std::time::Duration;
+
+use hashmesh::queue::v1::GetQueueStatsRequest;
+use hashmesh_runtime::health::Health;
+use tonic::metadata::MetadataMap;
+
+use crate::{deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
+
+/// Between two questions while all is well.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Between two questions while it is not: a start should not wait for the clock.
+const INTERVAL_UNTIL_SERVING: Duration = Duration::from_millis(100);
+/// A Queue that takes longer to answer is not ready.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Questions without an answer until a Gateway that was ready is not: one lost connection is no outage.
+const FAILURES: u32 = 2;
+
+/// Asks the Queue until dropped, and says what is found.
+pub(crate) async fn watch(gateway: Gateway, health: Health) {
+    let mut failures = FAILURES;
+    loop {
+        let deadline = Deadline::within(&MetadataMap::new(), TIMEOUT);
+        match ask!(gateway, Repeat::Safe, deadline, get_queue_stats(GetQueueStatsRequest {})) {
+            Ok(_) => {
+                failures = 0;
+                health.serving();
+            }
+            Err(status) => {
+                failures = failures.saturating_add(1);
+                if failures >= FAILURES {
+                    health.not_serving(format!("the queue does not answer: {}", status.message()));
+                }
+            }
+        }
+        tokio::time::sleep(if failures == 0 { INTERVAL } else { INTERVAL_UNTIL_SERVING }).await;
+    }
+}

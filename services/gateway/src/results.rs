@@ -1,0 +1,117 @@
+//! `ListResults` and `StreamResults`: outcomes by position.
+
+use hashmesh::{
+    gateway::v1::{
+        ListResultsRequest, ListResultsResponse, StreamResultsRequest, StreamResultsResponse,
+        stream_results_response::Frame,
+    },
+    limits::{DEFAULT_RESULTS_PAGE, MAX_RESULTS_PAGE},
+    queue::v1::{self as queue, stream_results_response::Frame as QueueFrame},
+    v1::{Ping, ResultShape, Results},
+};
+use tonic::{Status, Streaming};
+
+use crate::{
+    TENANT,
+    deadline::Deadline,
+    frames,
+    outbound::{End, Frames, Outbound, respond},
+    pings,
+    service::{Gateway, queue_client},
+    unary::ask,
+    upstream::{Repeat, StreamSlot},
+    validate,
+    watch::draining_frame,
+};
+
+/// A page of outcomes as rows, cut at about 1 MiB.
+pub(crate) async fn list(
+    gateway: &Gateway,
+    request: ListResultsRequest,
+    deadline: Deadline,
+) -> Result<ListResultsResponse, Status> {
+    validate::statuses("statuses", &request.statuses)?;
+    let request = queue::ListResultsRequest {
+        tenant: TENANT.to_owned(),
+        submission_id: validate::submission_id("submission_id", &request.submission_id)?,
+        after_position: validate::after_position("after_position", request.after_position)?,
+        page_size: validate::page_size("page_size", request.page_size, DEFAULT_RESULTS_PAGE, MAX_RESULTS_PAGE)?,
+        statuses: request.statuses,
+    };
+    let page = ask!(gateway, Repeat::Safe, deadline, list_results(request))?;
+    let results = Results { columns: page.outcomes, through_position: page.next_after_position, ..Default::default() };
+    let mut pieces = frames::shaped(results, ResultShape::Rows).await?.into_iter();
+    let first = pieces.next().unwrap_or_default();
+    // What did not fit is on the next page, which starts behind the last row of this one.
+    let cut = pieces.next().is_some();
+    Ok(ListResultsResponse { outcomes: first.rows, next_after_position: first.through_position, end: page.end && !cut })
+}
+
+fn frame(frame: Frame) -> StreamResultsResponse {
+    StreamResultsResponse { frame: Some(frame) }
+}
+
+/// Opens the stream; an error that is known at once answers the call itself.
+pub(crate) async fn stream(
+    gateway: &Gateway,
+    request: StreamResultsRequest,
+) -> Result<Frames<StreamResultsResponse>, Status> {
+    validate::statuses("statuses", &request.statuses)?;
+    let shape = validate::result_shape("result_shape", request.result_shape)?;
+    let inner_request = queue::StreamResultsRequest {
+        tenant: TENANT.to_owned(),
+        submission_id: validate::submission_id("submission_id", &request.submission_id)?,
+        after_position: validate::after_position("after_position", request.after_position)?,
+        follow: request.follow,
+        statuses: request.statuses,
+    };
+    let place = gateway.admission.reader()?;
+    let (inner, slot) = open(gateway, inner_request).await?;
+    let gateway = gateway.clone();
+    Ok(respond("results", place, |outbound| async move {
+        tokio::select! {
+            result = relay(&gateway, inner, slot, shape, &outbound) => result,
+            end = pings::ping(&outbound, |ping: Ping| frame(Frame::Ping(ping)), None) => Err(end),
+            () = gateway.shutdown.wait() => outbound.send(frame(Frame::Draining(draining_frame()))).await,
+        }
+    }))
+}
+
+/// Opens the Queue's side.
+pub(crate) async fn open(
+    gateway: &Gateway,
+    request: queue::StreamResultsRequest,
+) -> Result<(Streaming<queue::StreamResultsResponse>, StreamSlot), Status> {
+    gateway
+        .queue
+        .open(Repeat::Safe, |channel| {
+            let request = request.clone();
+            async move { Ok(queue_client(channel).stream_results(request).await?.into_inner()) }
+        })
+        .await
+}
+
+async fn relay(
+    gateway: &Gateway,
+    mut inner: Streaming<queue::StreamResultsResponse>,
+    _slot: StreamSlot,
+    shape: ResultShape,
+    outbound: &Outbound<StreamResultsResponse>,
+) -> Result<(), End> {
+    while let Some(message) = inner.message().await.map_err(|status| gateway.queue.status(&status))? {
+        let passed = match message.frame {
+            Some(QueueFrame::Results(results)) => {
+                for results in frames::shaped(results, shape).await? {
+                    outbound.send(frame(Frame::Results(results))).await?;
+                }
+                continue;
+            }
+            Some(QueueFrame::Completed(completed)) => Frame::Completed(completed),
+            Some(QueueFrame::Draining(draining)) => Frame::Draining(draining),
+            // A newer Queue's frame: nothing that this version could tell a client.
+            None => continue,
+        };
+        outbound.send(frame(passed)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What this mesh can do and what it is doing.
+
+use std::time::Duration;
+
+use hashmesh::{
+    gateway::v1::{AlgorithmInfo, GetCapabilitiesResponse, GetStatsResponse},
+    limits::announced,
+    queue::v1::{GetQueueStatsRequest, GetQueueStatsResponse},
+    v1::{Algorithm, SourceRoot, WorkerStats},
+};
+use tokio::{sync::Mutex, time::Instant};
+use tonic::Status;
+
+use crate::{deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
+
+/// Capabilities may be this old: every client asks for them at its start.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// The sources of the connected workers, as the Queue last said.
+#[derive(Debug, Default)]
+pub(crate) struct StatsCache {
+    /// Held while the Queue is asked, so that many clients ask it once.
+    sources: Mutex<Option<(Instant, Vec<SourceRoot>)>>,
+}
+
+/// What this mesh can do.
+pub(crate) async fn capabilities(gateway: &Gateway, deadline: Deadline) -> Result<GetCapabilitiesResponse, Status> {
+    let info = |algorithm: Algorithm| AlgorithmInfo {
+        algorithm: algorithm.into(),
+        name: algorithm.name().to_owned(),
+        digest_bytes: algorithm.digest_bytes() as u32,
+        collision_resistant: algorithm.collision_resistant(),
+    };
+    Ok(GetCapabilitiesResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        algorithms: Algorithm::ALL.map(info).to_vec(),
+        limits: Some(announced()),
+        sources: deadline.limit(sources(gateway, deadline)).await?,
+    })
+}
+
+/// What this mesh is doing now.
+pub(crate) async fn stats(gateway: &Gateway, deadline: Deadline) -> Result<GetStatsResponse, Status> {
+    let answer = queue_stats(gateway, deadline).await?;
+    Ok(GetStatsResponse {
+        queue: answer.queue,
+        database: answer.database,
+        gateway_streams: u32::try_from(gateway.admission.open_streams()).unwrap_or(u32::MAX),
+    })
+}
+
+async fn queue_stats(gateway: &Gateway, deadline: Deadline) -> Result<GetQueueStatsResponse, Status> {
+    ask!(gateway, Repeat::Safe, deadline, get_queue_stats(GetQueueStatsRequest {}))
+}
+
+async fn sources(gateway: &Gateway, deadline: Deadline) -> Result<Vec<SourceRoot>, Status> {
+    let mut cached = gateway.stats.sources.lock().await;
+    if let Some((asked_at, sources)) = cached.as_ref()
+        && asked_at.elapsed() <= MAX_AGE
+    {
+        return Ok(sources.clone());
+    }
+    let answer = queue_stats(gateway, deadline).await?;
+    let sources = distinct_sources(answer.queue.unwrap_or_default().workers);
+    *cached = Some((Instant::now(), sources.clone()));
+    Ok(sources)
+}
+
+/// Each root once, however many workers read it.
+fn distinct_sources(workers: Vec<WorkerStats>) -> Vec<SourceRoot> {
+    let mut sources: Vec<_> = workers.into_iter().flat_map(|worker| worker.sources).collect();
+    let key = |source: &SourceRoot| (source.uri_prefix.clone(), source.device, source.inode);
+    sources.sort_by_key(key);
+    sources.dedup_by_key(|source| key(source));
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_root_is_named_once_and_another_file_system_is_another_root() {
+        let root = |prefix: &str, inode| SourceRoot { uri_prefix: prefix.to_owned(), device: 1, inode };
+        let worker = |sources: Vec<SourceRoot>| WorkerStats { sources, ..Default::default() };
+        let workers = vec![
+            worker(vec![root("file:///b/", 1), root("file:///a/", 2)]),
+            worker(vec![root("file:///a/", 2), root("file:///a/", 3)]),
+        ];
+        assert_eq!(distinct_sources(workers), [root("file:///a/", 2), root("file:///a/", 3), root("file:///b/", 1)]);
+    }
+}

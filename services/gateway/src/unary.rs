@@ -1,0 +1,146 @@
+//! The calls about submissions that are one question and one answer: validated, and passed on.
+
+use hashmesh::{
+    error::bad_field,
+    gateway::v1 as api,
+    limits::{DEFAULT_SUBMISSIONS_PAGE, MAX_SUBMISSIONS_PAGE, announced},
+    queue::v1 as queue,
+    v1::Opened,
+};
+use tonic::Status;
+
+use crate::{TENANT, batch::Unchecked, deadline::Deadline, service::Gateway, upstream::Repeat, validate};
+
+/// Asks the Queue; the request is kept, so that it can be sent again.
+macro_rules! ask {
+    ($gateway:expr, $repeat:expr, $deadline:expr, $method:ident($request:expr)) => {{
+        let request = $request;
+        let send = |channel| {
+            let request = request.clone();
+            async move { $crate::service::queue_client(channel).$method(request).await }
+        };
+        $gateway.queue.call($repeat, $deadline, send).await
+    }};
+}
+pub(crate) use ask;
+
+/// With a key, creating again finds what was created.
+pub(crate) fn repeat_by_key(idempotency_key: &str) -> Repeat {
+    if idempotency_key.is_empty() { Repeat::Unsafe } else { Repeat::Safe }
+}
+
+/// What the Queue says of an opened submission, with the Gateway's limits.
+pub(crate) fn opened(opened: Opened) -> Opened {
+    Opened { limits: Some(announced()), ..opened }
+}
+
+pub(crate) async fn create_submission(
+    gateway: &Gateway,
+    request: api::CreateSubmissionRequest,
+    deadline: Deadline,
+) -> Result<api::CreateSubmissionResponse, Status> {
+    let open = queue::OpenSubmission {
+        tenant: TENANT.to_owned(),
+        options: Some(validate::options("options", request.options)?),
+        idempotency_key: validate::idempotency_key("idempotency_key", request.idempotency_key)?,
+        ..Default::default()
+    };
+    let repeat = repeat_by_key(&open.idempotency_key);
+    let request = queue::CreateSubmissionRequest { open: Some(open) };
+    let answer = ask!(gateway, repeat, deadline, create_submission(request))?;
+    Ok(api::CreateSubmissionResponse { opened: answer.opened.map(opened) })
+}
+
+pub(crate) async fn append_batch(
+    gateway: &Gateway,
+    request: api::AppendBatchRequest,
+    deadline: Deadline,
+) -> Result<api::AppendBatchResponse, Status> {
+    let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
+    let batch = request.batch.ok_or_else(|| bad_field("batch", "must be set"))?;
+    let batch = Unchecked::of_batch(batch, None)?.validate().await?;
+    let request = queue::AppendBatchRequest { tenant: TENANT.to_owned(), submission_id, batch: Some(batch) };
+    let answer = ask!(gateway, Repeat::Safe, deadline, append_batch(request))?;
+    Ok(api::AppendBatchResponse { through_sequence: answer.through_sequence })
+}
+
+pub(crate) async fn seal_submission(
+    gateway: &Gateway,
+    request: api::SealSubmissionRequest,
+    deadline: Deadline,
+) -> Result<api::SealSubmissionResponse, Status> {
+    let request = queue::SealSubmissionRequest {
+        tenant: TENANT.to_owned(),
+        submission_id: validate::submission_id("submission_id", &request.submission_id)?,
+        batch_count: validate::batch_count("batch_count", request.batch_count)?,
+    };
+    let answer = ask!(gateway, Repeat::Safe, deadline, seal_submission(request))?;
+    Ok(api::SealSubmissionResponse { submission: answer.submission })
+}
+
+pub(crate) async fn get_submission(
+    gateway: &Gateway,
+    request: api::GetSubmissionRequest,
+    deadline: Deadline,
+) -> Result<api::GetSubmissionResponse, Status> {
+    let request = queue::GetSubmissionRequest {
+        tenant: TENANT.to_owned(),
+        submission_id: validate::submission_id("submission_id", &request.submission_id)?,
+    };
+    let answer = ask!(gateway, Repeat::Safe, deadline, get_submission(request))?;
+    Ok(api::GetSubmissionResponse { submission: answer.submission })
+}
+
+pub(crate) async fn list_submissions(
+    gateway: &Gateway,
+    request: api::ListSubmissionsRequest,
+    deadline: Deadline,
+) -> Result<api::ListSubmissionsResponse, Status> {
+    validate::labels("labels", &request.labels)?;
+    let retry_of = match request.retry_of.as_str() {
+        "" => String::new(),
+        id => validate::submission_id("retry_of", id)?,
+    };
+    let page_size =
+        validate::page_size("page_size", request.page_size, DEFAULT_SUBMISSIONS_PAGE, MAX_SUBMISSIONS_PAGE)?;
+    let request = queue::ListSubmissionsRequest {
+        tenant: TENANT.to_owned(),
+        page_size,
+        before_submission_id: validate::page_token("page_token", &request.page_token)?.unwrap_or_default(),
+        state: validate::state("state", request.state)?,
+        labels: request.labels,
+        retry_of,
+    };
+    let page = ask!(gateway, Repeat::Safe, deadline, list_submissions(request))?;
+    let last = page.submissions.last().filter(|_| page.more);
+    let next_page_token = last.and_then(|last| validate::next_page_token(&last.submission_id)).unwrap_or_default();
+    Ok(api::ListSubmissionsResponse { submissions: page.submissions, next_page_token })
+}
+
+pub(crate) async fn cancel_submission(
+    gateway: &Gateway,
+    request: api::CancelSubmissionRequest,
+    deadline: Deadline,
+) -> Result<api::CancelSubmissionResponse, Status> {
+    let request = queue::CancelSubmissionRequest {
+        tenant: TENANT.to_owned(),
+        submission_id: validate::submission_id("submission_id", &request.submission_id)?,
+    };
+    let answer = ask!(gateway, Repeat::Safe, deadline, cancel_submission(request))?;
+    Ok(api::CancelSubmissionResponse { submission: answer.submission })
+}
+
+pub(crate) async fn retry_tasks(
+    gateway: &Gateway,
+    request: api::RetryTasksRequest,
+    deadline: Deadline,
+) -> Result<api::RetryTasksResponse, Status> {
+    let request = queue::RetryTasksRequest {
+        tenant: TENANT.to_owned(),
+        submission_id: validate::submission_id("submission_id", &request.submission_id)?,
+        idempotency_key: validate::idempotency_key("idempotency_key", request.idempotency_key)?,
+    };
+    let repeat = repeat_by_key(&request.idempotency_key);
+    let answer = ask!(gateway, repeat, deadline, retry_tasks(request))?;
+    Ok(api::RetryTasksResponse { submission: answer.submission })
+}
