@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use hashmesh::error::{Reason, StatusBuilder};
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -71,8 +70,8 @@ fn check_described(services: &BTreeSet<&'static str>) -> Result<(), ServeError> 
     }
 }
 
-/// Ends the response streams of a service when the server stops: a reflection stream lives as long as its client
-/// likes, and would hold up the drain.
+/// Ends the request streams of a service when the server stops, as if the client had: a reflection stream lives as long
+/// as its client likes, and would hold up the drain. What was asked is still answered.
 #[derive(Clone, Debug)]
 struct EndsWithServer<S> {
     inner: S,
@@ -86,29 +85,25 @@ impl<S: NamedService> NamedService for EndsWithServer<S> {
 impl<S> Service<Request<Body>> for EndsWithServer<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = S::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.inner.call(request);
         let shutdown = self.shutdown.clone();
-        Box::pin(async move {
-            let stopped: BoxFuture<'static, ()> = Box::pin(async move { shutdown.wait().await });
-            Ok(answer.await?.map(|body| Body::new(EndingBody { inner: body, stopped: Some(stopped) })))
-        })
+        let stopped: BoxFuture<'static, ()> = Box::pin(async move { shutdown.wait().await });
+        self.inner.call(request.map(|body| Body::new(EndingBody { inner: body, stopped: Some(stopped) })))
     }
 }
 
 struct EndingBody {
     inner: Body,
-    /// `None` once the end was sent.
+    /// `None` once the server stopped.
     stopped: Option<BoxFuture<'static, ()>>,
 }
 
@@ -120,15 +115,10 @@ impl HttpBody for EndingBody {
         let Some(stopped) = self.stopped.as_mut() else {
             return Poll::Ready(None);
         };
-        let stopped = stopped.as_mut().poll(cx).is_ready();
-        // What is ready goes out first: a call that was answered before the stop succeeds.
-        let polled = pin!(&mut self.inner).poll_frame(cx);
-        if polled.is_ready() || !stopped {
-            return polled;
+        if stopped.as_mut().poll(cx).is_ready() {
+            self.stopped = None;
+            return Poll::Ready(None);
         }
-        self.stopped = None;
-        let status = StatusBuilder::new(Reason::Draining, "the server is stopping: ask again later").build();
-        let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Pin::new(&mut self.inner).poll_frame(cx)
     }
 }

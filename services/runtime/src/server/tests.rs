@@ -100,9 +100,11 @@ impl Running {
         call
     }
 
+    /// Nothing may be left that the drain would wait for.
     async fn stop(self) {
         self.shutdown.begin();
-        within(self.served).await.unwrap().unwrap();
+        let drained = tokio::time::timeout(ServerLimits::default().shutdown_grace / 2, self.served).await;
+        drained.expect("the drain should not need the grace").unwrap().unwrap();
     }
 }
 
@@ -264,7 +266,7 @@ async fn a_health_watch_sees_each_change_and_ends_with_the_server() {
     assert_eq!(within(watch_unknown.message()).await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
     server.shutdown.begin();
     assert_eq!(within(watch.message()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
-    for watch in [watch, watch_unknown].iter_mut() {
+    for watch in &mut [watch, watch_unknown] {
         let end = within(watch.message()).await.unwrap_err();
         assert_eq!(reason(&end), Some(Reason::Draining));
     }
@@ -306,8 +308,8 @@ macro_rules! reflection_test {
                 assert!(matches!(file, Some(MessageResponse::FileDescriptorResponse(_))), "{name}: {file:?}");
             }
             server.shutdown.begin();
-            let end = within(answers.message()).await.unwrap_err();
-            assert_eq!(reason(&end), Some(Reason::Draining));
+            // Ends although the client would go on: the drain does not wait for it.
+            assert!(within(answers.message()).await.unwrap().is_none());
             server.stop().await;
         }
     };
