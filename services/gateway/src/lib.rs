@@ -35,3 +35,6 @@ pub use serve::serve;
 
 /// Whose everything is, until there are API keys.
 const TENANT: &str = "default";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! The bridge between a client's stream and a scripted Queue, over real connections.
+
+mod fake_queue;
+mod mesh;
+mod submit;
+mod unary;
