@@ -4,7 +4,6 @@
 
 /// A deliberate defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(any(test, feature = "mutants")), expect(dead_code))]
 pub(crate) enum Mutant {
     /// Batches are acknowledged when they are taken, not when they are committed.
     AcknowledgeBeforeCommit,

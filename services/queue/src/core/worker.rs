@@ -6,6 +6,10 @@ use uuid::Uuid;
 
 use super::{AlgorithmSet, LeaseId, Now, WorkerId, ranges::RunSet};
 
+/// Leases in one worker's hands, however small they are and whatever its credit: its stream holds more frames than this,
+/// so that a burst never makes it look like a worker that does not read.
+const MAX_LEASES: usize = 4096;
+
 /// What a worker said in its hello.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerInfo {
@@ -46,7 +50,8 @@ impl Worker {
     /// True if it may be given a lease now. One that has been silent for `silence` is not given more, so that what was
     /// taken back from it does not go to it again.
     pub(crate) fn takes_leases(&self, now: Now, silence: Duration) -> bool {
-        !self.draining && self.credit_tasks > 0 && self.credit_bytes > 0 && now < self.heard_at + silence
+        let has_credit = self.credit_tasks > 0 && self.credit_bytes > 0 && self.leases.len() < MAX_LEASES;
+        !self.draining && has_credit && now < self.heard_at + silence
     }
 }
 
