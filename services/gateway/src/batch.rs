@@ -11,6 +11,8 @@ use hashmesh::{
 use prost::Message as _;
 use tonic::Status;
 
+use crate::heavy;
+
 /// Above this, validating takes more than about 0.5 ms: it reads, hashes and copies every byte once.
 const LARGE_BYTES: usize = 256 * 1024;
 /// The same for rows, which cost by their number.
@@ -78,10 +80,7 @@ impl Unchecked {
         if !self.large() {
             return self.validate_now();
         }
-        tokio::task::spawn_blocking(move || self.validate_now()).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "validating a batch panicked");
-            Err(crate::error::internal())
-        })
+        heavy::run(move || self.validate_now()).await?
     }
 
     fn large(&self) -> bool {

@@ -57,15 +57,16 @@ pub(crate) async fn compute_stream(
         }
     });
     tokio::pin!(hashing);
-    let answer = tokio::select! {
-        // Hash may answer before the input ends: with an error.
-        (answer, _slot) = async { hashing.as_mut().await.map_or_else(|status| (Err(status), None), |(a, s)| (Ok(a), Some(s))) } => answer?,
-        passed = pass_on(&mut pieces, sender) => {
-            passed?;
-            hashing.await?.0
-        }
-    };
-    Ok(ComputeDigestStreamResponse { digests: answer.digests, hashed_bytes: answer.hashed_bytes })
+    tokio::select! {
+        // Before the input's end this can only be an error.
+        answer = &mut hashing => return answer.map(|(answer, _slot)| response(answer)),
+        passed = pass_on(&mut pieces, sender) => passed?,
+    }
+    hashing.await.map(|(answer, _slot)| response(answer))
+}
+
+fn response(answer: hash::ComputeDigestStreamResponse) -> ComputeDigestStreamResponse {
+    ComputeDigestStreamResponse { digests: answer.digests, hashed_bytes: answer.hashed_bytes }
 }
 
 /// Passes validated pieces on until the client has sent all of them.

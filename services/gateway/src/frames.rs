@@ -8,6 +8,8 @@ use hashmesh::{
 use prost::Message as _;
 use tonic::Status;
 
+use crate::heavy;
+
 /// More rows than this take more than about 0.5 ms to make.
 const MANY_ROWS: usize = 300;
 /// Room in a frame for what surrounds the outcomes: the frame's own header, and those of the columns.
@@ -22,10 +24,7 @@ pub(crate) async fn shaped(results: Results, shape: ResultShape) -> Result<Vec<R
     if count <= MANY_ROWS {
         return Ok(rows(results));
     }
-    tokio::task::spawn_blocking(move || rows(results)).await.map_err(|error| {
-        tracing::error!(%error, "making rows of outcomes panicked");
-        crate::error::internal()
-    })
+    heavy::run(move || rows(results)).await
 }
 
 fn columns(results: Results) -> Vec<Results> {

@@ -15,6 +15,7 @@ mod detail;
 mod digest;
 mod error;
 mod frames;
+mod heavy;
 mod outbound;
 mod pings;
 mod readiness;
