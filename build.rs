@@ -36,6 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Deterministic order, so that equal messages have equal bytes.
         .btree_map(".hashmesh")
         .extern_path(".google.rpc", "::tonic_types")
+        // Decodes no more tasks than a batch may have.
+        .extern_path(".hashmesh.v1.TaskRows", "crate::v1::TaskRows")
         .compile_fds(descriptors)?;
     Ok(())
 }

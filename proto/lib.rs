@@ -31,6 +31,7 @@ pub mod queue {
 #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
 pub mod v1 {
     tonic::include_proto!("hashmesh.v1");
+    pub use crate::tasks::TaskRows;
 }
 
 pub mod algorithm;

@@ -4,6 +4,7 @@
 //! them, [`validate`] holds them to every limit and makes the batch's fingerprint, and `PackedTasks::views` and
 //! `PackedTasks::slice` read them without copying an input.
 
+mod bounded;
 mod columns;
 mod fingerprint;
 mod join;
@@ -14,6 +15,7 @@ mod uri;
 mod validate;
 mod views;
 
+pub use bounded::TaskRows;
 pub use columns::Malformed;
 pub use join::Joined;
 pub(crate) use names::sum as names_bytes;

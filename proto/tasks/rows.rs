@@ -16,10 +16,8 @@ use crate::{
 pub fn from_rows(rows: TaskRows) -> Result<PackedTasks, Violation> {
     let tasks = rows.tasks;
     if tasks.is_empty() || tasks.len() > MAX_BATCH_TASKS as usize {
-        return Err(Violation::new(
-            "rows.tasks",
-            format!("must have 1 to {MAX_BATCH_TASKS} tasks, has {}", tasks.len()),
-        ));
+        let found = if tasks.is_empty() { "none" } else { "more" };
+        return Err(Violation::new("rows.tasks", format!("must have 1 to {MAX_BATCH_TASKS} tasks, has {found}")));
     }
     let bytes: usize = tasks.iter().map(byte_count).sum();
     if bytes > MAX_BATCH_BYTES as usize {
