@@ -1,0 +1,93 @@
+//! What users do with a mesh.
+//!
+//! Rules for every verb: nothing but data on standard output, everything else on standard error; exit code 0 if all is
+//! well, 1 if a task failed, differs or was skipped, 2 for a wrong command line, 64 + the gRPC code if the mesh refused or
+//! could not be reached (`--retry-for`), 130 after Ctrl-C; and memory that does not grow with the number of tasks.
+
+mod algorithms;
+mod bench;
+mod cancel;
+mod deliver;
+mod failure;
+mod feed;
+mod get;
+mod list;
+mod manifest;
+mod name;
+mod outcome;
+mod output;
+mod placement;
+mod print;
+mod progress;
+mod read;
+mod reporter;
+mod results;
+mod retry;
+mod server;
+mod spool;
+mod stats;
+mod stdin;
+mod submission;
+mod submit;
+mod verify;
+mod walk;
+mod watch;
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use self::failure::Failure;
+
+/// How long what still runs when a verb is done is given to end: a thread that waits for standard input may never.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// What users do with a mesh.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Submit(submit::SubmitArgs),
+    Verify(verify::VerifyArgs),
+    Results(results::ResultsArgs),
+    Watch(watch::WatchArgs),
+    Get(get::GetArgs),
+    List(list::ListArgs),
+    Cancel(cancel::CancelArgs),
+    Retry(retry::RetryArgs),
+    Stats(stats::StatsArgs),
+    Bench(bench::BenchArgs),
+}
+
+/// Does it, on a runtime of its own, and gives the exit code.
+pub(crate) fn run(verb: Verb) -> u8 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("hashmesh").enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(dispatch(verb));
+            runtime.shutdown_timeout(FAREWELL);
+            done
+        }
+        Err(error) => Err(Failure::local("cannot start", &error)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print();
+            failure.exit_code()
+        }
+    }
+}
+
+async fn dispatch(verb: Verb) -> Result<u8, Failure> {
+    match verb {
+        Verb::Submit(args) => args.run().await,
+        Verb::Verify(args) => args.run().await,
+        Verb::Results(args) => args.run().await,
+        Verb::Watch(args) => args.run().await,
+        Verb::Get(args) => args.run().await,
+        Verb::List(args) => args.run().await,
+        Verb::Cancel(args) => args.run().await,
+        Verb::Retry(args) => args.run().await,
+        Verb::Stats(args) => args.run().await,
+        Verb::Bench(args) => args.run().await,
+    }
+}

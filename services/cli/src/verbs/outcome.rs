@@ -1,0 +1,172 @@
+//! Outcomes as lines.
+
+use hashmesh::{
+    algorithm::stride,
+    v1::{Algorithm, OutcomeStatus, PackedOutcomes, TaskError},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+
+use super::name::json_key;
+
+/// One task's outcome, borrowed from columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'a> {
+    pub(super) position: u64,
+    pub(super) name: &'a [u8],
+    pub(super) status: OutcomeStatus,
+    /// In the submission's order.
+    pub(super) algorithms: &'a [Algorithm],
+    /// Concatenated; empty if the task failed.
+    digests: &'a [u8],
+    pub(super) error: Option<&'a TaskError>,
+}
+
+impl<'a> Row<'a> {
+    /// Each algorithm with its digest.
+    pub(super) fn digests(&self) -> impl Iterator<Item = (Algorithm, &'a [u8])> + use<'a> {
+        let mut rest = self.digests;
+        self.algorithms.iter().map_while(move |algorithm| {
+            let (digest, tail) = rest.split_at_checked(algorithm.digest_bytes())?;
+            rest = tail;
+            Some((*algorithm, digest))
+        })
+    }
+
+    /// Why the task failed, for people.
+    pub(super) fn failure(&self) -> String {
+        match self.error {
+            Some(error) => format!("{} ({})", error.message, error.reason),
+            None => "failed without a reason".to_owned(),
+        }
+    }
+}
+
+/// Hands each outcome to `visit`, by position. Nothing is allocated per task.
+pub(super) fn for_each<'a, E>(
+    outcomes: &'a PackedOutcomes,
+    algorithms: &'a [Algorithm],
+    mut visit: impl FnMut(Row<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    let stride = stride(algorithms);
+    let mut names = outcomes.names.as_ref().map_or(&[][..], |names| &names.data);
+    let mut name_lengths = outcomes.names.as_ref().map_or(&[][..], |names| &names.lengths).iter();
+    let mut failures = outcomes.failures.iter().peekable();
+    for index in 0..outcomes.task_count {
+        let (name, rest) = names.split_at(names.len().min(name_lengths.next().map_or(0, |length| *length as usize)));
+        names = rest;
+        let failure = failures.next_if(|failure| failure.offset == index);
+        let status = outcomes.status_at(index as usize);
+        let start = index as usize * stride;
+        let digests = match status {
+            OutcomeStatus::Succeeded | OutcomeStatus::Mismatched => outcomes.digests.get(start..start + stride),
+            OutcomeStatus::Failed | OutcomeStatus::Unspecified => None,
+        };
+        visit(Row {
+            position: outcomes.first_position + u64::from(index),
+            name,
+            status,
+            algorithms,
+            digests: digests.unwrap_or_default(),
+            error: failure.and_then(|failure| failure.error.as_ref()),
+        })?;
+    }
+    Ok(())
+}
+
+/// The name of a status in JSON.
+pub(super) fn status_name(status: OutcomeStatus) -> &'static str {
+    match status {
+        OutcomeStatus::Unspecified => "unspecified",
+        OutcomeStatus::Succeeded => "succeeded",
+        OutcomeStatus::Mismatched => "mismatched",
+        OutcomeStatus::Failed => "failed",
+    }
+}
+
+/// An outcome as the object that scripts rely on: `name` or `raw_name_base64`, `position`, `outcome`, `digests`, and
+/// `error` if it failed.
+#[derive(Debug)]
+pub(super) struct JsonRow<'a> {
+    pub(super) row: Row<'a>,
+    /// Named where outcomes of several submissions are mixed.
+    pub(super) submission_id: Option<&'a str>,
+}
+
+impl Serialize for JsonRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        let (key, name) = json_key(self.row.name);
+        object.serialize_entry(key, &name)?;
+        if let Some(submission_id) = self.submission_id {
+            object.serialize_entry("submission_id", submission_id)?;
+        }
+        object.serialize_entry("position", &self.row.position)?;
+        object.serialize_entry("outcome", status_name(self.row.status))?;
+        object.serialize_entry("digests", &JsonDigests(&self.row))?;
+        if self.row.status == OutcomeStatus::Failed {
+            object.serialize_entry("error", &JsonError(self.row.error))?;
+        }
+        object.end()
+    }
+}
+
+struct JsonDigests<'a>(&'a Row<'a>);
+
+impl Serialize for JsonDigests<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        for (algorithm, digest) in self.0.digests() {
+            object.serialize_entry(algorithm.name(), &hex::encode(digest))?;
+        }
+        object.end()
+    }
+}
+
+struct JsonError<'a>(Option<&'a TaskError>);
+
+impl Serialize for JsonError<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(2))?;
+        object.serialize_entry("reason", self.0.map_or("", |error| &error.reason))?;
+        object.serialize_entry("message", self.0.map_or("", |error| &error.message))?;
+        object.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hashmesh::v1::{PackedFailure, PackedNames};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_outcome_becomes_one_object() {
+        let error = TaskError { reason: "SOURCE_NOT_FOUND".into(), message: "no such file".into() };
+        let outcomes = PackedOutcomes {
+            first_position: 7,
+            task_count: 3,
+            algorithms: vec![Algorithm::Md5 as i32],
+            digests: Bytes::from([[1; 16], [0; 16], [3; 16]].concat()),
+            statuses: Bytes::from_static(&[1, 3, 2]),
+            failures: vec![PackedFailure { offset: 1, error: Some(error) }],
+            names: Some(PackedNames { data: Bytes::from_static(b"ab\xffc"), lengths: vec![1, 2, 1] }),
+            ..PackedOutcomes::default()
+        };
+        let mut seen = Vec::new();
+        for_each(&outcomes, &[Algorithm::Md5], |row| {
+            serde_json::to_value(JsonRow { row, submission_id: None }).map(|value| seen.push(value))
+        })
+        .unwrap();
+        let error = json!({"reason": "SOURCE_NOT_FOUND", "message": "no such file"});
+        assert_eq!(
+            seen,
+            [
+                json!({"name": "a", "position": 7, "outcome": "succeeded", "digests": {"md5": "01".repeat(16)}}),
+                json!({"raw_name_base64": "Yv8=", "position": 8, "outcome": "failed", "digests": {}, "error": error}),
+                json!({"name": "c", "position": 9, "outcome": "mismatched", "digests": {"md5": "03".repeat(16)}}),
+            ]
+        );
+    }
+}

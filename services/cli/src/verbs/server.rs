@@ -1,0 +1,52 @@
+//! Where the mesh is.
+
+use std::{net::IpAddr, time::Duration};
+
+use clap::Args;
+use hashmesh::client::{Client, ClientConfig};
+
+use super::failure::Failure;
+
+/// Where the mesh is, and how long to wait for it.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServerArgs {
+    /// The mesh.
+    #[arg(long, value_name = "URL", default_value = ClientConfig::DEFAULT_SERVER)]
+    server: String,
+    /// How long to wait out an outage of the mesh.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    retry_for: Duration,
+}
+
+impl ServerArgs {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let config = ClientConfig { retry_for: self.retry_for, ..ClientConfig::new(&self.server) };
+        Client::connect(config).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+/// True if the mesh is on this machine, so that a path may mean the same file there.
+pub(super) fn on_loopback(client: &Client) -> bool {
+    let host = client.host();
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn loopback_is_told_from_other_hosts() {
+        for (server, expected) in [
+            ("http://127.0.0.1:7420", true),
+            ("http://127.8.9.1:1", true),
+            ("http://[::1]:7420", true),
+            ("http://localhost:7420", true),
+            ("http://localhost.example:7420", false),
+            ("http://10.0.0.1:7420", false),
+        ] {
+            let client = Client::connect(ClientConfig::new(server)).unwrap();
+            assert_eq!(on_loopback(&client), expected, "{server}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `hashmesh stats`: what the mesh is doing now.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use hashmesh::{gateway::v1::GetStatsResponse, v1::WorkerStats};
+use serde_json::{Value, json};
+
+use super::{
+    failure::{self, Failure},
+    output::{Format, write_document, write_text},
+    server::ServerArgs,
+};
+
+/// Show what the mesh is doing now: the queue, its workers, its database.
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Lines for people, one document, or one line.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl StatsArgs {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let stats = json(&self.server.client()?.get_stats().await?);
+        match self.output {
+            Format::Text => write_text(&text(&stats)).await?,
+            format => write_document(format, &stats).await?,
+        }
+        Ok(failure::OK)
+    }
+}
+
+fn json(stats: &GetStatsResponse) -> Value {
+    let queue = stats.queue.clone().unwrap_or_default();
+    let database = stats.database.clone().unwrap_or_default();
+    json!({
+        "queue": {
+            "unfinished_submissions": queue.unfinished_submissions,
+            "ready_tasks": queue.ready_tasks,
+            "leased_tasks": queue.leased_tasks,
+            "oldest_ready_ms": queue.oldest_ready_ms,
+            "accepted_tasks": queue.accepted_tasks,
+            "recorded_tasks": queue.recorded_tasks,
+            "refused_tasks": queue.refused_tasks,
+            "retried_tasks": queue.retried_tasks,
+            "rescued_leases": queue.rescued_leases,
+            "commits": queue.commits,
+            "accepted_tasks_per_second": queue.accepted_tasks_per_second,
+            "recorded_tasks_per_second": queue.recorded_tasks_per_second,
+            "payload_bytes": queue.payload_bytes,
+            "workers": queue.workers.iter().map(worker).collect::<Vec<_>>(),
+        },
+        "database": {
+            "pool_connections": database.pool_connections,
+            "pool_idle": database.pool_idle,
+            "pool_max": database.pool_max,
+            "wal_bytes": database.wal_bytes,
+            "server_version": database.server_version,
+        },
+        "gateway_streams": stats.gateway_streams,
+    })
+}
+
+fn worker(worker: &WorkerStats) -> Value {
+    json!({
+        "worker_id": worker.worker_id,
+        "slots": worker.slots,
+        "leases": worker.leases,
+        "leased_tasks": worker.leased_tasks,
+        "recorded_tasks": worker.recorded_tasks,
+        "sources": worker.sources.iter().map(|source| &source.uri_prefix).collect::<Vec<_>>(),
+    })
+}
+
+/// The same as lines `queue.ready_tasks: 0`.
+fn text(stats: &Value) -> String {
+    let mut lines = String::new();
+    put("", stats, &mut lines);
+    lines
+}
+
+fn put(path: &str, value: &Value, lines: &mut String) {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::Object(object) => object.iter().for_each(|(key, value)| put(&below(key), value, lines)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, value)| put(&format!("{path}[{index}]"), value, lines));
+        }
+        Value::String(text) => {
+            // Writing to a string does not fail.
+            let _ = writeln!(lines, "{path}: {text}");
+        }
+        Value::Number(number) if number.is_f64() => {
+            let _ = writeln!(lines, "{path}: {:.1}", number.as_f64().unwrap_or_default());
+        }
+        other => {
+            let _ = writeln!(lines, "{path}: {other}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_a_line_per_value() {
+        let stats = json!({"a": {"b": 1, "c": [{"d": "x"}]}, "e": 0.25});
+        assert_eq!(text(&stats), "a.b: 1\na.c[0].d: x\ne: 0.2\n");
+    }
+}

@@ -1,0 +1,122 @@
+//! A submission as text and as JSON.
+
+use std::{fmt::Write as _, time::SystemTime};
+
+use hashmesh::v1::{Algorithm, Submission, SubmissionState, WaitReason};
+use serde_json::{Map, Value, json};
+
+use super::{
+    failure::{self, Failure},
+    output::{Format, write_document, write_text},
+};
+
+/// The submission as a JSON object. What is not set is left out.
+pub(super) fn json(submission: &Submission) -> Value {
+    let options = submission.options.clone().unwrap_or_default();
+    let mut object = Map::from_iter([
+        ("submission_id".to_owned(), json!(submission.submission_id)),
+        ("state".to_owned(), json!(submission.state().name())),
+        ("algorithms".to_owned(), json!(algorithms(&options.algorithms))),
+        ("labels".to_owned(), json!(options.labels)),
+        ("max_attempts".to_owned(), json!(options.max_attempts)),
+        ("batches".to_owned(), json!(submission.next_sequence)),
+        ("accepted_tasks".to_owned(), json!(submission.accepted_tasks)),
+        ("recorded_tasks".to_owned(), json!(submission.recorded_tasks)),
+        ("succeeded_tasks".to_owned(), json!(submission.succeeded_tasks)),
+        ("mismatched_tasks".to_owned(), json!(submission.mismatched_tasks)),
+        ("failed_tasks".to_owned(), json!(submission.failed_tasks)),
+        ("cancelled_tasks".to_owned(), json!(submission.cancelled_tasks)),
+        ("hashed_bytes".to_owned(), json!(submission.hashed_bytes)),
+    ]);
+    for (key, time) in [("create_time", &submission.create_time), ("end_time", &submission.end_time)] {
+        if let Some(text) = time.as_ref().and_then(timestamp) {
+            object.insert(key.to_owned(), json!(text));
+        }
+    }
+    if !submission.retry_of.is_empty() {
+        object.insert("retry_of".to_owned(), json!(submission.retry_of));
+    }
+    if let Some(reason) = waits_for(submission) {
+        object.insert("wait_reason".to_owned(), json!(reason));
+    }
+    Value::Object(object)
+}
+
+/// The submission as lines `key: value`, the same as in JSON.
+pub(super) fn text(submission: &Submission) -> String {
+    let mut lines = String::new();
+    let Value::Object(object) = json(submission) else { return lines };
+    for (key, value) in object {
+        let shown = match value {
+            Value::String(text) => text,
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
+                .collect::<Vec<_>>()
+                .join(" "),
+            other => other.to_string(),
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(lines, "{key}: {shown}");
+    }
+    lines
+}
+
+/// What happened, on one line.
+pub(super) fn summary(submission: &Submission) -> String {
+    let mut text = format!(
+        "{} is {}: {} tasks, {} succeeded",
+        submission.submission_id,
+        submission.state().name(),
+        submission.accepted_tasks,
+        submission.succeeded_tasks
+    );
+    let others = [
+        (submission.mismatched_tasks, "mismatched"),
+        (submission.failed_tasks, "failed"),
+        (submission.cancelled_tasks, "cancelled"),
+    ];
+    for (count, what) in others {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    if let Some(reason) = waits_for(submission) {
+        let _ = write!(text, " ({reason})");
+    }
+    text
+}
+
+/// Writes it to standard output.
+pub(super) async fn write(format: Format, submission: &Submission) -> Result<(), Failure> {
+    match format {
+        Format::Text => write_text(&text(submission)).await,
+        Format::Json | Format::Jsonl => write_document(format, &json(submission)).await,
+    }
+}
+
+/// The exit code for a submission at its end.
+pub(super) fn exit_code(submission: &Submission) -> u8 {
+    let flawed = submission.failed_tasks + submission.mismatched_tasks > 0;
+    let cancelled = submission.state() == SubmissionState::Cancelled;
+    if flawed || cancelled { failure::TROUBLE } else { failure::OK }
+}
+
+/// The names of algorithms, in their order.
+pub(super) fn algorithms(numbers: &[i32]) -> Vec<&'static str> {
+    numbers.iter().filter_map(|number| Algorithm::known(*number)).map(Algorithm::name).collect()
+}
+
+/// A point in time as RFC 3339, to the millisecond.
+pub(super) fn timestamp(time: &prost_types::Timestamp) -> Option<String> {
+    let time = SystemTime::try_from(*time).ok()?;
+    Some(humantime::format_rfc3339_millis(time).to_string())
+}
+
+fn waits_for(submission: &Submission) -> Option<&'static str> {
+    match submission.wait_reason() {
+        WaitReason::Unspecified => None,
+        WaitReason::WaitingForWorker => Some("waiting for a worker that may read its sources"),
+    }
+}

@@ -1,0 +1,203 @@
+//! `hashmesh submit`: digests of files, lines, or standard input.
+
+mod lines;
+mod paths;
+mod stream;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+use clap::Args;
+use hashmesh::{
+    client::{BatchBuilder, Client, Submitter, Target},
+    limits::MAX_BATCH_TASKS,
+    v1::{Submission, SubmissionOptions, SubmissionState},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    algorithms::{AlgorithmArgs, numbers},
+    deliver::{Open, deliver, detach},
+    failure::{self, Failure},
+    feed::Fed,
+    output::{Format, Output, write_document, write_text},
+    placement::PlacementArgs,
+    print::OutcomePrinter,
+    progress::{Progress, When},
+    reporter::Reporter,
+    server::ServerArgs,
+    submission,
+};
+
+/// Compute digests of files and directories, of lines, or of standard input, and write a manifest.
+///
+/// Directories are walked in byte order of their names. Symbolic links found on the way are not followed; whatever else is
+/// not a regular file, or cannot be read, is reported, and the exit code is then 1.
+#[derive(Args, Debug)]
+pub(crate) struct SubmitArgs {
+    /// Files and directories; `-` alone is standard input, as one input of any length of which nothing is stored.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Each line of the one PATH (or of `-`, standard input) is a task: its bytes without the line feed. Its name is its
+    /// number, from 1.
+    #[arg(long)]
+    lines: bool,
+    #[command(flatten)]
+    algorithms: AlgorithmArgs,
+    /// Print the submission's id and leave once everything is stored; `hashmesh results ID --follow` has the rest.
+    #[arg(long)]
+    detach: bool,
+    /// Go on with a submission that was interrupted: give the same input and options as before.
+    #[arg(long, value_name = "ID", conflicts_with = "idempotency_key")]
+    id: Option<String>,
+    /// Make a rerun with the same key, input and options go on with the same submission.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// A note on the submission, to find it by; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    placement: PlacementArgs,
+    /// Tasks in a batch, at most. A batch is what is stored and acknowledged at once.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH_TASKS)))]
+    batch_tasks: u32,
+    /// The shape of the outcomes: a manifest, one document, or an object per line.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: Format,
+    /// Write the manifest with the algorithms' names, as `sha256sum --tag` does.
+    #[arg(long)]
+    tag: bool,
+    /// Say nothing about what went well.
+    #[arg(long, short)]
+    quiet: bool,
+    /// When to show progress on standard error.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    progress: When,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// A note, `key=value`.
+pub(super) fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl SubmitArgs {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let stdin = self.paths.iter().any(|path| path.as_os_str() == "-");
+        if stdin && self.paths.len() > 1 {
+            return Err(Failure::Usage(
+                "`-` is standard input and must be the only PATH (a file of that name: ./-)".into(),
+            ));
+        }
+        if self.lines && self.paths.len() > 1 {
+            return Err(Failure::Usage("--lines reads one PATH".into()));
+        }
+        let algorithms = self.algorithms.or_default()?;
+        let client = self.server.client()?;
+        if stdin && !self.lines {
+            if self.detach || self.id.is_some() || self.idempotency_key.is_some() || !self.labels.is_empty() {
+                let text = "`-` alone stores nothing: --detach, --id, --idempotency-key and --label make no sense";
+                return Err(Failure::Usage(text.into()));
+            }
+            return stream::run(&client, &algorithms, self.output, self.tag).await;
+        }
+        let options = SubmissionOptions {
+            algorithms: numbers(&algorithms),
+            labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+            max_attempts: 0,
+        };
+        let started = Instant::now();
+        let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
+        let submitter = self.open(&client, options).await?;
+        let submission_id = submitter.submission_id().to_owned();
+        let state = submitter.opened().state();
+        reporter.inform(&format!("hashmesh: submission {submission_id}"));
+        // A submission that was sealed before has all its tasks: only its outcomes are wanted.
+        let sending = match state {
+            SubmissionState::Open | SubmissionState::Unspecified => {
+                let feed = self.feed(&client, &submitter, &reporter).await?;
+                Some((submitter, feed))
+            }
+            SubmissionState::Cancelled => {
+                return Err(Failure::Local(format!(
+                    "submission {submission_id} was cancelled; submit anew, with another key"
+                )));
+            }
+            SubmissionState::Sealed | SubmissionState::Completed => {
+                drop(submitter);
+                None
+            }
+        };
+        if self.detach {
+            if let Some((submitter, feed)) = sending {
+                detach(submitter, feed, &reporter).await?;
+            }
+            self.print_id(&submission_id).await?;
+            return Ok(code(&reporter));
+        }
+        let mut output = Output::new();
+        let mut printer = OutcomePrinter::new(self.output, self.tag, reporter.clone());
+        printer.begin(&mut output);
+        let open = Open { submission_id, sending };
+        let last = deliver(&client, open, &reporter, &mut printer, &mut output).await?;
+        printer.end(&last, &mut output)?;
+        output.flush().await?;
+        reporter.inform(&summary(&last, started));
+        Ok(submission::exit_code(&last).max(code(&reporter)))
+    }
+
+    /// Opens the submission where sending is to begin. A resumed one is sent from its start, so that the mesh compares what it
+    /// has with what there is now; the lines of an input that is read only once are skipped instead (see [`lines`]).
+    async fn open(&self, client: &Client, options: SubmissionOptions) -> Result<Submitter, Failure> {
+        let opened = match &self.id {
+            Some(id) if self.lines => client.submit(Target::Existing { submission_id: id.clone() }).await,
+            Some(id) => client.submit_from_start(Target::Existing { submission_id: id.clone() }).await,
+            None => {
+                let idempotency_key = self.idempotency_key.clone();
+                client.submit_from_start(Target::New { options, idempotency_key }).await
+            }
+        };
+        Ok(opened?)
+    }
+
+    async fn feed(
+        &self,
+        client: &Client,
+        submitter: &Submitter,
+        reporter: &Reporter,
+    ) -> Result<mpsc::Receiver<Fed>, Failure> {
+        let builder = BatchBuilder::new(submitter.limits()).at_most(self.batch_tasks);
+        if self.lines {
+            let path = self.paths.first().cloned().unwrap_or_default();
+            let skip = if self.id.is_some() { submitter.opened().accepted_tasks } else { 0 };
+            return lines::feed(path, builder, skip, self.idempotency_key.is_some());
+        }
+        let placement = self.placement.probe(client).await?;
+        paths::feed(self.paths.clone(), builder, placement, reporter.clone())
+    }
+
+    async fn print_id(&self, submission_id: &str) -> Result<(), Failure> {
+        match self.output {
+            Format::Text => write_text(&format!("{submission_id}\n")).await,
+            format => write_document(format, &serde_json::json!({ "submission_id": submission_id })).await,
+        }
+    }
+}
+
+fn code(reporter: &Reporter) -> u8 {
+    if reporter.troubles() > 0 { failure::TROUBLE } else { failure::OK }
+}
+
+/// What was done, and how fast.
+fn summary(last: &Submission, started: Instant) -> String {
+    let seconds = started.elapsed().as_secs_f64();
+    let tasks_per_second = last.recorded_tasks as f64 / seconds.max(1e-9);
+    let megabytes = last.hashed_bytes as f64 / 1e6;
+    let megabytes_per_second = megabytes / seconds.max(1e-9);
+    format!(
+        "hashmesh: {}; {megabytes:.1} MB hashed in {seconds:.2} s ({tasks_per_second:.0} tasks/s, \
+         {megabytes_per_second:.1} MB/s)",
+        submission::summary(last)
+    )
+}
