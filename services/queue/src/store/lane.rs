@@ -70,7 +70,7 @@ impl Lane {
     /// Connects, and prepares every statement.
     pub(crate) async fn connect(db: &Database, epochs: Arc<Ownership>) -> Result<Self, StoreError> {
         let what = "open a commit lane";
-        let connection = db.dedicated("hashmesh lane").await.map_err(StoreError::connect(what))?;
+        let connection = db.dedicated("lane").await.map_err(StoreError::connect(what))?;
         connection.batch_execute(include_str!("sql/session.sql")).await.map_err(StoreError::statement(what))?;
         let statements = Statements::prepare(&connection).await.map_err(StoreError::statement(what))?;
         Ok(Self { connection, statements, ownership: epochs, usable: true })

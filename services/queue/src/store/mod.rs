@@ -25,7 +25,7 @@ pub(crate) use error::StoreError;
 pub(crate) use lane::{Lane, LaneError, UnitError};
 pub(crate) use ownership::{Ownership, acquire, owner_address, release, renew};
 pub(crate) use reads::{
-    DeadLetters, ResultsLimit, SubmissionsPage, batch_count, batch_fingerprint, batch_payload, dead_letters, find_key,
-    named_batch, results, submission, submissions, wal_bytes,
+    ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payload, dead_letters, find_key, named_batch, results,
+    submission, submissions, wal_bytes,
 };
 pub(crate) use recover::{load_one, load_unfinished};

@@ -23,19 +23,13 @@ const RENEW: &str = "renew the ownership of the shards";
 /// SQLSTATE of `expect_rows`.
 const WRONG_ROWS: &str = "HM002";
 
-/// The right to write: this owner under these epochs. Worthless, not dangerous, once another has raised them.
+/// The right to write: the epochs under which we own the shards. Worthless, not dangerous, once another has raised them.
 #[derive(Clone, Debug)]
 pub(crate) struct Ownership {
-    owner: Uuid,
     epochs: [i64; SHARDS as usize],
 }
 
 impl Ownership {
-    /// Whose it is.
-    pub(crate) fn owner(&self) -> Uuid {
-        self.owner
-    }
-
     /// The epoch of a shard: rises with every takeover.
     pub(crate) fn epoch(&self, shard: Shard) -> i64 {
         self.epochs[usize::from(shard.number())]
@@ -82,7 +76,8 @@ pub(crate) async fn acquire(
 /// Makes every shard ours for another `lease` from now. False if at least one is somebody else's by now; then nothing is
 /// renewed.
 pub(crate) async fn renew(db: &Database, ownership: &Ownership, lease: Duration) -> Result<bool, StoreError> {
-    let connection = db.pooled().await.map_err(StoreError::connect(RENEW))?;
+    // Not of the pool: readers that fill it must not cost us the ownership.
+    let connection = db.dedicated("renewal").await.map_err(StoreError::connect(RENEW))?;
     renew_on(&connection, ownership, lease).await
 }
 
@@ -116,7 +111,7 @@ async fn take_all(db: &Database, owner: Uuid, address: &str, lease: Duration) ->
         return Ok(None);
     }
     // Of its own and thrown away: a failed takeover leaves no open transaction behind.
-    let connection = db.dedicated("hashmesh takeover").await.map_err(StoreError::connect(TAKE_OVER))?;
+    let connection = db.dedicated("takeover").await.map_err(StoreError::connect(TAKE_OVER))?;
     let mut epochs = [0; SHARDS as usize];
     for shard in Shard::all() {
         let Some(epoch) = take(&connection, shard, owner, address, lease).await? else {
@@ -124,7 +119,7 @@ async fn take_all(db: &Database, owner: Uuid, address: &str, lease: Duration) ->
         };
         epochs[usize::from(shard.number())] = epoch;
     }
-    let ownership = Ownership { owner, epochs };
+    let ownership = Ownership { epochs };
     // The first shards were taken a while ago.
     let ours = renew_on(&connection, &ownership, lease).await?;
     Ok(ours.then_some(ownership))

@@ -17,8 +17,8 @@ use hashmesh_database::{
 use uuid::Uuid;
 
 pub(in crate::store) use batches::fingerprint;
-pub(crate) use batches::{batch_count, batch_fingerprint, batch_payload, named_batch};
-pub(crate) use results::{DeadLetters, ResultsLimit, dead_letters, results};
+pub(crate) use batches::{batch_fingerprint, batch_payload, named_batch};
+pub(crate) use results::{ResultsLimit, dead_letters, results};
 pub(crate) use submissions::{SubmissionsPage, find_key, submission, submissions};
 
 use super::StoreError;

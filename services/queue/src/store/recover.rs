@@ -30,7 +30,7 @@ pub(crate) async fn load_one(db: &Database, id: Uuid) -> Result<Option<Recovered
 
 async fn load(db: &Database, only: Option<Uuid>) -> Result<Vec<Recovered>, StoreError> {
     // Of its own: if this future is dropped, the open transaction goes with the connection.
-    let connection = db.dedicated("hashmesh recovery").await.map_err(StoreError::connect(LOAD))?;
+    let connection = db.dedicated("recovery").await.map_err(StoreError::connect(LOAD))?;
     // Without a statement timeout: how long it takes depends on how much there is.
     connection
         .batch_execute("SET statement_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -9,7 +9,7 @@ use hashmesh_database::{
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::{StoreError, names, natural, one};
+use super::{StoreError, names, one};
 
 const READ: &str = "read a batch";
 
@@ -45,13 +45,6 @@ pub(crate) async fn batch_fingerprint(db: &Database, id: Uuid, sequence: u32) ->
         return Ok(None);
     };
     fingerprint(id, row.try_get("fingerprint").map_err(StoreError::statement(READ))?).map(Some)
-}
-
-/// The number of stored batches of a submission, which is the next sequence too.
-pub(crate) async fn batch_count(db: &Database, id: Uuid) -> Result<u32, StoreError> {
-    let row = one(db, READ, include_str!("../sql/batch_count.sql"), &[(&id, Type::UUID)]).await?;
-    let count: Option<i32> = row.map(|row| row.try_get(0)).transpose().map_err(StoreError::statement(READ))?;
-    natural(id, "the number of batches", count.unwrap_or(0))
 }
 
 /// A fingerprint as its column holds it.

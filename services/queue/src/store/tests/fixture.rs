@@ -46,9 +46,12 @@ impl Owner {
 
 /// A takeover by a new owner.
 pub(super) async fn take(db: &Database, lease: Duration) -> Arc<Ownership> {
-    let owner = Uuid::now_v7();
-    let taken = acquire(db, owner, &format!("http://{owner}"), lease, &Shutdown::new()).await.unwrap();
-    Arc::new(taken.unwrap())
+    take_as(db, "http://somebody", lease).await
+}
+
+/// A takeover by a new owner with this address.
+pub(super) async fn take_as(db: &Database, address: &str, lease: Duration) -> Arc<Ownership> {
+    Arc::new(acquire(db, Uuid::now_v7(), address, lease, &Shutdown::new()).await.unwrap().unwrap())
 }
 
 pub(super) fn new_id() -> Uuid {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::SinkExt as _;
-use hashmesh_database::{Database, Dedicated, postgres::CopyInSink};
+use hashmesh_database::{
+    Database, Dedicated,
+    postgres::{CopyInSink, error::SqlState},
+};
 use hashmesh_runtime::shutdown::Shutdown;
 use uuid::Uuid;
 
@@ -16,7 +19,7 @@ use super::{
         owner_address, release, renew, write_behind,
     },
     cluster::database,
-    fixture::{EXPIRED, LONG, Owner, batch, create, new_id, number, take, unit, until},
+    fixture::{EXPIRED, LONG, Owner, batch, create, new_id, number, take, take_as, unit, until},
 };
 use crate::{shard::Shard, store::Ownership};
 
@@ -121,7 +124,7 @@ async fn promise_3_a_write_outside_of_a_checked_transaction_is_refused() {
     let insert = include_str!("../sql/insert_keys.sql");
     let error =
         scripted.connection.execute(insert, &[&shards, &tenants, &keys, &ids, &fingerprints]).await.unwrap_err();
-    assert_eq!(error.code().map(|code| code.code()), Some("HM002"), "{error:?}");
+    assert_eq!(error.code().map(SqlState::code), Some("HM002"), "{error:?}");
     assert_eq!(number(&db, "SELECT COUNT(*) FROM idempotency_keys").await, 0);
 }
 
@@ -178,27 +181,33 @@ async fn a_lane_whose_backend_is_ended_in_its_transaction_does_not_know_the_outc
     assert!(matches!(again, Err(LaneError::Unknown(_))), "{again:?}");
 }
 
-async fn race(db: &Database, lease: Duration) -> Ownership {
+async fn race(db: &Database) -> (&'static str, Ownership) {
     let (first, second) = (Shutdown::new(), Shutdown::new());
-    let one = acquire(db, Uuid::now_v7(), "one", lease, &first);
-    let two = acquire(db, Uuid::now_v7(), "two", lease, &second);
+    let one = acquire(db, Uuid::now_v7(), "one", LONG, &first);
+    let two = acquire(db, Uuid::now_v7(), "two", LONG, &second);
     tokio::pin!(one, two);
-    let (winner, loser) = tokio::select! {
-        winner = &mut one => { second.begin(); (winner, two.await) }
-        winner = &mut two => { first.begin(); (winner, one.await) }
+    let (address, winner, loser) = tokio::select! {
+        winner = &mut one => {
+            second.begin();
+            ("one", winner, two.await)
+        }
+        winner = &mut two => {
+            first.begin();
+            ("two", winner, one.await)
+        }
     };
     assert!(loser.unwrap().is_none(), "two owners");
-    winner.unwrap().unwrap()
+    (address, winner.unwrap().unwrap())
 }
 
 #[tokio::test]
 async fn of_two_processes_that_take_over_at_once_exactly_one_wins_all() {
     let db = database().await;
     for round in 1..=5 {
-        let winner = race(&db, LONG).await;
+        let (address, winner) = race(&db).await;
         let connection = db.pooled().await.unwrap();
         let owned = connection
-            .query_one("SELECT COUNT(*), MIN(epoch) FROM shards WHERE owner = $1", &[&winner.owner()])
+            .query_one("SELECT COUNT(*), MIN(epoch) FROM shards WHERE address = $1", &[&address])
             .await
             .unwrap();
         assert_eq!(owned.get::<_, i64>(0), 64);
@@ -213,11 +222,11 @@ async fn of_two_processes_that_take_over_at_once_exactly_one_wins_all() {
 async fn a_waiting_process_takes_over_when_the_owner_lets_go_and_is_then_found() {
     let db = database().await;
     assert_eq!(owner_address(&db).await.unwrap(), None);
-    let first = take(&db, LONG).await;
-    assert_eq!(owner_address(&db).await.unwrap(), Some(format!("http://{}", first.owner())));
-    let (next, released) = tokio::join!(take(&db, LONG), release(&db, &first));
+    let first = take_as(&db, "first", LONG).await;
+    assert_eq!(owner_address(&db).await.unwrap().as_deref(), Some("first"));
+    let (next, released) = tokio::join!(take_as(&db, "next", LONG), release(&db, &first));
     released.unwrap();
-    assert_eq!(owner_address(&db).await.unwrap(), Some(format!("http://{}", next.owner())));
+    assert_eq!(owner_address(&db).await.unwrap().as_deref(), Some("next"));
     assert!(Shard::all().all(|shard| next.epoch(shard) == first.epoch(shard) + 1));
     // A late release takes nothing from the next.
     release(&db, &first).await.unwrap();

@@ -1,1 +1,0 @@
-SELECT sequence + 1 FROM batches WHERE submission_id = $1 ORDER BY sequence DESC LIMIT 1
