@@ -49,8 +49,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sha2", &["hashmesh-hash"]),
     ("sha3", &["hashmesh-hash"]),
     ("md-5", &["hashmesh-hash"]),
-    // The API's fingerprint of a batch is BLAKE3.
-    ("blake3", &["hashmesh-hash", "hashmesh"]),
+    // Also the fingerprints of batches (the API) and of keys and options (the Queue).
+    ("blake3", &["hashmesh-hash", "hashmesh", "hashmesh-queue"]),
     ("cap-std", &["hashmesh-worker"]),
     ("object_store", &["hashmesh-worker"]),
     ("opentelemetry", &["hashmesh-runtime"]),
