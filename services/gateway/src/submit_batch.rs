@@ -47,7 +47,7 @@ pub(crate) async fn submit_batch(
     }
     let batch = batch.validate().await?;
     let repeat = repeat_by_key(&open.idempotency_key);
-    let inner = queue::SubmitBatchRequest { open: Some(open), batch: Some(batch), wait: false };
+    let inner = queue::SubmitBatchRequest { open: Some(open), batch: Some(batch) };
     let submission = ask!(gateway, repeat, deadline, submit_batch(inner))?.submission.unwrap_or_default();
     if !request.wait {
         return Ok(SubmitBatchResponse { submission: Some(submission), outcomes: Vec::new() });

@@ -147,7 +147,7 @@ async fn renew(config: QueueConfig, ownership: Arc<Ownership>, acquired_at: Inst
             Ok(Ok(true)) => confirmed = began,
             Ok(Ok(false)) => return,
             Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "renewing the ownership failed; trying again")
+                tracing::warn!(error = &error as &dyn std::error::Error, "renewing the ownership failed; trying again");
             }
             Err(_elapsed) => return,
         }

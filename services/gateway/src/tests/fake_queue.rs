@@ -88,7 +88,7 @@ impl QueueService for FakeQueue {
         let mut script = self.called("submit_batch")?;
         script.batch = request.into_inner().batch;
         let submission = hashmesh::v1::Submission { submission_id: super::mesh::ID.to_owned(), ..Default::default() };
-        Ok(Response::new(SubmitBatchResponse { submission: Some(submission), outcomes: Vec::new() }))
+        Ok(Response::new(SubmitBatchResponse { submission: Some(submission) }))
     }
 
     async fn list_results(&self, _: Request<ListResultsRequest>) -> Result<Response<ListResultsResponse>, Status> {

@@ -158,7 +158,7 @@ impl World {
                 self.known.insert(id, Known::default());
             }
             Step::Append { submission, task_count, by_reference } => {
-                self.append(*submission, *task_count, *by_reference)?
+                self.append(*submission, *task_count, *by_reference)?;
             }
             Step::Repeat { submission } => self.repeat(*submission)?,
             Step::Seal { submission } => self.seal(*submission)?,
@@ -176,7 +176,7 @@ impl World {
                 }
             }
             Step::Outcomes { lease, skip, take, verdicts, last } => {
-                self.outcomes(*lease, *skip, *take, verdicts, *last)?
+                self.outcomes(*lease, *skip, *take, verdicts, *last)?;
             }
             Step::Nack { lease, delay_ms } => {
                 if !self.granted.is_empty() {
@@ -255,7 +255,7 @@ impl World {
         let Some(id) = self.pick(index) else { return Ok(()) };
         let known = self.known.get_mut(&id).unwrap();
         // Half of the cancels, so that most submissions live.
-        if index % 2 == 0 && self.core.cancel(id) == Ok(true) {
+        if index.is_multiple_of(2) && self.core.cancel(id) == Ok(true) {
             prop_assert!(!known.completed && !known.cancelled);
             known.cancelled = true;
             self.core.forget(id);

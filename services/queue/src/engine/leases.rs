@@ -76,7 +76,7 @@ impl Engine {
                 }
                 Effect::BatchResolved { submission, sequence } => self.payloads.remove((submission, sequence)),
                 Effect::Bury { submission, recorded, complete, reason } => {
-                    self.bury(submission, &recorded, complete, reason)
+                    self.bury(submission, &recorded, complete, reason);
                 }
             }
         }
@@ -138,7 +138,7 @@ impl Engine {
             // The number of reads at once is bounded; the number of waiting ones by the workers' credit.
             let Ok(_turn) = turns.acquire_owned().await else { return };
             let payload = match store::batch_payload(&database, submission, sequence).await {
-                Ok(found) => found.map(|(tasks, names)| Payload::new(tasks, names)),
+                Ok(found) => found.map(|(tasks, names)| Box::new(Payload::new(tasks, names))),
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
@@ -153,12 +153,12 @@ impl Engine {
     }
 
     /// A payload was read: sends the leases that wait for it.
-    pub(super) fn payload_read(&mut self, submission: Uuid, sequence: u32, payload: Option<Payload>) {
+    pub(super) fn payload_read(&mut self, submission: Uuid, sequence: u32, payload: Option<Box<Payload>>) {
         let key = (submission, sequence);
         let grants = self.unread.remove(&key).unwrap_or_default();
         match payload {
             Some(payload) if self.core.task_count(submission, sequence).is_some() => {
-                self.payloads.insert(key, payload);
+                self.payloads.insert(key, *payload);
                 for grant in &grants {
                     self.send_lease(grant);
                 }

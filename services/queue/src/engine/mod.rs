@@ -112,7 +112,7 @@ pub(crate) enum Command {
     PayloadRead {
         submission: Uuid,
         sequence: u32,
-        payload: Option<payload::Payload>,
+        payload: Option<Box<payload::Payload>>,
     },
     /// A submission that failed was read again from Postgres; `None`: it is finished or unknown there.
     Reread {

@@ -202,33 +202,6 @@ fn wrap(frame: ResultsFrame) -> StreamResultsResponse {
     StreamResultsResponse { frame: Some(frame) }
 }
 
-/// Every outcome of a small submission, once it has ended.
-pub(super) async fn all(shared: &Shared, found: &Found) -> Result<Vec<PackedOutcomes>, QueueError> {
-    if let Found::Live(handle) = found {
-        tokio::select! {
-            ended = handle.wait(|tail| tail.ended) => drop(ended?),
-            () = shared.shutdown.wait() => return Err(QueueError::Draining),
-        }
-        if let Some(rows) = handle.recent_after(0, limits::MAX_WAIT_ANSWER_BYTES) {
-            let through = rows.last().map_or(0, PackedOutcomes::through_position);
-            if through == handle.tail().borrow().position {
-                return Ok(rows);
-            }
-        }
-    }
-    let mut all = Vec::new();
-    let mut bytes = 0;
-    let mut position = 0;
-    while bytes < limits::MAX_WAIT_ANSWER_BYTES {
-        let rows = store::results(&shared.config.database, found.id(), position, FRAME_LIMIT).await?;
-        let Some(last) = rows.last() else { break };
-        position = last.through_position();
-        bytes += rows.iter().map(weight).sum::<usize>();
-        all.extend(rows);
-    }
-    Ok(all)
-}
-
 impl Shared {
     pub(super) async fn list_results(&self, request: ListResultsRequest) -> Result<ListResultsResponse, QueueError> {
         let found = self.resolve(&request.tenant, &request.submission_id).await?;

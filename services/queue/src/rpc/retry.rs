@@ -5,7 +5,7 @@ use hashmesh::{
     limits,
     queue::v1::{OpenSubmission, RetryTasksRequest, RetryTasksResponse, ValidatedBatch},
     tasks::{self, Joined},
-    v1::{PackedNames, SubmissionState},
+    v1::{PackedNames, PackedTasks, SubmissionState},
 };
 use prost::Message as _;
 use uuid::Uuid;
@@ -46,12 +46,18 @@ impl Shared {
         let mut sequence = 0;
         let mut joined = Joined::default();
         let mut position = 0;
+        // Neighbouring dead letters often share a batch.
+        let mut last_batch: Option<(u32, PackedTasks)> = None;
         loop {
             let letters = store::dead_letters(database, from, position, ROWS).await?;
             let Some(last) = letters.last() else { break };
             position = last.through_position();
             for run in letters {
-                let batch = store::named_batch(database, from, run.sequence).await?.ok_or(QueueError::Internal)?;
+                if last_batch.as_ref().is_none_or(|(sequence, _)| *sequence != run.sequence) {
+                    let batch = store::named_batch(database, from, run.sequence).await?.ok_or(QueueError::Internal)?;
+                    last_batch = Some((run.sequence, batch));
+                }
+                let Some((_, batch)) = &last_batch else { return Err(QueueError::Internal) };
                 let part =
                     batch.slice(run.first_task as usize, run.task_count as usize).map_err(|_| QueueError::Internal)?;
                 let mut names = part.names.iter().flat_map(PackedNames::iter);

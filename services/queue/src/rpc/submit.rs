@@ -5,7 +5,7 @@ use hashmesh::{
     v1::SubmissionState,
 };
 
-use super::{Shared, convert, resolve::Found, results};
+use super::{Shared, convert, resolve::Found};
 use crate::{core::AlgorithmSet, engine::IncomingBatch, error::QueueError, store};
 
 impl Shared {
@@ -30,9 +30,8 @@ impl Shared {
             self.store_batch(&found, batch).await?;
             self.seal(&found, 1).await?;
         }
-        let outcomes = if request.wait { results::all(self, &found).await? } else { Vec::new() };
         let submission = Some(self.submission(found.id()).await?);
-        Ok(SubmitBatchResponse { submission, outcomes })
+        Ok(SubmitBatchResponse { submission })
     }
 
     /// Stores a batch and waits until it is committed. Answers with the highest stored sequence number.
