@@ -75,7 +75,8 @@ fn lay_with(
             let Some((values, origin)) = lower_layers(&name, &arg, file, &environment) else { return arg };
             origins.0.insert((name.clone(), id), origin);
             // As defaults, not by clap's own `env`: a value from below must not count as given where flags conflict.
-            let arg = arg.env(Resettable::Reset).default_values(values);
+            // For the same reason a default does not count where an option is required.
+            let arg = arg.env(Resettable::Reset).default_values(values).required(false);
             match arg.get_action() {
                 // A switch: `1`, `yes`, `on` mean the same as `true`.
                 ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
@@ -232,6 +233,23 @@ mod tests {
         assert!(matches.get_flag("quiet"));
         let (matches, _) = parse(&[], "allow-source = [\"/a,b\"]", &["--allow-source", "/c,d"]);
         assert_eq!(matches.get_many::<String>("allow_source").unwrap().collect::<Vec<_>>(), ["/c,d"]);
+    }
+
+    #[test]
+    fn a_required_option_may_come_from_any_layer() {
+        let queue = || Command::new("hashmesh").subcommand(Command::new("queue").arg(database_url()));
+        let database_url = |variables: &[(&str, &str)]| {
+            let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+            let environment = |name: &str| variables.get(name).map(OsString::from);
+            let (command, _) = lay_with(queue(), &ConfigFile::default(), environment).unwrap();
+            command.try_get_matches_from(["hashmesh", "queue"]).is_ok()
+        };
+        assert!(!database_url(&[]));
+        assert!(database_url(&[("DATABASE_URL", "postgresql:///x")]));
+    }
+
+    fn database_url() -> Arg {
+        Arg::new("database_url").long("database-url").required(true)
     }
 
     #[test]
