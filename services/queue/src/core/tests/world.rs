@@ -1,0 +1,433 @@
+//! Random schedules and the model that they are checked against.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+/// What happens next. Numbers choose among what there is, modulo its size.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Create,
+    Append {
+        submission: usize,
+        task_count: u32,
+        by_reference: bool,
+    },
+    Repeat {
+        submission: usize,
+    },
+    Seal {
+        submission: usize,
+    },
+    Cancel {
+        submission: usize,
+    },
+    Connect,
+    Credit {
+        worker: usize,
+        tasks: u32,
+    },
+    Disconnect {
+        worker: usize,
+    },
+    /// A worker answers part of a lease it was granted at any time, perhaps one long over.
+    Outcomes {
+        lease: usize,
+        skip: u32,
+        take: u32,
+        verdicts: Vec<u8>,
+        last: bool,
+    },
+    Nack {
+        lease: usize,
+        delay_ms: u64,
+    },
+    Heartbeat {
+        worker: usize,
+    },
+    Pass {
+        ms: u64,
+    },
+    /// The owner dies; the next one starts from what was recorded.
+    Restart,
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let any_index = 0usize..1000;
+    prop_oneof![
+        1 => Just(Step::Create),
+        4 => (any_index.clone(), 1u32..40, any::<bool>()).prop_map(|(submission, task_count, by_reference)| Step::Append { submission, task_count, by_reference }),
+        1 => any_index.clone().prop_map(|submission| Step::Repeat { submission }),
+        1 => any_index.clone().prop_map(|submission| Step::Seal { submission }),
+        1 => any_index.clone().prop_map(|submission| Step::Cancel { submission }),
+        2 => Just(Step::Connect),
+        4 => (any_index.clone(), 1u32..100).prop_map(|(worker, tasks)| Step::Credit { worker, tasks }),
+        1 => any_index.clone().prop_map(|worker| Step::Disconnect { worker }),
+        8 => (any_index.clone(), 0u32..10, 1u32..40, prop::collection::vec(0u8..6, 1..6), any::<bool>())
+            .prop_map(|(lease, skip, take, verdicts, last)| Step::Outcomes { lease, skip, take, verdicts, last }),
+        1 => (any_index.clone(), 0u64..3000).prop_map(|(lease, delay_ms)| Step::Nack { lease, delay_ms }),
+        3 => any_index.prop_map(|worker| Step::Heartbeat { worker }),
+        3 => (1u64..4000).prop_map(|ms| Step::Pass { ms }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// A submission as its client and its reader see it.
+#[derive(Debug, Default)]
+struct Known {
+    batches: Vec<NewBatchMeta>,
+    sealed: bool,
+    cancelled: bool,
+    completed: bool,
+    /// (sequence, task) → status, exactly once.
+    recorded: BTreeMap<(u32, u32), OutcomeStatus>,
+    runs: BTreeMap<u32, Vec<(u32, u32)>>,
+    last_position: u64,
+    totals: Totals,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    core: Core,
+    honours_expired: bool,
+    now: Now,
+    known: BTreeMap<Uuid, Known>,
+    workers: Vec<WorkerId>,
+    /// Every lease ever granted by this owner.
+    granted: Vec<Grant>,
+}
+
+impl World {
+    pub(super) fn new(honours_expired: bool) -> Self {
+        let core = Core::new(config(honours_expired));
+        Self {
+            core,
+            honours_expired,
+            now: Duration::ZERO,
+            known: BTreeMap::new(),
+            workers: Vec::new(),
+            granted: Vec::new(),
+        }
+    }
+
+    fn pick(&self, index: usize) -> Option<Uuid> {
+        let ids: Vec<Uuid> = self.known.keys().copied().collect();
+        (!ids.is_empty()).then(|| ids[index % ids.len()])
+    }
+
+    fn worker(&self, index: usize) -> Option<WorkerId> {
+        (!self.workers.is_empty()).then(|| self.workers[index % self.workers.len()])
+    }
+
+    pub(super) fn apply(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Create => {
+                let id = Uuid::from_u128(self.known.len() as u128 + 1);
+                self.core.create(id, &[Algorithm::Sha256], 3);
+                self.known.insert(id, Known::default());
+            }
+            Step::Append { submission, task_count, by_reference } => {
+                self.append(*submission, *task_count, *by_reference)?;
+            }
+            Step::Repeat { submission } => self.repeat(*submission)?,
+            Step::Seal { submission } => self.seal(*submission)?,
+            Step::Cancel { submission } => self.cancel(*submission)?,
+            Step::Connect => self.workers.push(self.core.worker_connected(self.now, info())),
+            Step::Credit { worker, tasks } => {
+                if let Some(worker) = self.worker(*worker) {
+                    self.core.credit(self.now, worker, *tasks, u64::from(*tasks) * 100_000);
+                }
+            }
+            Step::Disconnect { worker } => {
+                if let Some(worker) = self.worker(*worker) {
+                    self.workers.retain(|other| *other != worker);
+                    self.core.worker_disconnected(self.now, worker);
+                }
+            }
+            Step::Outcomes { lease, skip, take, verdicts, last } => {
+                self.outcomes(*lease, *skip, *take, verdicts, *last)?;
+            }
+            Step::Nack { lease, delay_ms } => {
+                if !self.granted.is_empty() {
+                    let grant = &self.granted[lease % self.granted.len()];
+                    self.core.nack(self.now, grant.worker, grant.lease, Duration::from_millis(*delay_ms));
+                }
+            }
+            Step::Heartbeat { worker } => {
+                if let Some(worker) = self.worker(*worker) {
+                    self.core.heard(self.now, worker);
+                    for grant in self.granted.iter().filter(|grant| grant.worker == worker) {
+                        self.core.heartbeat(self.now, worker, grant.lease, 0, 0, false);
+                    }
+                }
+            }
+            Step::Pass { ms } => {
+                self.now += Duration::from_millis(*ms);
+                self.core.tick(self.now);
+            }
+            Step::Restart => self.restart()?,
+        }
+        self.effects()?;
+        self.check()
+    }
+
+    fn append(&mut self, index: usize, task_count: u32, by_reference: bool) -> Result<(), TestCaseError> {
+        let Some(id) = self.pick(index) else { return Ok(()) };
+        let known = self.known.get_mut(&id).unwrap();
+        let sequence = u32::try_from(known.batches.len()).unwrap();
+        let gap = self.core.append(self.now, id, &batch(sequence + 1, task_count, by_reference));
+        prop_assert!(gap.is_err(), "a gap was taken");
+        let new = batch(sequence, task_count, by_reference);
+        match self.core.append(self.now, id, &new) {
+            Ok(Appended::New { accepted_through }) => {
+                prop_assert!(!known.sealed && !known.cancelled && !known.completed);
+                known.batches.push(new);
+                let accepted: u64 = known.batches.iter().map(|batch| u64::from(batch.task_count)).sum();
+                prop_assert_eq!(accepted_through, accepted);
+            }
+            Ok(Appended::Repeated) => prop_assert!(false, "a new batch was taken for an old one"),
+            Err(_) => prop_assert!(known.sealed || known.cancelled || known.completed),
+        }
+        Ok(())
+    }
+
+    /// Promise 4: the same again changes nothing, something else is refused.
+    fn repeat(&mut self, index: usize) -> Result<(), TestCaseError> {
+        let Some(id) = self.pick(index) else { return Ok(()) };
+        let known = &self.known[&id];
+        let (Some(first), true) = (known.batches.first(), self.core.knows(id)) else { return Ok(()) };
+        prop_assert_eq!(self.core.append(self.now, id, first), Ok(Appended::Repeated));
+        let other = NewBatchMeta { fingerprint: [255; 32], ..first.clone() };
+        prop_assert_eq!(self.core.append(self.now, id, &other), Err(AppendRefusal::Conflict));
+        Ok(())
+    }
+
+    fn seal(&mut self, index: usize) -> Result<(), TestCaseError> {
+        let Some(id) = self.pick(index) else { return Ok(()) };
+        let known = self.known.get_mut(&id).unwrap();
+        let count = u32::try_from(known.batches.len()).unwrap();
+        if self.core.knows(id) && !known.cancelled {
+            prop_assert_eq!(self.core.seal(id, count + 1), Err(SealRefusal::Count { stored: count }));
+        }
+        if let Ok(Sealed::New { complete }) = self.core.seal(id, count) {
+            prop_assert!(!known.sealed);
+            known.sealed = true;
+            if complete {
+                known.completed = true;
+                self.core.forget(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, index: usize) -> Result<(), TestCaseError> {
+        let Some(id) = self.pick(index) else { return Ok(()) };
+        let known = self.known.get_mut(&id).unwrap();
+        // Half of the cancels, so that most submissions live.
+        if index.is_multiple_of(2) && self.core.cancel(id) == Ok(true) {
+            prop_assert!(!known.completed && !known.cancelled);
+            known.cancelled = true;
+            self.core.forget(id);
+        }
+        Ok(())
+    }
+
+    fn outcomes(
+        &mut self,
+        lease: usize,
+        skip: u32,
+        take: u32,
+        verdicts: &[u8],
+        last: bool,
+    ) -> Result<(), TestCaseError> {
+        if self.granted.is_empty() {
+            return Ok(());
+        }
+        let grant = self.granted[lease % self.granted.len()].clone();
+        let first = grant.run.first + skip.min(grant.run.count - 1);
+        let run = TaskRun::new(first, take.min(grant.run.end() - first));
+        self.answer(&grant, run, verdicts, last)
+    }
+
+    fn answer(&mut self, grant: &Grant, run: TaskRun, verdicts: &[u8], last: bool) -> Result<(), TestCaseError> {
+        let mut statuses = Vec::new();
+        let mut failures = Vec::new();
+        for (offset, verdict) in (0..run.count).zip(verdicts.iter().cycle()) {
+            let failure = |retryable, uncharged| AttemptFailure { offset, retryable, retry_after: None, uncharged };
+            let (status, failure) = match verdict {
+                0 => (OutcomeStatus::Mismatched, None),
+                1 => (OutcomeStatus::Failed, Some(failure(true, false))),
+                2 => (OutcomeStatus::Failed, Some(failure(false, false))),
+                3 => (OutcomeStatus::Failed, Some(failure(true, true))),
+                _ => (OutcomeStatus::Succeeded, None),
+            };
+            statuses.push(status as u8);
+            failures.extend(failure);
+        }
+        let known = self.known.get_mut(&grant.submission).unwrap();
+        let fingerprint = known.batches[grant.sequence as usize].fingerprint;
+        let part = OutcomesPart {
+            worker: grant.worker,
+            lease: grant.lease,
+            fingerprint: &fingerprint,
+            run,
+            statuses: Some(&statuses),
+            failures: &failures,
+            hashed_bytes: 7,
+            last,
+        };
+        if let Verdict::Taken { submission, recorded, complete, .. } = self.core.outcomes(self.now, &part) {
+            prop_assert_eq!(submission, grant.submission);
+            for row in &recorded {
+                let offset = (row.run.first - run.first) as usize;
+                note(known, row, &statuses[offset..offset + row.run.count as usize])?;
+            }
+            if complete {
+                known.completed = true;
+                self.core.forget(submission);
+            }
+        }
+        Ok(())
+    }
+
+    fn effects(&mut self) -> Result<(), TestCaseError> {
+        for effect in self.core.take_effects() {
+            match effect {
+                Effect::Dispatch(grant) => self.granted.push(grant),
+                Effect::Bury { submission, recorded, complete, .. } => {
+                    let known = self.known.get_mut(&submission).unwrap();
+                    note(known, &recorded, &vec![OutcomeStatus::Failed as u8; recorded.run.count as usize])?;
+                    known.completed |= complete;
+                    if complete {
+                        self.core.forget(submission);
+                    }
+                }
+                Effect::Revoke { .. } | Effect::BatchResolved { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<(), TestCaseError> {
+        self.core = Core::new(config(self.honours_expired));
+        self.workers.clear();
+        self.granted.clear();
+        for (id, known) in &mut self.known {
+            if known.completed || known.cancelled {
+                continue;
+            }
+            let batches = known.batches.iter().map(|batch| RecoveredBatch {
+                task_count: batch.task_count,
+                byte_count: batch.byte_count,
+                fingerprint: batch.fingerprint,
+                reference_prefix: batch.reference_prefix.as_deref().map(str::to_owned),
+                recorded: known.runs.get(&batch.sequence).cloned().unwrap_or_default(),
+                attempts: Vec::new(),
+            });
+            let recovered = Recovered {
+                id: *id,
+                tenant: "default".to_owned(),
+                algorithms: vec![Algorithm::Sha256],
+                max_attempts: 3,
+                batch_count: known.sealed.then(|| u32::try_from(known.batches.len()).unwrap()),
+                resolved_through: 0,
+                totals: known.totals,
+                batches: batches.collect(),
+            };
+            if self.core.recover(self.now, &recovered) {
+                prop_assert!(known.sealed);
+                known.completed = true;
+                self.core.forget(*id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Each unresolved task is in exactly one place; what the core says of recorded tasks is what was recorded.
+    fn check(&self) -> Result<(), TestCaseError> {
+        for (id, known) in &self.known {
+            let Some(submission) = self.core.submissions.get(id) else {
+                prop_assert!(known.completed || known.cancelled, "a submission was forgotten");
+                continue;
+            };
+            prop_assert_eq!(submission.totals, known.totals);
+            let mut places: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+            let mut place = |sequence: u32, run: TaskRun| {
+                (run.first..run.end()).for_each(|task| *places.entry((sequence, task)).or_default() += 1);
+            };
+            for ((sequence, first), ready) in submission.ready.iter().chain(&submission.parked) {
+                place(*sequence, TaskRun::new(*first, ready.count));
+            }
+            for lease in self.core.leases.values().filter(|lease| lease.submission == *id) {
+                lease.unresolved.iter().for_each(|run| place(lease.sequence, run));
+            }
+            for waiting in self.core.waiting.iter().filter(|waiting| waiting.submission == *id) {
+                place(waiting.sequence, waiting.run);
+            }
+            for batch in &known.batches {
+                for task in 0..batch.task_count {
+                    let key = (batch.sequence, task);
+                    let expected = u32::from(!known.recorded.contains_key(&key));
+                    prop_assert_eq!(places.get(&key).copied().unwrap_or(0), expected, "task {:?} of {}", key, id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise 9: with an honest worker everything that is sealed comes to its end.
+    pub(super) fn finish(&mut self) -> Result<(), TestCaseError> {
+        for index in 0..self.known.len() {
+            self.seal(index)?;
+        }
+        let worker = self.core.worker_connected(self.now, info());
+        self.core.credit(self.now, worker, u32::MAX, u64::MAX);
+        self.effects()?;
+        let mut answered = BTreeSet::new();
+        for _ in 0..200 {
+            let mine = self.granted.iter().filter(|grant| grant.worker == worker && !answered.contains(&grant.lease));
+            let open: Vec<Grant> = mine.cloned().collect();
+            for grant in open {
+                answered.insert(grant.lease);
+                self.answer(&grant, grant.run, &[5], true)?;
+                self.effects()?;
+            }
+            self.now += Duration::from_secs(1);
+            self.core.heard(self.now, worker);
+            self.core.tick(self.now);
+            self.effects()?;
+            self.check()?;
+        }
+        for (id, known) in &self.known {
+            let accepted: u32 = known.batches.iter().map(|batch| batch.task_count).sum();
+            prop_assert!(known.completed || known.cancelled, "{} never ended: {:?}", id, self.core.submissions.get(id));
+            prop_assert!(known.cancelled || known.recorded.len() == accepted as usize);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn config(honours_expired: bool) -> CoreConfig {
+    CoreConfig { lease_duration: LEASE, seed: 7, honours_expired, ..CoreConfig::default() }
+}
+
+/// Promises 2, 5 and 6: once per task, positions without gap, totals that add up.
+fn note(known: &mut Known, row: &Recorded, statuses: &[u8]) -> Result<(), TestCaseError> {
+    prop_assert!(!known.completed && !known.cancelled, "recorded after the end");
+    prop_assert_eq!(row.position, known.last_position + 1, "a gap or repeat among positions");
+    known.last_position += u64::from(row.run.count);
+    for (task, status) in (row.run.first..row.run.end()).zip(statuses) {
+        let status = OutcomeStatus::try_from(i32::from(*status)).unwrap();
+        match status {
+            OutcomeStatus::Succeeded => known.totals.succeeded += 1,
+            OutcomeStatus::Mismatched => known.totals.mismatched += 1,
+            _ => known.totals.failed += 1,
+        }
+        let before = known.recorded.insert((row.sequence, task), status);
+        prop_assert!(before.is_none(), "task {} of batch {} was recorded twice", task, row.sequence);
+    }
+    known.totals.hashed_bytes = row.totals.hashed_bytes;
+    prop_assert_eq!(row.totals, known.totals);
+    known.runs.entry(row.sequence).or_default().push((row.run.first, row.run.count));
+    Ok(())
+}
