@@ -1,9 +1,17 @@
 //! Addresses to listen on.
 
-use std::{fmt, io, net::SocketAddr, str::FromStr};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+
+/// How long an address that is taken is waited for.
+const TAKEN_ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// `HOST:PORT`, `[IPv6]:PORT`. Port 0: any free one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +63,19 @@ impl HostPort {
         Self { host: "127.0.0.1".to_owned(), port: 0 }
     }
 
-    /// Starts to listen. `setting` is whose value this is, for the error.
+    /// Starts to listen. `setting` is whose value this is, for the error. A taken address is waited for a little: a
+    /// process that was killed keeps its own until the kernel has cleaned up behind it.
     pub(crate) async fn bind(&self, setting: &'static str) -> Result<TcpListener, CannotListen> {
-        let bound = TcpListener::bind((self.host.as_str(), self.port)).await;
-        bound.map_err(|source| CannotListen { setting, address: self.clone(), source })
+        let began = Instant::now();
+        loop {
+            match TcpListener::bind((self.host.as_str(), self.port)).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < TAKEN_ADDRESS_PATIENCE => {
+                    tokio::time::sleep(TAKEN_ADDRESS_PATIENCE / 40).await;
+                }
+                Err(source) => return Err(CannotListen { setting, address: self.clone(), source }),
+            }
+        }
     }
 
     fn with_port(&self, port: u16) -> Self {

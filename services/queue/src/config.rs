@@ -23,6 +23,9 @@ pub struct QueueConfig {
     pub backoff_base: Duration,
     /// How long the ownership of the queue lasts without renewal: after a crash, another process waits this long.
     pub ownership_duration: Duration,
+    /// Nobody else can own the queue, because the database is this process's alone: takes over without waiting until an
+    /// ownership that a crash left behind has lapsed.
+    pub alone: bool,
     /// Payload on its way to Postgres, in bytes. Beyond it, writers wait.
     pub admission_bytes: usize,
     /// Payload of stored batches that is kept in memory for their leases, in bytes.
@@ -42,6 +45,7 @@ impl QueueConfig {
             stall_timeout: Duration::from_secs(60),
             backoff_base: Duration::from_millis(500),
             ownership_duration: Duration::from_secs(5),
+            alone: false,
             admission_bytes: 128 * 1024 * 1024,
             payload_bytes: 256 * 1024 * 1024,
         }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hashmesh_database::Dedicated;
 use hashmesh_runtime::{health::Health, shutdown::Shutdown};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -78,6 +79,9 @@ async fn own(
 ) -> Result<(), OwnershipEnded> {
     let database = &config.database;
     health.not_serving("waiting for the ownership of the queue");
+    if config.alone {
+        store::lapse(database).await?;
+    }
     let Some(ownership) = store::acquire(database, owner, &config.address, config.ownership_duration, shutdown).await?
     else {
         return Ok(());
@@ -139,19 +143,36 @@ async fn renew(config: QueueConfig, ownership: Arc<Ownership>, acquired_at: Inst
     let mut confirmed = acquired_at;
     let mut interval = tokio::time::interval(config.ownership_duration / 5);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Not of the pool: readers that fill it must not cost us the ownership.
+    let mut connection = None;
     loop {
         interval.tick().await;
         let began = Instant::now();
         let left = (confirmed + config.ownership_duration).saturating_duration_since(began + RENEWAL_MARGIN);
-        match tokio::time::timeout(left, store::renew(&config.database, &ownership, config.ownership_duration)).await {
+        match tokio::time::timeout(left, renew_once(&config, &ownership, &mut connection)).await {
             Ok(Ok(true)) => confirmed = began,
-            Ok(Ok(false)) => return,
+            Ok(Ok(false)) | Err(_) => return,
             Ok(Err(error)) => {
+                connection = None;
                 tracing::warn!(error = &error as &dyn std::error::Error, "renewing the ownership failed; trying again");
             }
-            Err(_elapsed) => return,
         }
     }
+}
+
+async fn renew_once(
+    config: &QueueConfig,
+    ownership: &Ownership,
+    connection: &mut Option<Dedicated>,
+) -> Result<bool, StoreError> {
+    let connection = match connection {
+        Some(connection) => connection,
+        none => {
+            let opened = config.database.dedicated("hashmesh renewal").await;
+            none.insert(opened.map_err(StoreError::connect("renew the ownership of the shards"))?)
+        }
+    };
+    store::renew(connection, ownership, config.ownership_duration).await
 }
 
 /// A task that ends with its owner.

@@ -25,6 +25,8 @@ const STILL_WAITING: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct MeshConfig {
     pub(super) database: Database,
+    /// The database is this mesh's own, so that no other process can own the queue.
+    pub(super) private_database: bool,
     pub(super) allow_sources: Vec<PathBuf>,
     pub(super) workers: u16,
     /// Of each worker, and of Hash.
@@ -72,7 +74,8 @@ impl Mesh {
 
         let (listener, queue_url) = inner_listener().await?;
         let database = self.config.database.clone();
-        let queue = QueueConfig::new(database, queue_url.clone());
+        let mut queue = QueueConfig::new(database, queue_url.clone());
+        queue.alone = self.config.private_database;
         self.add("queue", listener, queue_health.clone(), |listener, health, shutdown| {
             hashmesh_queue::serve(queue, listener, health, shutdown)
         })?;

@@ -123,6 +123,7 @@ impl UpArgs {
         let admin_address = local(admin_listener.local_addr()?);
         let mut mesh = Mesh::new(MeshConfig {
             database: database.clone(),
+            private_database: postgres.is_some(),
             allow_sources: self.allow_source.clone(),
             workers: self.workers,
             threads: self.threads,

@@ -23,7 +23,7 @@ mod tests;
 pub(crate) use behind::{lease_rows, write_behind};
 pub(crate) use error::StoreError;
 pub(crate) use lane::{Lane, LaneError, UnitError};
-pub(crate) use ownership::{Ownership, acquire, owner_address, release, renew};
+pub(crate) use ownership::{Ownership, acquire, lapse, owner_address, release, renew};
 pub(crate) use reads::{
     ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payload, dead_letters, find_key, named_batch, results,
     submission, submissions, wal_bytes,

@@ -73,12 +73,11 @@ pub(crate) async fn acquire(
     Ok(None)
 }
 
-/// Makes every shard ours for another `lease` from now. False if at least one is somebody else's by now; then nothing is
-/// renewed.
-pub(crate) async fn renew(db: &Database, ownership: &Ownership, lease: Duration) -> Result<bool, StoreError> {
-    // Not of the pool: readers that fill it must not cost us the ownership.
-    let connection = db.dedicated("renewal").await.map_err(StoreError::connect(RENEW))?;
-    renew_on(&connection, ownership, lease).await
+/// Makes whatever ownership there is lapse. Only for who knows that no owner can be alive.
+pub(crate) async fn lapse(db: &Database) -> Result<(), StoreError> {
+    let what = "make an old ownership lapse";
+    let connection = db.pooled().await.map_err(StoreError::connect(what))?;
+    connection.batch_execute(include_str!("sql/lapse.sql")).await.map_err(StoreError::statement(what))
 }
 
 /// Gives up the shards that are still ours, so that the next owner need not wait. Nothing may be written after it.
@@ -121,11 +120,13 @@ async fn take_all(db: &Database, owner: Uuid, address: &str, lease: Duration) ->
     }
     let ownership = Ownership { epochs };
     // The first shards were taken a while ago.
-    let ours = renew_on(&connection, &ownership, lease).await?;
+    let ours = renew(&connection, &ownership, lease).await?;
     Ok(ours.then_some(ownership))
 }
 
-async fn renew_on(connection: &Client, ownership: &Ownership, lease: Duration) -> Result<bool, StoreError> {
+/// Makes every shard ours for another `lease` from now. False if at least one is somebody else's by now; then nothing is
+/// renewed.
+pub(crate) async fn renew(connection: &Client, ownership: &Ownership, lease: Duration) -> Result<bool, StoreError> {
     let (shards, epochs) = ownership.columns();
     let renewed = connection
         .execute_typed(

@@ -213,7 +213,7 @@ async fn of_two_processes_that_take_over_at_once_exactly_one_wins_all() {
         assert_eq!(owned.get::<_, i64>(0), 64);
         assert!(owned.get::<_, i64>(1) >= round);
         drop(connection);
-        assert!(renew(&db, &winner, LONG).await.unwrap());
+        assert!(renew(&db.pooled().await.unwrap(), &winner, LONG).await.unwrap());
         release(&db, &winner).await.unwrap();
     }
 }
@@ -230,7 +230,7 @@ async fn a_waiting_process_takes_over_when_the_owner_lets_go_and_is_then_found()
     assert!(Shard::all().all(|shard| next.epoch(shard) == first.epoch(shard) + 1));
     // A late release takes nothing from the next.
     release(&db, &first).await.unwrap();
-    assert!(renew(&db, &next, LONG).await.unwrap());
+    assert!(renew(&db.pooled().await.unwrap(), &next, LONG).await.unwrap());
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn an_owner_that_lost_one_shard_renews_none() {
         .batch_execute("UPDATE shards SET epoch = epoch + 1 WHERE shard = 7; UPDATE shard_leases SET epoch = epoch + 1 WHERE shard = 7")
         .await
         .unwrap();
-    assert!(!renew(&db, &owner, LONG).await.unwrap());
+    assert!(!renew(&db.pooled().await.unwrap(), &owner, LONG).await.unwrap());
     assert_eq!(number(&db, "SELECT COUNT(*) FROM shard_leases WHERE expires_at > now()").await, 0);
 }
 

@@ -1,0 +1,1 @@
+UPDATE shard_leases SET expires_at = '-infinity'
