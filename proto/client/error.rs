@@ -25,7 +25,7 @@ pub enum ClientError {
     #[error("{}", .0.message())]
     Refused(Status),
     /// An outage lasted longer than the client was to wait.
-    #[error("{server} gave no answer for {}: {}", seconds(.waited), .last.message())]
+    #[error("{server} cannot be reached (tried for {:.0} s): {}", .waited.as_secs_f64(), causes(.last))]
     Unreachable {
         /// As configured.
         server: String,
@@ -122,8 +122,18 @@ pub(super) fn transient(status: &Status) -> bool {
         || (status.code() == Code::ResourceExhausted && std::error::Error::source(status).is_some())
 }
 
-fn seconds(duration: &Duration) -> String {
-    format!("{:.0} s", duration.as_secs_f64())
+/// A status with the errors behind it, for people: the transport's own text seldom says what happened.
+fn causes(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]

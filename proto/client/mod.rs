@@ -39,8 +39,12 @@ mod error;
 mod follow;
 mod outage;
 mod results;
+#[cfg(test)]
+mod scripted;
 mod submit;
 mod submit_driver;
+#[cfg(test)]
+mod tests;
 mod unary;
 mod watch;
 mod window;

@@ -54,9 +54,6 @@ impl Outage {
         }
         let now = Instant::now();
         let Some(delay) = self.next_delay(now, retry_after(&status), rand::random()) else {
-            if self.retry_for.is_zero() {
-                return Err(ClientError::Refused(status));
-            }
             let waited = self.since.map_or(Duration::ZERO, |since| now.duration_since(since));
             return Err(ClientError::Unreachable { server: server.to_owned(), waited, last: status });
         };

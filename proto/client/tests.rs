@@ -1,0 +1,264 @@
+//! The client against a Gateway that breaks off, refuses and repeats on purpose.
+
+use bytes::Bytes;
+
+use super::{
+    ClientError, ResultsQuery, Submitter, Target,
+    scripted::{Reading, Scripts, Writing},
+};
+use crate::{
+    error::{Reason, StatusBuilder},
+    gateway::v1::{stream_results_response::Frame, submit_tasks_request},
+    limits,
+    v1::{Algorithm, Completed, Draining, Limits, PackedOutcomes, PackedTasks, Results, Submission},
+};
+
+fn batch(number: u8) -> PackedTasks {
+    PackedTasks { data: Bytes::from(vec![number]), lengths: vec![1], ..PackedTasks::default() }
+}
+
+async fn submitter(scripts: &Scripts) -> Submitter {
+    scripts.client().await.submit(Target::default()).await.unwrap()
+}
+
+/// Takes what still comes and accepts it, until the client has half-closed.
+async fn accept_the_rest(mut stream: Writing) {
+    while let Some(frame) = stream.frame().await {
+        if let submit_tasks_request::Frame::Batch(batch) = frame {
+            stream.accept(batch.sequence).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_not_stored_when_the_stream_broke_is_sent_again() {
+    let scripts = Scripts::default()
+        .writing(|mut stream| async move {
+            assert_eq!(stream.open().await.submission_id, "");
+            stream.opened(0).await;
+            for number in 0..3 {
+                assert_eq!(stream.batch().await, (u32::from(number), number));
+            }
+            stream.accept(0).await;
+            stream.fail(StatusBuilder::new(Reason::UpstreamUnavailable, "gone")).await;
+        })
+        .writing(|mut stream| async move {
+            assert_eq!(stream.open().await.submission_id, "id");
+            // Batch 1 was stored, its acknowledgement got lost.
+            stream.opened(2).await;
+            assert_eq!(stream.batch().await, (2, 2));
+            stream.accept(2).await;
+            accept_the_rest(stream).await;
+        });
+    let mut submitter = submitter(&scripts).await;
+    for number in 0..3 {
+        assert_eq!(submitter.send(batch(number)).await.unwrap(), u32::from(number));
+    }
+    let progress = submitter.progress();
+    submitter.seal().await.unwrap();
+    assert_eq!((progress.accepted_tasks(), progress.reconnects()), (3, 1));
+    assert_eq!(*scripts.sealed.lock().unwrap(), Some(3));
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_stored_just_now_is_sent_again_and_one_refused_for_good_is_an_error() {
+    let scripts = Scripts::default()
+        .writing(|mut stream| async move {
+            stream.open().await;
+            stream.opened(0).await;
+            stream.batch().await;
+            stream.reject(0, StatusBuilder::new(Reason::Recovering, "wait")).await;
+            while stream.frame().await.is_some() {}
+        })
+        .writing(|mut stream| async move {
+            stream.open().await;
+            stream.opened(0).await;
+            assert_eq!(stream.batch().await, (0, 7));
+            stream.accept(0).await;
+            stream.batch().await;
+            stream.reject(1, StatusBuilder::new(Reason::InvalidArgument, "bad")).await;
+            while stream.frame().await.is_some() {}
+        });
+    let mut submitter = submitter(&scripts).await;
+    submitter.send(batch(7)).await.unwrap();
+    submitter.flush().await.unwrap();
+    submitter.send(batch(8)).await.unwrap();
+    let error = submitter.flush().await.unwrap_err();
+    assert!(matches!(error, ClientError::Rejected { sequence: 1, .. }), "{error}");
+    let again = submitter.send(batch(9)).await.unwrap_err();
+    assert_eq!(again.to_string(), error.to_string());
+}
+
+#[tokio::test]
+async fn a_replaced_writer_does_not_come_back() {
+    let scripts = Scripts::default().writing(|mut stream| async move {
+        stream.open().await;
+        stream.opened(0).await;
+        stream.batch().await;
+        stream.fail(StatusBuilder::new(Reason::WriterReplaced, "another")).await;
+    });
+    let mut submitter = submitter(&scripts).await;
+    submitter.send(batch(0)).await.unwrap();
+    let error = submitter.flush().await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::WriterReplaced));
+}
+
+#[tokio::test]
+async fn a_draining_stream_is_left_once_everything_is_answered() {
+    let scripts = Scripts::default()
+        .writing(|mut stream| async move {
+            stream.open().await;
+            stream.opened(0).await;
+            stream.batch().await;
+            stream.drain().await;
+            // The client half-closes and waits for what is under way.
+            assert_eq!(stream.frame().await, None);
+            stream.accept(0).await;
+        })
+        .writing(|mut stream| async move {
+            stream.open().await;
+            stream.opened(1).await;
+            assert_eq!(stream.batch().await, (1, 1));
+            stream.accept(1).await;
+            accept_the_rest(stream).await;
+        });
+    let mut submitter = submitter(&scripts).await;
+    submitter.send(batch(0)).await.unwrap();
+    submitter.flush().await.unwrap();
+    submitter.send(batch(1)).await.unwrap();
+    submitter.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn pings_are_answered_while_the_window_is_full() {
+    let scripts = Scripts::default().writing(|mut stream| async move {
+        assert!(stream.open().await.answers_pings);
+        stream.opened_within(0, Limits { window_batches: 1, ..limits::announced() }).await;
+        assert_eq!(stream.batch().await, (0, 0));
+        stream.ping(4).await;
+        match stream.frame().await {
+            Some(submit_tasks_request::Frame::Pong(pong)) => assert_eq!(pong.number, 4),
+            other => panic!("expected a pong, got {other:?}"),
+        }
+        stream.accept(0).await;
+        accept_the_rest(stream).await;
+    });
+    let mut submitter = submitter(&scripts).await;
+    submitter.send(batch(0)).await.unwrap();
+    submitter.send(batch(1)).await.unwrap();
+    submitter.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_lost_what_it_acknowledged_is_not_trusted_further() {
+    let scripts = Scripts::default()
+        .writing(|mut stream| async move {
+            stream.open().await;
+            stream.opened(0).await;
+            stream.batch().await;
+            stream.accept(0).await;
+            stream.batch().await;
+            stream.fail(StatusBuilder::new(Reason::Draining, "restart")).await;
+        })
+        .writing(|mut stream| async move {
+            stream.open().await;
+            stream.opened(0).await;
+            while stream.frame().await.is_some() {}
+        });
+    let mut submitter = submitter(&scripts).await;
+    submitter.send(batch(0)).await.unwrap();
+    submitter.send(batch(1)).await.unwrap();
+    let error = submitter.flush().await.unwrap_err();
+    assert!(matches!(error, ClientError::Protocol(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_rerun_sends_from_the_start_what_the_server_is_to_compare() {
+    let scripts = Scripts::default()
+        .writing(|mut stream| async move {
+            assert_eq!(stream.open().await.idempotency_key, "key");
+            stream.opened(2).await;
+            assert_eq!(stream.batch().await, (0, 0));
+            stream.fail(StatusBuilder::new(Reason::Draining, "restart")).await;
+        })
+        .writing(|mut stream| async move {
+            stream.open().await;
+            stream.opened(2).await;
+            for number in 0..3 {
+                assert_eq!(stream.batch().await, (u32::from(number), number));
+            }
+            stream.accept(2).await;
+            accept_the_rest(stream).await;
+        });
+    let target = Target::New { options: Default::default(), idempotency_key: Some("key".to_owned()) };
+    let mut submitter = scripts.client().await.submit_from_start(target).await.unwrap();
+    assert_eq!(submitter.next_sequence(), 0);
+    for number in 0..3 {
+        submitter.send(batch(number)).await.unwrap();
+    }
+    submitter.seal().await.unwrap();
+    assert_eq!(*scripts.sealed.lock().unwrap(), Some(3));
+}
+
+fn outcomes(first_position: u64, task_count: u32) -> Frame {
+    let digests = Bytes::from(vec![0; 16 * task_count as usize]);
+    let algorithms = vec![Algorithm::Md5 as i32];
+    let columns = PackedOutcomes { first_position, task_count, algorithms, digests, ..PackedOutcomes::default() };
+    let through_position = columns.through_position();
+    Frame::Results(Results { columns: vec![columns], through_position, ..Results::default() })
+}
+
+fn completed() -> Frame {
+    Frame::Completed(Completed { summary: Some(Submission { recorded_tasks: 9, ..Submission::default() }) })
+}
+
+#[tokio::test]
+async fn outcomes_are_read_once_across_breaks_and_planned_stops() {
+    let scripts = Scripts::default()
+        .reading(|stream: Reading| async move {
+            assert_eq!((stream.request.after_position, stream.request.follow), (2, true));
+            stream.send(outcomes(3, 2)).await;
+            let _ = stream.out.send(Err(StatusBuilder::new(Reason::UpstreamUnavailable, "gone").build())).await;
+        })
+        .reading(|stream: Reading| async move {
+            assert_eq!(stream.request.after_position, 4);
+            // Repeats what was seen.
+            stream.send(outcomes(4, 3)).await;
+            stream.send(Frame::Draining(Draining { reason: "restart".to_owned() })).await;
+        })
+        // Ends without a word.
+        .reading(|stream: Reading| async move { stream.send(outcomes(7, 1)).await })
+        .reading(|stream: Reading| async move {
+            assert_eq!(stream.request.after_position, 7);
+            stream.send(outcomes(8, 2)).await;
+            stream.send(completed()).await;
+        });
+    let query = ResultsQuery { after_position: 2, ..ResultsQuery::following("id") };
+    let mut results = scripts.client().await.results(query);
+    let mut seen = Vec::new();
+    while let Some(outcomes) = results.next().await.unwrap() {
+        seen.extend(outcomes.first_position..=outcomes.through_position());
+        assert_eq!(Some(&results.position()), seen.last());
+    }
+    assert_eq!(seen, (3..=9).collect::<Vec<_>>());
+    assert_eq!(results.summary().map(|summary| summary.recorded_tasks), Some(9));
+    assert!(results.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_follow_ends_with_the_stream_but_not_with_a_broken_one() {
+    let scripts = Scripts::default()
+        .reading(|stream: Reading| async move {
+            stream.send(outcomes(1, 1)).await;
+            let _ = stream.out.send(Err(StatusBuilder::new(Reason::Draining, "restart").build())).await;
+        })
+        .reading(|stream: Reading| async move { stream.send(outcomes(2, 1)).await });
+    let query = ResultsQuery { follow: false, ..ResultsQuery::following("id") };
+    let mut results = scripts.client().await.results(query);
+    let mut seen = 0;
+    while let Some(outcomes) = results.next().await.unwrap() {
+        seen += outcomes.task_count;
+    }
+    assert_eq!(seen, 2);
+    assert!(results.summary().is_none());
+}
