@@ -4,8 +4,8 @@ use std::{future::Future, time::Duration};
 
 use futures::FutureExt as _;
 use hashmesh::{
-    client::{Client, ClientError, ResultStream, ResultsQuery, Submitter},
-    v1::{PackedOutcomes, Submission},
+    client::{Client, ResultStream, ResultsQuery, Submitter},
+    v1::{PackedOutcomes, Submission, WaitReason},
 };
 use tokio::{
     sync::mpsc,
@@ -18,10 +18,15 @@ use super::{
     feed::{Fed, Unread},
     output::Output,
     reporter::Reporter,
+    resume::Resume,
+    submission,
 };
 
 /// How long what is under way is waited for after Ctrl-C.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// No outcome for so long is worth a question.
+const STILL_FOR: Duration = Duration::from_secs(3);
 
 /// Prints outcomes in a verb's own way.
 pub(super) trait Printer: Send {
@@ -43,43 +48,46 @@ enum Sent {
 /// sealed before.
 pub(super) async fn deliver(
     client: &Client,
-    submission: Open,
+    open: Open,
     reporter: &Reporter,
     printer: &mut impl Printer,
     output: &mut Output,
 ) -> Result<Submission, Failure> {
-    let Open { submission_id, sending } = submission;
+    let Open { submission_id, sending, resume } = open;
     let stop = CancellationToken::new();
     let (unread, unreads) = mpsc::channel(16);
     let mut results = client.results(ResultsQuery::following(&submission_id));
     let progress = reporter.progress();
     let send = async {
         match sending {
-            Some((submitter, feed)) => send(submitter, feed, Some(unread), reporter, &stop).await,
+            Some((submitter, feed)) => send(submitter, feed, Some(unread), resume, reporter, &stop).await,
             None => Ok(Sent::Sealed),
         }
     };
     {
         let print = print(&mut results, unreads, reporter, printer, output);
-        tokio::pin!(send, print);
+        let interrupt = tokio::signal::ctrl_c();
+        let explain_stillness = explain_stillness(client, &submission_id, reporter);
+        tokio::pin!(send, print, interrupt, explain_stillness);
         let mut sealed = false;
         loop {
             tokio::select! {
                 sent = &mut send, if !sealed => match sent? {
                     Sent::Sealed => sealed = true,
-                    Sent::Interrupted => return Err(interrupted(&submission_id, false)),
+                    Sent::Interrupted => return Err(resume.interrupted(&submission_id, false)),
                 },
                 // Outcomes end only after the seal, or because the submission was cancelled.
                 printed = &mut print => {
-                    printed?;
+                    printed.map_err(|failure| resume.unprinted(failure, &submission_id))?;
                     break;
                 }
-                _ = tokio::signal::ctrl_c() => {
+                () = &mut explain_stillness => {}
+                _ = &mut interrupt => {
                     stop.cancel();
                     if !sealed {
                         leave(&mut send).await?;
                     }
-                    return Err(interrupted(&submission_id, sealed));
+                    return Err(resume.interrupted(&submission_id, sealed));
                 }
             }
         }
@@ -95,6 +103,7 @@ pub(super) async fn deliver(
 pub(super) struct Open {
     pub(super) submission_id: String,
     pub(super) sending: Option<(Submitter, mpsc::Receiver<Fed>)>,
+    pub(super) resume: Resume,
 }
 
 /// Sends and seals, and leaves the rest to the mesh.
@@ -105,7 +114,8 @@ pub(super) async fn detach(
 ) -> Result<(), Failure> {
     let submission_id = submitter.submission_id().to_owned();
     let stop = CancellationToken::new();
-    let send = send(submitter, feed, None, reporter, &stop);
+    let resume = Resume::ById;
+    let send = send(submitter, feed, None, resume, reporter, &stop);
     tokio::pin!(send);
     let sent = tokio::select! {
         sent = &mut send => sent?,
@@ -117,7 +127,7 @@ pub(super) async fn detach(
     reporter.progress().finish();
     match sent {
         Sent::Sealed => Ok(()),
-        Sent::Interrupted => Err(interrupted(&submission_id, false)),
+        Sent::Interrupted => Err(resume.interrupted(&submission_id, false)),
     }
 }
 
@@ -125,11 +135,12 @@ async fn send(
     mut submitter: Submitter,
     mut feed: mpsc::Receiver<Fed>,
     unread: Option<mpsc::Sender<(Vec<u8>, Unread)>>,
+    resume: Resume,
     reporter: &Reporter,
     stop: &CancellationToken,
 ) -> Result<Sent, Failure> {
     let submission_id = submitter.submission_id().to_owned();
-    let explain = |error| explain(error, &submission_id);
+    let explain = |error| resume.explain(error, &submission_id);
     let stored = submitter.progress();
     let mut tick = interval(Duration::from_millis(200));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,38 +226,31 @@ async fn print(
     output.flush().await
 }
 
+/// Asks now and then, while no outcomes come, why; tells it once. Never ends.
+async fn explain_stillness(client: &Client, submission_id: &str, reporter: &Reporter) {
+    let mut tick = interval(STILL_FOR);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut done = reporter.progress().position();
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        let now = reporter.progress().position();
+        if now != std::mem::replace(&mut done, now) {
+            continue;
+        }
+        // An error is not told here: whoever reads the outcomes has it too.
+        let Ok(submission) = client.get_submission(submission_id).await else { continue };
+        if submission.wait_reason() != WaitReason::Unspecified {
+            reporter.warn(&format!("hashmesh: {}", submission::summary(&submission)));
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Waits a while for what is under way; another Ctrl-C ends that too.
 async fn leave(send: &mut (impl Future<Output = Result<Sent, Failure>> + Unpin)) -> Result<Sent, Failure> {
     tokio::select! {
         left = timeout(LEAVE_WITHIN, send) => left.unwrap_or(Ok(Sent::Interrupted)),
         _ = tokio::signal::ctrl_c() => Ok(Sent::Interrupted),
     }
-}
-
-fn interrupted(submission_id: &str, sealed: bool) -> Failure {
-    Failure::Interrupted(if sealed {
-        format!("interrupted; the mesh goes on with {submission_id}: `hashmesh results {submission_id} --follow`")
-    } else {
-        format!(
-            "interrupted; {submission_id} is open, and what was accepted is stored. To go on, run the same command with \
-             --id {submission_id}; to give it up, `hashmesh cancel {submission_id}`"
-        )
-    })
-}
-
-/// Says what a failure of sending means for the submission.
-pub(super) fn explain(error: ClientError, submission_id: &str) -> Failure {
-    use hashmesh::error::Reason;
-    let advice = match error.reason() {
-        Some(Reason::SequenceConflict) => {
-            "the input is not the same as before; a submission is only resumed with the same input and options"
-                .to_owned()
-        }
-        Some(Reason::WriterReplaced) => "another command writes to this submission now".to_owned(),
-        _ if matches!(error, ClientError::Unreachable { .. }) => {
-            format!("what was accepted is stored; run the same command with --id {submission_id} to go on")
-        }
-        _ => return Failure::Mesh(error),
-    };
-    Failure::Explained { text: format!("{error} ({advice})"), source: error }
 }

@@ -22,6 +22,7 @@ mod progress;
 mod read;
 mod reporter;
 mod results;
+mod resume;
 mod retry;
 mod server;
 mod spool;

@@ -50,6 +50,11 @@ impl Progress {
         self.0.inc(tasks);
     }
 
+    /// How many tasks are done.
+    pub(super) fn position(&self) -> u64 {
+        self.0.position()
+    }
+
     /// Writes something else meanwhile.
     pub(super) fn aside(&self, write: impl FnOnce()) {
         self.0.suspend(write);

@@ -41,6 +41,11 @@ impl Reporter {
         }
     }
 
+    /// A line about the whole that must not be missed.
+    pub(super) fn warn(&self, line: &str) {
+        self.say(line);
+    }
+
     /// How much went wrong.
     pub(super) fn troubles(&self) -> u64 {
         self.troubles.load(Ordering::Relaxed)

@@ -66,10 +66,11 @@ pub(super) fn text(submission: &Submission) -> String {
 /// What happened, on one line.
 pub(super) fn summary(submission: &Submission) -> String {
     let mut text = format!(
-        "{} is {}: {} tasks, {} succeeded",
+        "{} is {}: {} {}, {} succeeded",
         submission.submission_id,
         submission.state().name(),
         submission.accepted_tasks,
+        if submission.accepted_tasks == 1 { "task" } else { "tasks" },
         submission.succeeded_tasks
     );
     let others = [

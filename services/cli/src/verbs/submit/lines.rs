@@ -4,12 +4,9 @@
 //! Otherwise what has gathered is also sent when the input pauses, so that an input that grows slowly has its outcomes soon;
 //! a rerun then cuts differently and, resumed by its id, leaves out as many lines as are stored.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs::File, io, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use hashmesh::client::BatchBuilder;
 use tokio::{
     sync::mpsc,
@@ -24,69 +21,82 @@ use crate::verbs::{
 
 /// How long tasks wait for more of them.
 const LINGER: Duration = Duration::from_millis(50);
+/// Batches made ahead of sending. Each is at most about 4 MiB.
+const BATCHES_AHEAD: usize = 2;
 
-/// Cuts an input into lines. The first `skip` tasks are left out. With `fixed`, or for a file, batches are cut by count and
-/// bytes alone.
-pub(super) fn feed(
+/// An input that can be read.
+#[derive(Debug)]
+pub(super) struct Lines {
     path: PathBuf,
-    builder: BatchBuilder,
-    skip: u64,
-    fixed: bool,
-) -> Result<mpsc::Receiver<Fed>, Failure> {
-    let stdin = path.as_os_str() == "-";
-    let input = if stdin { Input::Stdin } else { Input::File(open(&path)?) };
-    let mut pieces = pieces(input)?;
-    let (fed, receiver) = mpsc::channel(2);
-    let linger = (stdin && !fixed).then_some(LINGER);
-    tokio::spawn(async move {
-        let mut cutter = Cutter::new(builder, skip);
-        let mut due = None;
-        loop {
-            let piece = tokio::select! {
-                piece = pieces.recv() => piece,
-                () = wait_until(due) => {
-                    due = None;
-                    if send_all(&fed, cutter.batch()).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            let mut made = Vec::new();
-            let last = match piece {
-                Some(Ok(piece)) => {
-                    cutter.take(&piece, &mut made);
-                    false
-                }
-                Some(Err(error)) => {
-                    let name = path.as_os_str().as_encoded_bytes().to_vec();
-                    made.push(Fed::Unread { name, why: Unread::from(error) });
-                    true
-                }
-                None => {
-                    cutter.finish(&mut made);
-                    true
-                }
-            };
-            let ended = send_all(&fed, made).await.is_err();
-            if ended || last {
-                return;
-            }
-            let waiting = linger.filter(|_| cutter.waits());
-            due = waiting.and_then(|linger| due.or(Some(Instant::now() + linger)));
-        }
-    });
-    Ok(receiver)
+    input: Input,
 }
 
-fn open(path: &Path) -> Result<File, Failure> {
-    let what = || format!("cannot read {}", path.display());
-    let file = File::open(path).map_err(|error| Failure::local(&what(), &error))?;
-    let metadata = file.metadata().map_err(|error| Failure::local(&what(), &error))?;
-    if metadata.is_dir() {
-        return Err(Failure::Usage(format!("--lines reads a file, and {} is a directory", path.display())));
+impl Lines {
+    /// Opens a file, or with `-` standard input.
+    pub(super) fn open(path: PathBuf) -> Result<Self, Failure> {
+        if path.as_os_str() == "-" {
+            return Ok(Self { path, input: Input::Stdin });
+        }
+        let what = || format!("cannot read {}", path.display());
+        let file = File::open(&path).map_err(|error| Failure::local(&what(), &error))?;
+        let metadata = file.metadata().map_err(|error| Failure::local(&what(), &error))?;
+        if metadata.is_dir() {
+            return Err(Failure::Usage(format!("--lines reads a file, and {} is a directory", path.display())));
+        }
+        Ok(Self { path, input: Input::File(file) })
     }
-    Ok(file)
+
+    /// Cuts the input into tasks. The first `skip` are left out. With `fixed`, or for a file, batches are cut by count and
+    /// bytes alone.
+    pub(super) fn feed(self, builder: BatchBuilder, skip: u64, fixed: bool) -> Result<mpsc::Receiver<Fed>, Failure> {
+        let linger = (matches!(self.input, Input::Stdin) && !fixed).then_some(LINGER);
+        let path = self.path;
+        let pieces = pieces(self.input)?;
+        let (fed, receiver) = mpsc::channel(BATCHES_AHEAD);
+        // Ends with the input, or when nobody takes its batches.
+        tokio::spawn(cut(path, pieces, Cutter::new(builder, skip), linger, fed));
+        Ok(receiver)
+    }
+}
+
+/// Cuts pieces as they come, until the input ends or nobody takes batches.
+async fn cut(
+    path: PathBuf,
+    mut pieces: mpsc::Receiver<io::Result<Bytes>>,
+    mut cutter: Cutter,
+    linger: Option<Duration>,
+    fed: mpsc::Sender<Fed>,
+) {
+    let mut due = None;
+    loop {
+        let piece = tokio::select! {
+            piece = pieces.recv() => piece,
+            () = wait_until(due) => {
+                due = None;
+                if send_all(&fed, cutter.batch()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let mut made = Vec::new();
+        let last = !matches!(piece, Some(Ok(_)));
+        match piece {
+            Some(Ok(piece)) => cutter.take(&piece, &mut made),
+            Some(Err(error)) => {
+                // The lines that were read are tasks; the one that was cut short is not.
+                made.extend(cutter.batch());
+                let name = path.as_os_str().as_encoded_bytes().to_vec();
+                made.push(Fed::Unread { name, why: Unread::from(error) });
+            }
+            None => cutter.finish(&mut made),
+        }
+        if send_all(&fed, made).await.is_err() || last {
+            return;
+        }
+        let waiting = linger.filter(|_| cutter.waits());
+        due = waiting.and_then(|linger| due.or(Some(Instant::now() + linger)));
+    }
 }
 
 async fn wait_until(due: Option<Instant>) {

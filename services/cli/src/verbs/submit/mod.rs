@@ -14,6 +14,7 @@ use hashmesh::{
 };
 use tokio::sync::mpsc;
 
+use self::lines::Lines;
 use super::{
     algorithms::{AlgorithmArgs, numbers},
     deliver::{Open, deliver, detach},
@@ -24,6 +25,7 @@ use super::{
     print::OutcomePrinter,
     progress::{Progress, When},
     reporter::Reporter,
+    resume::Resume,
     server::ServerArgs,
     submission,
 };
@@ -69,8 +71,8 @@ pub(crate) struct SubmitArgs {
     /// Say nothing about what went well.
     #[arg(long, short)]
     quiet: bool,
-    /// When to show progress on standard error.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    /// When to show progress on standard error; without a value: always.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     progress: When,
     #[command(flatten)]
     server: ServerArgs,
@@ -108,6 +110,7 @@ impl SubmitArgs {
             max_attempts: 0,
         };
         let started = Instant::now();
+        let lines = if self.lines { Some(self.lines_input()?) } else { None };
         let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
         let submitter = self.open(&client, options).await?;
         let submission_id = submitter.submission_id().to_owned();
@@ -116,7 +119,7 @@ impl SubmitArgs {
         // A submission that was sealed before has all its tasks: only its outcomes are wanted.
         let sending = match state {
             SubmissionState::Open | SubmissionState::Unspecified => {
-                let feed = self.feed(&client, &submitter, &reporter).await?;
+                let feed = self.feed(&client, &submitter, lines, &reporter).await?;
                 Some((submitter, feed))
             }
             SubmissionState::Cancelled => {
@@ -139,7 +142,7 @@ impl SubmitArgs {
         let mut output = Output::new();
         let mut printer = OutcomePrinter::new(self.output, self.tag, reporter.clone());
         printer.begin(&mut output);
-        let open = Open { submission_id, sending };
+        let open = Open { submission_id, sending, resume: Resume::ById };
         let last = deliver(&client, open, &reporter, &mut printer, &mut output).await?;
         printer.end(&last, &mut output)?;
         output.flush().await?;
@@ -161,17 +164,22 @@ impl SubmitArgs {
         Ok(opened?)
     }
 
+    /// Before a submission is opened, so that a wrong path leaves none behind.
+    fn lines_input(&self) -> Result<Lines, Failure> {
+        Lines::open(self.paths.first().cloned().unwrap_or_default())
+    }
+
     async fn feed(
         &self,
         client: &Client,
         submitter: &Submitter,
+        lines: Option<Lines>,
         reporter: &Reporter,
     ) -> Result<mpsc::Receiver<Fed>, Failure> {
         let builder = BatchBuilder::new(submitter.limits()).at_most(self.batch_tasks);
-        if self.lines {
-            let path = self.paths.first().cloned().unwrap_or_default();
+        if let Some(lines) = lines {
             let skip = if self.id.is_some() { submitter.opened().accepted_tasks } else { 0 };
-            return lines::feed(path, builder, skip, self.idempotency_key.is_some());
+            return lines.feed(builder, skip, self.idempotency_key.is_some());
         }
         let placement = self.placement.probe(client).await?;
         paths::feed(self.paths.clone(), builder, placement, reporter.clone())

@@ -26,6 +26,7 @@ use super::{
     placement::PlacementArgs,
     progress::{Progress, When},
     reporter::Reporter,
+    resume::Resume,
     server::ServerArgs,
     submission,
 };
@@ -52,8 +53,8 @@ pub(crate) struct VerifyArgs {
     /// Say nothing about what is right.
     #[arg(long, short)]
     quiet: bool,
-    /// When to show progress on standard error.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    /// When to show progress on standard error; without a value: always.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     progress: When,
     #[command(flatten)]
     server: ServerArgs,
@@ -91,7 +92,7 @@ impl VerifyArgs {
         let mut output = Output::new();
         let mut printer = CheckPrinter::new(self.output, self.quiet, reporter.clone());
         printer.begin(&mut output);
-        let open = Open { submission_id, sending: Some((submitter, feed)) };
+        let open = Open { submission_id, sending: Some((submitter, feed)), resume: Resume::Anew };
         let last = deliver(&client, open, &reporter, &mut printer, &mut output).await?;
         printer.end(&last, &mut output)?;
         output.flush().await?;
