@@ -31,11 +31,14 @@ up: release
 release:
 	cargo build --release --locked --bin hashmesh
 
-test: require-tools
-	cargo test --workspace --locked
+# The broken variants are compiled into what is tested, never into a release.
+TESTED := --workspace --locked --features hashmesh-cli/mutants
 
-test-all: require-tools
-	cargo test --workspace --locked --release -- --include-ignored
+test: setup
+	cargo test $(TESTED)
+
+test-all: setup
+	HASHMESH_TEST_LONG=1 cargo test $(TESTED)
 
 lint: require-tools
 	cargo fmt --all -- --check

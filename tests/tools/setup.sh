@@ -14,6 +14,10 @@ packages=()
 for pair in "${wanted[@]}"; do
     command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
 done
+# A server for the tests of the store, an older one than the private one that `up` brings.
+if [ -z "${POSTGRES_BIN:-}" ] && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+    packages+=(postgresql)
+fi
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq

@@ -103,7 +103,7 @@ fn run_by_root() -> bool {
 
 /// The folder of `initdb`, `pg_ctl` and `postgres`.
 fn binaries() -> PathBuf {
-    if let Some(given) = env::var_os("HASHMESH_TEST_POSTGRES_BIN") {
+    if let Some(given) = env::var_os("POSTGRES_BIN") {
         return PathBuf::from(given);
     }
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -111,7 +111,7 @@ fn binaries() -> PathBuf {
     candidates.sort();
     candidates.push(PathBuf::from("/usr/local/pgsql/bin"));
     candidates.into_iter().rev().find(|folder| has_postgres(folder)).expect(
-        "no PostgreSQL found: install one (15 to 18), or set HASHMESH_TEST_POSTGRES_BIN to the folder of its initdb",
+        "no PostgreSQL found: install one (15 to 18), or set POSTGRES_BIN to the folder of its initdb",
     )
 }
 
