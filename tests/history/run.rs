@@ -1,0 +1,106 @@
+//! One submission, written and read while something happens to the mesh.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    History, counters, reader,
+    writer::{Work, Written},
+};
+use crate::support::{
+    Database, oracle,
+    wait::{PATIENCE, soon},
+};
+
+/// What is under way.
+#[derive(Debug)]
+pub(crate) struct Run {
+    inputs: Arc<Vec<Vec<u8>>>,
+    writing: AbortOnDropHandle<Written>,
+    reading: Vec<AbortOnDropHandle<(super::Reader, hashmesh::v1::Submission)>>,
+    /// Batches that are acknowledged.
+    pub(crate) progress: watch::Receiver<u32>,
+    submission: watch::Receiver<Option<String>>,
+    pub(crate) batch_count: u32,
+}
+
+/// How much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) tasks: usize,
+    pub(crate) batch_tasks: usize,
+    /// Batches on their way at once.
+    pub(crate) window: u32,
+    /// The second reader lets go of its stream after this many outcomes, and resumes.
+    pub(crate) cut_after: usize,
+}
+
+impl Run {
+    /// Starts a writer and two readers, one that stays and one that keeps coming back.
+    pub(crate) fn start(server: &str, load: Load) -> Self {
+        let inputs: Arc<Vec<Vec<u8>>> =
+            Arc::new((0..load.tasks).map(|task| format!("input of task {task}").into_bytes()).collect());
+        let (progress_sender, progress) = watch::channel(0);
+        let (submission_sender, submission) = watch::channel(None);
+        let work = Work {
+            server: server.to_owned(),
+            key: format!("history-{:x}", rand::random::<u128>()),
+            inputs: Arc::clone(&inputs),
+            batch_tasks: load.batch_tasks,
+            window: load.window,
+            progress: progress_sender,
+            submission: submission_sender,
+        };
+        let writing = AbortOnDropHandle::new(tokio::spawn(work.write()));
+        let reading = [("the reader that stays", None), ("the reader that resumes", Some(load.cut_after))]
+            .map(|(name, cut_after)| {
+                let (server, mut submission) = (server.to_owned(), submission.clone());
+                AbortOnDropHandle::new(tokio::spawn(async move {
+                    let id = submission.wait_for(Option::is_some).await.expect("the writer opens one").clone();
+                    reader::read(server, id.expect("it is some"), name, cut_after).await
+                }))
+            })
+            .into();
+        let batch_count = u32::try_from(load.tasks.div_ceil(load.batch_tasks)).expect("few batches");
+        Self { inputs, writing, reading, progress, submission, batch_count }
+    }
+
+    /// The submission's id, once it is open.
+    pub(crate) async fn submission_id(&self) -> String {
+        let mut submission = self.submission.clone();
+        let opened = soon("the submission to open", submission.wait_for(Option::is_some)).await;
+        opened.expect("the writer lives").clone().expect("it is some")
+    }
+
+    /// Waits until so many batches are acknowledged.
+    pub(crate) async fn acknowledged(&mut self, batches: u32) {
+        let reached = self.progress.wait_for(|progress| *progress >= batches);
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(reached) => drop(reached.expect("the writer lives")),
+            Err(_) => panic!("no {batches} batches were acknowledged within {PATIENCE:?}"),
+        }
+    }
+
+    /// True once every batch is acknowledged.
+    pub(crate) fn all_acknowledged(&self) -> bool {
+        *self.progress.borrow() >= self.batch_count
+    }
+
+    /// Waits for writer and readers to come to the end.
+    pub(crate) async fn finish(self, database: &Database) -> (History, u32) {
+        // No limit of its own: whoever waits for something inside has one.
+        let Written { submitted, acknowledged, opened, outages } = self.writing.await.expect("the writer did not fail");
+        let (mut readers, mut end) = (Vec::new(), None);
+        for reading in self.reading {
+            let (reader, seen) = reading.await.expect("the reader did not fail");
+            readers.push(reader);
+            end = Some(seen);
+        }
+        let wanted = oracle::digests("sha256", self.inputs.iter().map(Vec::as_slice));
+        let wanted = wanted.into_iter().map(|digest| digest.try_into().expect("32 bytes")).collect();
+        let counter_faults = counters::faults(database).await;
+        (History { wanted, submitted, acknowledged, opened, readers, end, counter_faults }, outages)
+    }
+}

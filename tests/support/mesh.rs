@@ -1,0 +1,248 @@
+//! The roles as processes of their own, each on a loopback address of its own.
+
+use std::{
+    path::PathBuf,
+    process::ExitStatus,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{
+    database::Database,
+    process::{Process, Spawn},
+    raw::Gateway,
+    rundir,
+    wait::{PATIENCE, until, until_value},
+};
+
+static HOSTS: AtomicU32 = AtomicU32::new(0);
+
+/// A loopback address that nobody else of this machine's tests uses. A process that is started again on its port finds it
+/// free: nobody's outgoing connection, which may take any port of 127.0.0.1, can have taken it.
+fn own_host() -> String {
+    let number = HOSTS.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id() % 65_536;
+    assert!(number < 250, "more hosts than a /24 has");
+    format!("127.{}.{}.{}", 1 + process / 256 % 254, process % 256, 1 + number)
+}
+
+/// One role's process.
+#[derive(Debug)]
+pub(crate) struct Role {
+    name: String,
+    directory: PathBuf,
+    /// Everything after the addresses.
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    pub(crate) process: Process,
+    /// `HOST:PORT`, the same after a restart.
+    pub(crate) address: String,
+    /// `HOST:PORT` of the admin pages, the same after a restart.
+    pub(crate) admin: String,
+}
+
+impl Role {
+    /// Starts `hashmesh ROLE ARGUMENTS` and waits until it listens.
+    pub(crate) async fn start(
+        role: &str,
+        name: &str,
+        arguments: Vec<String>,
+        environment: &[(String, String)],
+        directory: PathBuf,
+    ) -> Self {
+        let anywhere = format!("{}:0", own_host());
+        let mut arguments = arguments;
+        arguments.insert(0, role.to_owned());
+        let environment = environment.to_vec();
+        let (process, address, admin) =
+            launch(name, &directory, &arguments, &environment, [&anywhere, &anywhere]).await;
+        Self { name: name.to_owned(), directory, arguments, environment, process, address, admin }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Kills it, unless it has ended, and starts it again on the same addresses.
+    pub(crate) async fn restart(&mut self) {
+        self.process.kill();
+        let listen = [self.address.as_str(), self.admin.as_str()];
+        let (process, address, admin) =
+            launch(&self.name, &self.directory, &self.arguments, &self.environment, listen).await;
+        assert_eq!((&address, &admin), (&self.address, &self.admin));
+        self.process = process;
+    }
+
+    /// Starts it again with another environment.
+    pub(crate) async fn restart_with(&mut self, environment: &[(String, String)]) {
+        self.environment = environment.to_vec();
+        self.restart().await;
+    }
+
+    /// `/readyz`, if it answers.
+    pub(crate) async fn readiness(&self) -> Option<(u16, Value)> {
+        get_page(&self.admin, "/readyz").await
+    }
+
+    /// Waits until it says that it does its work.
+    pub(crate) async fn ready(&mut self) {
+        let what = format!("{} to be ready", self.name);
+        until(&what, PATIENCE, async || {
+            let ended = self.process.exited();
+            assert!(ended.is_none(), "{what}: it ended with {ended:?}");
+            matches!(self.readiness().await, Some((200, _))).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGTERM, and its exit status.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate().await
+    }
+}
+
+async fn launch(
+    name: &str,
+    directory: &std::path::Path,
+    arguments: &[String],
+    environment: &[(String, String)],
+    [listen, admin_listen]: [&str; 2],
+) -> (Process, String, String) {
+    let mut all: Vec<&str> = vec!["--log-format", "json"];
+    all.extend(arguments.iter().map(String::as_str));
+    all.extend(["--listen", listen, "--admin-listen", admin_listen]);
+    let mut process = Spawn::hashmesh(name, directory, all).env(environment).start();
+    let (address, admin) = process
+        .find_in_log("where it listens", |log| {
+            // The last line may be half written.
+            let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let starting = events.into_iter().find(|event| event["message"] == "starting")?;
+            Some((starting["address"].as_str()?.to_owned(), starting["admin"].as_str()?.to_owned()))
+        })
+        .await;
+    (process, address, admin)
+}
+
+/// Status and body of an admin page, if the process answers.
+pub(crate) async fn get_page(admin: &str, path: &str) -> Option<(u16, Value)> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(admin).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.ok()?;
+        let (head, body) = response.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, serde_json::from_str(body).unwrap_or_default()))
+    };
+    // A stopped process takes connections and says nothing.
+    tokio::time::timeout(Duration::from_secs(2), exchange).await.ok()?
+}
+
+/// How a mesh of separate processes is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct MeshOptions {
+    pub(crate) workers: usize,
+    /// Threads of each worker.
+    pub(crate) threads: usize,
+    /// What workers may read.
+    pub(crate) sources: Vec<PathBuf>,
+    /// Environment of the Queue.
+    pub(crate) queue_environment: Vec<(String, String)>,
+}
+
+impl Default for MeshOptions {
+    fn default() -> Self {
+        Self { workers: 1, threads: 1, sources: Vec::new(), queue_environment: Vec::new() }
+    }
+}
+
+/// Gateway, Queue, Hash and Workers, on a database of their own.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    // Dropped in this order: who is used last ends last.
+    pub(crate) gateway: Role,
+    pub(crate) workers: Vec<Role>,
+    pub(crate) hash: Role,
+    pub(crate) queue: Role,
+    pub(crate) database: Database,
+    pub(crate) options: MeshOptions,
+    directory: PathBuf,
+}
+
+impl Mesh {
+    /// Starts all, and waits until all do their work.
+    pub(crate) async fn start(name: &str, options: MeshOptions) -> Self {
+        let database = Database::create().await;
+        let directory = rundir::directory(name);
+        let arguments = vec!["--database-url".to_owned(), database.url.clone(), "--no-migrate".to_owned()];
+        let queue = Role::start("queue", "queue", arguments, &options.queue_environment, directory.clone()).await;
+        let arguments = vec!["--threads".to_owned(), "1".to_owned()];
+        let hash = Role::start("hash", "hash", arguments, &[], directory.clone()).await;
+        let arguments = ["--queue", &queue.url(), "--hash", &hash.url()].map(str::to_owned).to_vec();
+        let gateway = Role::start("gateway", "gateway", arguments, &[], directory.clone()).await;
+        let count = options.workers;
+        let mut mesh = Self { gateway, workers: Vec::new(), hash, queue, database, options, directory };
+        mesh.queue.ready().await;
+        for _ in 0..count {
+            mesh.add_worker().await;
+        }
+        mesh.hash.ready().await;
+        mesh.gateway.ready().await;
+        mesh
+    }
+
+    /// Starts a further worker, named `worker-N` from 0, and waits until it does its work.
+    pub(crate) async fn add_worker(&mut self) {
+        let queue = self.queue.url();
+        self.add_worker_of(&[queue]).await;
+    }
+
+    /// The same, one that knows several Queues.
+    pub(crate) async fn add_worker_of(&mut self, queues: &[String]) {
+        let name = format!("worker-{}", self.workers.len());
+        let (queues, threads) = (queues.join(","), self.options.threads.to_string());
+        let mut arguments =
+            ["--queue", &queues, "--threads", &threads, "--worker-id", &name].map(str::to_owned).to_vec();
+        for source in &self.options.sources {
+            arguments.extend(["--allow-source".to_owned(), source.to_string_lossy().into_owned()]);
+        }
+        let worker = Role::start("worker", &name, arguments, &[], self.directory.clone()).await;
+        self.workers.push(worker);
+        self.workers.last_mut().expect("it was pushed").ready().await;
+    }
+
+    /// A second Queue on the same database. It waits for the first, so it is not ready.
+    pub(crate) async fn second_queue(&self) -> Role {
+        let arguments = vec!["--database-url".to_owned(), self.database.url.clone(), "--no-migrate".to_owned()];
+        Role::start("queue", "second-queue", arguments, &[], self.directory.clone()).await
+    }
+
+    /// A further Gateway, which knows several Queues.
+    pub(crate) async fn gateway_to(&self, queues: &[&Role]) -> Role {
+        let queues: Vec<String> = queues.iter().map(|queue| queue.url()).collect();
+        let arguments = ["--queue", &queues.join(","), "--hash", &self.hash.url()].map(str::to_owned).to_vec();
+        let mut gateway = Role::start("gateway", "further-gateway", arguments, &[], self.directory.clone()).await;
+        gateway.ready().await;
+        gateway
+    }
+
+    /// A client of the Gateway.
+    pub(crate) async fn connect(&self) -> Gateway {
+        Gateway::connect(&self.gateway.url()).await
+    }
+
+    /// Waits until every stored submission is completed or cancelled.
+    pub(crate) async fn settled(&self) {
+        let client = self.database.client().await;
+        let unfinished = "SELECT count(*) FROM submissions WHERE state IN ('open', 'sealed')";
+        let count = async || client.query_one(unfinished, &[]).await.expect("Postgres answers").get::<_, i64>(0);
+        until_value("every submission to end", PATIENCE, count, |count| *count == 0).await;
+    }
+}

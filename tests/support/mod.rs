@@ -1,0 +1,23 @@
+//! What the tests stand on: real processes of the built command, a real Postgres, and ways to wait for facts.
+//!
+//! Everything of a run lives below one directory, [`rundir`], which goes away with the run, however it ends; so do the
+//! processes, which die with us. Nothing sleeps to let something happen: [`wait::until`] asks until it has.
+
+pub(crate) mod cli;
+pub(crate) mod database;
+pub(crate) mod heavy;
+pub(crate) mod mesh;
+pub(crate) mod oracle;
+pub(crate) mod process;
+pub(crate) mod raw;
+pub(crate) mod reflect;
+pub(crate) mod rundir;
+pub(crate) mod shared;
+pub(crate) mod tree;
+pub(crate) mod up;
+pub(crate) mod wait;
+
+pub(crate) use database::Database;
+pub(crate) use mesh::{Mesh, MeshOptions, Role};
+pub(crate) use raw::{Gateway, SubmitStream};
+pub(crate) use up::Up;
