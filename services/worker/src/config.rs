@@ -46,8 +46,9 @@ const MIN_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 /// Payload in hand per worker at most: beyond it, more does not make anything faster.
 const MAX_CREDIT_BYTES: usize = 64 * 1024 * 1024;
 
-/// Tasks in hand per thread, enough for the time that outcomes need to be committed (some 10 ms at 1 M tasks/s per thread).
-const CREDIT_TASKS_PER_THREAD: usize = 32 * 1024;
+/// Tasks in hand per thread: credit comes back with the commit of the outcomes, so this must last for the 100 ms that a
+/// busy lane may take, at 1 M tasks/s per thread. An eighth of it halved the throughput of the whole mesh.
+const CREDIT_TASKS_PER_THREAD: usize = 256 * 1024;
 
 const MAX_WORKER_ID_BYTES: usize = 255;
 
@@ -105,7 +106,7 @@ mod tests {
         let config = WorkerConfig { memory_bytes: 32 * 1024 * 1024, ..config() };
         config.check().unwrap();
         assert_eq!(config.credit().bytes as usize + 4 * BUFFER_BYTES, config.memory_bytes);
-        assert_eq!(config.credit().tasks, 4 * 32 * 1024);
+        assert_eq!(config.credit().tasks, 4 * 256 * 1024);
     }
 
     #[test]
