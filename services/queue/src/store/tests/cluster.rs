@@ -110,9 +110,11 @@ fn binaries() -> PathBuf {
     let mut candidates: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     candidates.sort();
     candidates.push(PathBuf::from("/usr/local/pgsql/bin"));
-    candidates.into_iter().rev().find(|folder| has_postgres(folder)).expect(
-        "no PostgreSQL found: install one (15 to 18), or set POSTGRES_BIN to the folder of its initdb",
-    )
+    candidates
+        .into_iter()
+        .rev()
+        .find(|folder| has_postgres(folder))
+        .expect("no PostgreSQL found: install one (15 to 18), or set POSTGRES_BIN to the folder of its initdb")
 }
 
 fn has_postgres(folder: &Path) -> bool {
