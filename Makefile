@@ -29,7 +29,7 @@ up: release
 	@exec $(HASHMESH) up
 
 release:
-	cargo build --release --locked --bin hashmesh
+	cargo build --release --locked --package hashmesh-cli
 
 # The broken variants are compiled into what is tested, never into a release.
 TESTED := --workspace --locked --features hashmesh-cli/mutants
