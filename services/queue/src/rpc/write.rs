@@ -285,13 +285,17 @@ impl WriteStream {
 
     async fn take(&self, batch: ValidatedBatch) -> Result<(), QueueError> {
         let batch = convert::batch(batch)?;
-        match &self.found {
-            Found::Live(handle) => match self.shared.engine().await?.append(handle.id, batch).await {
-                // It has ended since this stream looked.
-                Err(QueueError::Recovering) if handle.tail().borrow().ended => Err(QueueError::Sealed),
-                other => other,
-            },
-            Found::Finished(..) => self.shared.store_batch(&self.found, batch).await.map(drop),
+        let Found::Live(handle) = &self.found else {
+            return self.shared.store_batch(&self.found, batch).await.map(drop);
+        };
+        let spare = batch.again();
+        match self.shared.engine().await?.append(handle.id, batch).await {
+            // It has ended since this stream looked: the tables decide whether this is a repeat.
+            Err(QueueError::Recovering) if handle.tail().borrow().ended => {
+                let ended = self.shared.resolve_again(&self.found).await?;
+                self.shared.store_batch(&ended, spare).await.map(drop)
+            }
+            other => other,
         }
     }
 
