@@ -42,7 +42,8 @@ test-all: setup
 
 lint: require-tools
 	cargo fmt --all -- --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy $(TESTED) --all-targets -- -D warnings
+	cargo clippy --workspace --locked -- -D warnings
 	buf lint proto
 	shellcheck --external-sources $(SCRIPTS)
 

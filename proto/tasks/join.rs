@@ -36,7 +36,8 @@ impl Joined {
     #[must_use]
     pub fn fits(&self, task: &TaskView, name: &[u8]) -> bool {
         let expected: usize = task.expected.iter().map(|(_, digest)| digest.len()).sum();
-        let bytes = self.data.len() + self.names.len() + self.expected.len() + input(task).len() + name.len() + expected;
+        let bytes =
+            self.data.len() + self.names.len() + self.expected.len() + input(task).len() + name.len() + expected;
         self.is_empty() || (self.lengths.len() < MAX_BATCH_TASKS as usize && bytes <= MAX_BATCH_BYTES as usize)
     }
 
@@ -65,8 +66,8 @@ impl Joined {
     pub fn into_tasks(self) -> PackedTasks {
         let no_ranges = self.ranges.iter().all(|range| *range == ByteRange::default());
         let ranges = if no_ranges { &[] } else { self.ranges.as_slice() };
-        let names = (!self.names.is_empty())
-            .then(|| PackedNames { data: self.names.freeze(), lengths: self.name_lengths });
+        let names =
+            (!self.names.is_empty()).then(|| PackedNames { data: self.names.freeze(), lengths: self.name_lengths });
         let all_inline = self.kinds.iter().all(|kind| *kind == 0);
         PackedTasks {
             data: self.data.freeze(),
