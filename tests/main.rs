@@ -1,9 +1,17 @@
 //! Every test that needs the whole workspace or real servers, in one binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod architecture;
+mod cli;
+mod end_to_end;
+mod graceful;
+mod health_reflection;
 mod history;
 mod kills;
 mod ownership;
 mod protocol;
+mod retries;
+mod sql;
 mod support;
 mod workers;

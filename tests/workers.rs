@@ -124,5 +124,6 @@ async fn workers_outlive_their_queue_and_come_back_to_it() {
     assert!(outages >= 2, "both restarts must show: {outages}");
     check(&history).assert_clean();
     let mut gateway = mesh.connect().await;
-    assert_eq!(names(&mut gateway).await, ["worker-0", "worker-1", "worker-2"]);
+    let all = ["worker-0", "worker-1", "worker-2"];
+    until_value("all workers to be back", PATIENCE, async || names(&mut gateway).await, |names| *names == all).await;
 }

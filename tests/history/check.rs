@@ -147,7 +147,7 @@ fn outcomes(history: &History, reader: &Reader, verdict: &mut Verdict) {
         }
     }
     for sequence in history.acknowledged.keys() {
-        let count = history.submitted.get(sequence).map_or(0, |tasks| tasks.len());
+        let count = history.submitted.get(sequence).map_or(0, ExactSizeIterator::len);
         for task in 0..u32::try_from(count).expect("a batch is small") {
             if !positions.contains_key(&(*sequence, task)) {
                 verdict.report(Violation::NoOutcome, || format!("task {task} of batch {sequence}"));

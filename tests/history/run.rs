@@ -9,10 +9,7 @@ use super::{
     History, counters, reader,
     writer::{Work, Written},
 };
-use crate::support::{
-    Database, oracle,
-    wait::{PATIENCE, soon},
-};
+use crate::support::{Database, oracle, wait::PATIENCE};
 
 /// What is under way.
 #[derive(Debug)]
@@ -22,7 +19,6 @@ pub(crate) struct Run {
     reading: Vec<AbortOnDropHandle<(super::Reader, hashmesh::v1::Submission)>>,
     /// Batches that are acknowledged.
     pub(crate) progress: watch::Receiver<u32>,
-    submission: watch::Receiver<Option<String>>,
     pub(crate) batch_count: u32,
 }
 
@@ -64,14 +60,7 @@ impl Run {
             })
             .into();
         let batch_count = u32::try_from(load.tasks.div_ceil(load.batch_tasks)).expect("few batches");
-        Self { inputs, writing, reading, progress, submission, batch_count }
-    }
-
-    /// The submission's id, once it is open.
-    pub(crate) async fn submission_id(&self) -> String {
-        let mut submission = self.submission.clone();
-        let opened = soon("the submission to open", submission.wait_for(Option::is_some)).await;
-        opened.expect("the writer lives").clone().expect("it is some")
+        Self { inputs, writing, reading, progress, batch_count }
     }
 
     /// Waits until so many batches are acknowledged.

@@ -4,7 +4,7 @@ use hashmesh::{
     gateway::v1::{
         ListResultsRequest, OpenSubmission, StreamResultsRequest, SubmitBatchRequest, stream_results_response,
     },
-    v1::{Algorithm, Digest, Outcome, OutcomeStatus, ResultShape, SubmissionState, Task},
+    v1::{Algorithm, Digest, Outcome, OutcomeStatus, PackedOutcomes, ResultShape, SubmissionState, Task},
 };
 
 use super::{submit, whole};
@@ -97,7 +97,7 @@ async fn promise_5_a_stream_resumes_behind_every_position_in_both_shapes() {
                 stream_results_response::Frame::Results(results) => Some(results.columns.clone()),
                 _ => None,
             });
-            let rows: Vec<Outcome> = columns.flatten().flat_map(|columns| columns.into_rows()).collect();
+            let rows: Vec<Outcome> = columns.flatten().flat_map(PackedOutcomes::into_rows).collect();
             assert_eq!(rows, wanted, "columns after {after_position}");
         }
     }
@@ -144,7 +144,7 @@ async fn pages_of_every_size_have_every_outcome_once() {
                 assert!(page.next_after_position > after_position, "no progress behind {after_position}");
                 after_position = page.next_after_position;
             }
-            let wanted: Vec<Outcome> = all.iter().filter(|outcome| matches(outcome)).cloned().collect();
+            let wanted: Vec<Outcome> = all.iter().filter(matches).cloned().collect();
             assert_eq!(found, wanted, "pages of {page_size}, {statuses:?}");
         }
     }

@@ -18,7 +18,7 @@ use super::{
     process::{Process, Spawn},
     raw::Gateway,
     rundir,
-    wait::{PATIENCE, until, until_value},
+    wait::{PATIENCE, until},
 };
 
 static HOSTS: AtomicU32 = AtomicU32::new(0);
@@ -79,12 +79,6 @@ impl Role {
         self.process = process;
     }
 
-    /// Starts it again with another environment.
-    pub(crate) async fn restart_with(&mut self, environment: &[(String, String)]) {
-        self.environment = environment.to_vec();
-        self.restart().await;
-    }
-
     /// `/readyz`, if it answers.
     pub(crate) async fn readiness(&self) -> Option<(u16, Value)> {
         get_page(&self.admin, "/readyz").await
@@ -117,7 +111,7 @@ async fn launch(
     let mut all: Vec<&str> = vec!["--log-format", "json"];
     all.extend(arguments.iter().map(String::as_str));
     all.extend(["--listen", listen, "--admin-listen", admin_listen]);
-    let mut process = Spawn::hashmesh(name, directory, all).env(environment).start();
+    let mut process = Spawn::hashmesh(name, directory, all).bound_by_permissions().env(environment).start();
     let (address, admin) = process
         .find_in_log("where it listens", |log| {
             // The last line may be half written.
@@ -236,13 +230,5 @@ impl Mesh {
     /// A client of the Gateway.
     pub(crate) async fn connect(&self) -> Gateway {
         Gateway::connect(&self.gateway.url()).await
-    }
-
-    /// Waits until every stored submission is completed or cancelled.
-    pub(crate) async fn settled(&self) {
-        let client = self.database.client().await;
-        let unfinished = "SELECT count(*) FROM submissions WHERE state IN ('open', 'sealed')";
-        let count = async || client.query_one(unfinished, &[]).await.expect("Postgres answers").get::<_, i64>(0);
-        until_value("every submission to end", PATIENCE, count, |count| *count == 0).await;
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Spawn {
     directory: PathBuf,
     /// What it gets when we die: KILL, or TERM for one that has children of its own to stop.
     death_signal: &'static str,
+    /// What setpriv takes away.
+    privileges: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
@@ -61,6 +63,7 @@ impl Spawn {
             name: name.to_owned(),
             directory: directory.to_owned(),
             death_signal: "KILL",
+            privileges: Vec::new(),
             arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
             environment: Vec::new(),
         }
@@ -69,6 +72,12 @@ impl Spawn {
     /// Asked to stop, not killed, should we die: it stops what it started.
     pub(crate) fn stops_in_order(mut self) -> Self {
         self.death_signal = "TERM";
+        self
+    }
+
+    /// Bound by permissions, even if we are root.
+    pub(crate) fn bound_by_permissions(mut self) -> Self {
+        self.privileges = without_override();
         self
     }
 
@@ -85,7 +94,8 @@ impl Spawn {
         let (stdout_start, stderr_start) = (length(&stdout), length(&stderr));
 
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", self.death_signal, "--", HASHMESH]).args(&self.arguments);
+        command.args(["--pdeathsig", self.death_signal]).args(&self.privileges);
+        command.args(["--", HASHMESH]).args(&self.arguments);
         clean_environment(&mut command);
         command.envs(self.environment.iter().cloned());
         command.current_dir(&self.directory).stdin(Stdio::null()).stdout(out).stderr(log);
@@ -96,6 +106,17 @@ impl Spawn {
         let name = self.name.clone();
         Process { name, child, stdout, stderr, stdout_start, stderr_start }
     }
+}
+
+/// What setpriv must be told to bind root by permissions, as everybody else is.
+pub(crate) fn without_override() -> Vec<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Vec::new();
+    }
+    vec![
+        "--bounding-set=-dac_override,-dac_read_search".to_owned(),
+        "--inh-caps=-dac_override,-dac_read_search".to_owned(),
+    ]
 }
 
 /// Nothing of the caller's own mesh, and a log that can be read back.

@@ -152,7 +152,7 @@ pub(crate) struct SubmitStream {
 #[derive(Debug)]
 enum Answers {
     Awaited(AbortOnDropHandle<Result<Response<Streaming<SubmitTasksResponse>>, Status>>),
-    Begun(Streaming<SubmitTasksResponse>),
+    Begun(Box<Streaming<SubmitTasksResponse>>),
 }
 
 impl SubmitStream {
@@ -184,7 +184,7 @@ impl SubmitStream {
                 Answers::Begun(answers) => answers,
                 Answers::Awaited(call) => {
                     let begun = soon("the stream's headers", call).await.expect("no panic")?;
-                    self.answers = Answers::Begun(begun.into_inner());
+                    self.answers = Answers::Begun(Box::new(begun.into_inner()));
                     continue;
                 }
             };

@@ -4,12 +4,18 @@ use std::path::PathBuf;
 
 use super::cli::{Run, program};
 
-/// `grpcurl -plaintext ARGUMENTS`, from PATH or from where `make setup` puts it.
+/// `grpcurl -plaintext ARGUMENTS`, from where `make setup` puts it or from PATH.
 pub(crate) fn grpcurl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
+    let given = ["-plaintext", "-max-time", "60"].into_iter().chain(arguments);
+    program("grpcurl", given).env("PATH", &path_with_grpcurl())
+}
+
+/// PATH, with the directory that `make setup` installs into.
+pub(crate) fn path_with_grpcurl() -> String {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let installed = cache.map(|cache| cache.join("hashmesh/tools/bin/grpcurl")).filter(|path| path.exists());
-    let grpcurl = installed.unwrap_or_else(|| "grpcurl".into());
-    program(grpcurl, ["-plaintext", "-max-time", "60"].into_iter().chain(arguments))
+    let installed = cache.map(|cache| cache.join("hashmesh/tools/bin")).filter(|path| path.exists());
+    let path = std::env::var("PATH").unwrap_or_default();
+    installed.map_or(path.clone(), |installed| format!("{}:{path}", installed.display()))
 }

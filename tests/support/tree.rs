@@ -70,5 +70,5 @@ pub(crate) fn hostile_entries(root: &Path) -> Vec<&'static str> {
 
 /// Makes a file that nobody but root can read.
 pub(crate) fn make_unreadable(path: &Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("it is ours");
 }
