@@ -48,7 +48,7 @@ async fn promise_8_clients_that_never_read_cost_a_bounded_amount_of_memory() {
         results.message().await.expect("a first frame");
         readers.push(results);
     }
-    // All that the windows take is sent by now; unbounded, this would be 16 times 100 MB.
+    // All that windows and buffers take is sent by now; unbounded, this would be 16 times 100 MB.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after = [mesh.gateway.process.rss_bytes(), mesh.queue.process.rss_bytes()];
     for (process, (before, after)) in ["gateway", "queue"].iter().zip(before.iter().zip(&after)) {

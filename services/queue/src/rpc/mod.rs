@@ -31,8 +31,9 @@ use crate::{QueueConfig, engine::EngineHandle};
 
 type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Frames that wait for a stream's reader.
-const OUTGOING: usize = 16;
+/// Frames that wait for a stream's reader: one on its way and the next. A frame of outcomes has up to 1 MiB, and readers
+/// that do not read keep what waits for them (promise 8).
+const OUTGOING: usize = 2;
 
 /// What every call needs.
 #[derive(Debug)]
