@@ -8,14 +8,14 @@ use crate::{
     support::{Database, Mesh, MeshOptions, Up, heavy},
 };
 
-const LOAD: Load = Load { tasks: 60_000, batch_tasks: 300, window: 16, cut_after: 25_000 };
+const LOAD: Load = Load { tasks: 150_000, batch_tasks: 300, window: 16, cut_after: 65_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_12_an_up_that_is_stopped_under_load_exits_0_and_loses_nothing() {
     let _turn = heavy::turn().await;
     let mut up = Up::start("graceful-up", &[]).await;
     let mut run = Run::start(&up.server, LOAD);
-    for share in [3, 2] {
+    for share in [8, 4] {
         run.acknowledged(run.batch_count / share).await;
         let status = up.terminate().await;
         assert!(status.success(), "it ended with {status}");

@@ -7,15 +7,8 @@ use std::time::Duration;
 
 use hashmesh::{
     gateway::v1::{OpenSubmission, StreamResultsRequest},
-    queue::v1::{
-        Credit, Hello, Lease, LeaseOutcomes, LeaseTasksRequest, lease_tasks_request, lease_tasks_response,
-        queue_service_client::QueueServiceClient,
-    },
-    v1::{Algorithm, SubmissionState},
+    v1::SubmissionState,
 };
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
 use super::{
     Digest, History, Opening, Reader,
@@ -26,7 +19,8 @@ use super::{
 use crate::support::{
     Mesh, MeshOptions, heavy, oracle,
     raw::{Frame, packed},
-    wait::{PATIENCE, soon, until, until_value},
+    scripted_worker::ScriptedWorker,
+    wait::{PATIENCE, until, until_value},
 };
 
 fn mutant(name: Option<&str>) -> Vec<(String, String)> {
@@ -127,79 +121,12 @@ async fn promise_1_acknowledging_before_the_commit_is_found_out() {
     assert!(verdict.has(Violation::Forgotten) && verdict.has(Violation::NoOutcome), "{verdict}");
 }
 
-/// A worker that takes a lease and says nothing for as long as leases last, then hands in its outcomes, which are wrong.
-#[derive(Debug)]
-struct SilentWorker {
-    frames: mpsc::Sender<LeaseTasksRequest>,
-    answers: tonic::Streaming<hashmesh::queue::v1::LeaseTasksResponse>,
-}
-
-impl SilentWorker {
-    async fn start(queue: &str) -> Self {
-        let channel = Channel::from_shared(queue.to_owned()).expect("a URL").connect().await.expect("it listens");
-        let (frames, receiver) = mpsc::channel(8);
-        let hello = Hello {
-            worker_id: "silent".to_owned(),
-            session: rand::random::<[u8; 16]>().to_vec().into(),
-            slots: 1,
-            algorithms: vec![Algorithm::Sha256 as i32],
-            sources: Vec::new(),
-        };
-        let worker = |frame| LeaseTasksRequest { frame: Some(frame) };
-        frames.send(worker(lease_tasks_request::Frame::Hello(hello))).await.expect("there is room");
-        let credit = Credit { tasks: 1_000, bytes: 1 << 20 };
-        frames.send(worker(lease_tasks_request::Frame::Credit(credit))).await.expect("there is room");
-        let call = QueueServiceClient::new(channel).lease_tasks(ReceiverStream::new(receiver)).await;
-        Self { frames, answers: call.expect("it is welcome").into_inner() }
-    }
-
-    /// Waits for the first frame of a kind.
-    async fn next<T>(&mut self, what: &str, pick: impl Fn(lease_tasks_response::Frame) -> Option<T>) -> T {
-        loop {
-            let frame = soon(what, self.answers.message()).await.expect("the stream lives").expect("it goes on");
-            if let Some(found) = pick(frame.frame.expect("it has something in it")) {
-                return found;
-            }
-        }
-    }
-
-    async fn lease(&mut self) -> Lease {
-        let pick = |frame| match frame {
-            lease_tasks_response::Frame::Lease(lease) => Some(lease),
-            _ => None,
-        };
-        self.next("a lease", pick).await
-    }
-
-    /// Hands in digests of zeros, and waits until nothing more is wanted of the lease.
-    async fn hand_in(&mut self, lease: &Lease) {
-        let outcomes = LeaseOutcomes {
-            lease_id: lease.lease_id,
-            epoch: lease.epoch,
-            fingerprint: lease.fingerprint.clone(),
-            first_task: lease.first_task,
-            task_count: lease.task_count,
-            digests: vec![0; 32 * lease.task_count as usize].into(),
-            kernel: "wrong".to_owned(),
-            r#final: true,
-            ..LeaseOutcomes::default()
-        };
-        let frame = lease_tasks_request::Frame::Outcomes(outcomes);
-        self.frames.send(LeaseTasksRequest { frame: Some(frame) }).await.expect("the stream lives");
-        let settled = |frame| match frame {
-            lease_tasks_response::Frame::Settled(settled) if settled.lease_ids.contains(&lease.lease_id) => Some(()),
-            _ => None,
-        };
-        self.next("settled", settled).await;
-    }
-}
-
 /// A silent worker's lease expires, another worker does the tasks, then the silent one hands in its outcomes. The submission
 /// stays open meanwhile: to one that is completed nothing could be added, defect or not.
 async fn late_outcomes(mutated: Option<&str>) -> Verdict {
     const TASKS: u32 = 50;
     let mut mesh = mesh("mutant-lease", mutated, 0).await;
-    let mut silent = SilentWorker::start(&mesh.queue.url()).await;
+    let mut silent = ScriptedWorker::connect(&mesh.queue.url()).await;
     let mut gateway = mesh.connect().await;
     let inputs: Vec<String> = (0..2 * TASKS).map(|task| format!("task {task}")).collect();
     let (mut stream, opened) = gateway.open_new().await;
@@ -210,7 +137,7 @@ async fn late_outcomes(mutated: Option<&str>) -> Verdict {
     assert_eq!(lease.task_count, TASKS);
 
     mesh.add_worker().await;
-    silent.next("revoke", |frame| matches!(frame, lease_tasks_response::Frame::Revoke(_)).then_some(())).await;
+    silent.revoked().await;
     until("the other worker to do the tasks", PATIENCE, async || {
         (gateway.submission(&id).await.recorded_tasks == u64::from(TASKS)).then_some(())
     })

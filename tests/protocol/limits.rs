@@ -323,6 +323,6 @@ async fn a_frame_that_is_too_large_is_refused_with_a_reason_and_the_mesh_goes_on
     assert!(reason(&status).is_some(), "an error of ours says why: {status:?}");
 
     let status = submit(&mut gateway, whole(packed([vec![0; 8 * 1024 * 1024]]))).await.expect_err("too large");
-    assert!(matches!(status.code(), tonic::Code::OutOfRange | tonic::Code::InvalidArgument), "{status:?}");
+    assert!(reason(&status).is_some(), "an error of ours says why: {status:?}");
     assert_mesh_works().await;
 }

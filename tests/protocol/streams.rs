@@ -151,3 +151,39 @@ async fn a_sealed_submission_says_completed_on_its_stream_without_results_too() 
     stream.finish();
     stream.end().await.1.expect("it ends well");
 }
+
+#[tokio::test]
+async fn pings_come_and_only_a_client_that_promised_to_answer_is_cut_for_its_silence() {
+    let gateway = shared::gateway().await;
+    let promised = OpenSubmission { answers_pings: true, ..OpenSubmission::default() };
+    let (mut silent, _) = gateway.open(promised.clone()).await.expect("it opens");
+    let (mut answering, _) = gateway.open(promised.clone()).await.expect("it opens");
+    let (mut half_closed, _) = gateway.open(OpenSubmission { results: true, ..promised }).await.expect("it opens");
+    half_closed.finish();
+    let (mut unbound, _) = gateway.open_new().await;
+    // 20 s to the ping and 15 s of silence, and something for a busy machine.
+    let longest = Duration::from_secs(20 + 15 + 5);
+    let cut = async {
+        loop {
+            match silent.next_unanswered().await {
+                Ok(Some(_)) => {}
+                other => break other,
+            }
+        }
+    };
+    let others = async {
+        tokio::join!(
+            stays_pending("one that answers is not cut", longest, answering.next()),
+            stays_pending("one that has half-closed cannot answer", longest, half_closed.next()),
+            stays_pending("one that promised nothing is not cut", longest, unbound.next_in_silence()),
+        )
+    };
+    let (cut, _) = tokio::join!(tokio::time::timeout(longest, cut), others);
+    let status = cut.expect("it is cut in time").expect_err("with an error");
+    assert_refused(&status, Reason::PeerSilent);
+    // The others still work.
+    for stream in [&mut answering, &mut unbound] {
+        stream.batch(0, packed(["a"])).await;
+        stream.accepted(0).await;
+    }
+}

@@ -1,5 +1,6 @@
 //! Cancels, seals, resumes, and what becomes of a submission.
 
+use base64::Engine as _;
 use hashmesh::{
     error::Reason,
     gateway::v1::{
@@ -8,11 +9,13 @@ use hashmesh::{
     },
     v1::{Submission, SubmissionState, WaitReason},
 };
+use prost::Message as _;
 use tonic::Status;
 
 use super::{batch_of, completed};
 use crate::support::{
     Gateway,
+    cli::program,
     raw::{Frame, assert_refused, file, inline, packed, rows},
     shared,
     wait::{PATIENCE, soon, until},
@@ -234,4 +237,35 @@ async fn tasks_that_no_worker_may_read_wait_and_say_why() {
     .await;
     assert_eq!(waiting.failed_tasks, 0);
     cancel(&mut gateway, &id).await.expect("a cancel");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_wait_as_such_and_leaves_the_submission_running() {
+    let mut gateway = shared::gateway().await;
+    let outside = file("outside", std::path::Path::new("/outside/of/every/root"));
+    let key = format!("deadline-{:032x}", rand::random::<u128>());
+    let submit = hashmesh::gateway::v1::SubmitBatchRequest {
+        wait: true,
+        idempotency_key: key,
+        ..super::whole(rows(vec![outside]))
+    };
+    // By curl: every client that knows `grpc-timeout` also has a timer of its own, which would end the call first.
+    let message = submit.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
+    let url = format!("{}/hashmesh.gateway.v1.GatewayService/SubmitBatch", shared::up().await.server);
+    let headers = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "grpc-timeout: 400m"];
+    let curl = program("curl", ["-sS", "--http2-prior-knowledge", "-D", "-", "--data-binary", "@-", &url]);
+    let curl = headers.into_iter().fold(curl, crate::support::cli::Run::arg);
+    let answer = curl.stdin([&[0][..], &length, &message].concat()).run().await.succeeded().text();
+    let header = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let code = header("grpc-status").unwrap_or_else(|| panic!("no status in {answer}")).trim();
+    assert_eq!(code, (tonic::Code::DeadlineExceeded as i32).to_string(), "{answer}");
+    let details = header("grpc-status-details-bin").expect("an error of ours says why").trim();
+    let details = base64::prelude::BASE64_STANDARD_NO_PAD.decode(details.trim_end_matches('=')).expect("base64");
+    let status = Status::with_details(tonic::Code::DeadlineExceeded, "as sent", details.into());
+    assert_refused(&status, Reason::DeadlineExceeded);
+    let again = hashmesh::gateway::v1::SubmitBatchRequest { wait: false, ..submit };
+    let found = gateway.submit_batch(again).await.expect("it is stored").into_inner().submission.expect("it has it");
+    assert_eq!(found.state(), SubmissionState::Sealed);
+    cancel(&mut gateway, &found.submission_id).await.expect("a cancel");
 }

@@ -12,6 +12,7 @@ pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod reflect;
 pub(crate) mod rundir;
+pub(crate) mod scripted_worker;
 pub(crate) mod shared;
 pub(crate) mod tree;
 pub(crate) mod up;

@@ -180,6 +180,28 @@ impl SubmitStream {
     /// The next frame; pings are answered and left out.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Status> {
         loop {
+            match self.next_unanswered().await? {
+                Some(Frame::Ping(ping)) => {
+                    self.send(submit_tasks_request::Frame::Pong(Pong { number: ping.number })).await;
+                }
+                frame => return Ok(frame),
+            }
+        }
+    }
+
+    /// The next frame but pings, which are not answered.
+    pub(crate) async fn next_in_silence(&mut self) -> Result<Option<Frame>, Status> {
+        loop {
+            match self.next_unanswered().await? {
+                Some(Frame::Ping(_)) => {}
+                frame => return Ok(frame),
+            }
+        }
+    }
+
+    /// The next frame, whatever it is.
+    pub(crate) async fn next_unanswered(&mut self) -> Result<Option<Frame>, Status> {
+        loop {
             let answers = match &mut self.answers {
                 Answers::Begun(answers) => answers,
                 Answers::Awaited(call) => {
@@ -189,12 +211,7 @@ impl SubmitStream {
                 }
             };
             let Some(answer) = soon("an answer on the stream", answers.message()).await? else { return Ok(None) };
-            match answer.frame.expect("a frame has something in it") {
-                Frame::Ping(ping) => {
-                    self.send(submit_tasks_request::Frame::Pong(Pong { number: ping.number })).await;
-                }
-                frame => return Ok(Some(frame)),
-            }
+            return Ok(Some(answer.frame.expect("a frame has something in it")));
         }
     }
 
