@@ -7,8 +7,7 @@
 pub(crate) mod check;
 mod check_tests;
 pub(crate) mod counters;
-#[cfg(feature = "mutants")]
-mod mutant_tests;
+mod defects;
 pub(crate) mod reader;
 pub(crate) mod run;
 pub(crate) mod writer;
