@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::{
+    Database, Up,
     cli::{Run, hashmesh, program},
     oracle::sha256_hex,
     rundir, shared,
@@ -175,7 +176,7 @@ async fn a_second_up_on_a_data_directory_is_refused() {
 
 #[tokio::test]
 async fn migrate_brings_a_new_database_up_to_date_and_may_be_repeated() {
-    let database = crate::support::Database::create().await;
+    let database = Database::create().await;
     for _ in 0..2 {
         hashmesh(["migrate", "--database-url", &database.url]).run().await.succeeded();
     }
@@ -193,4 +194,16 @@ async fn what_up_prints_are_commands_that_work() {
         let path = crate::support::reflect::path_with_grpcurl();
         program("sh", ["-c", line]).env("PATH", &path).in_directory(&directory).run().await.succeeded();
     }
+}
+
+#[tokio::test]
+async fn an_up_on_a_named_postgres_starts_none_of_its_own() {
+    let database = Database::create().await;
+    let mut up = Up::start("named-postgres", &["--database-url", &database.url]).await;
+    assert_eq!(up.database_url(), database.url);
+    assert!(up.postgres_pid().is_none());
+    let submit = hashmesh(["submit", "--server", &up.server, "--lines", "-"]).stdin("a\nb\n");
+    assert_eq!(submit.run().await.succeeded().text().lines().count(), 2);
+    assert_eq!(database.value("SELECT count(*) FROM tasks WHERE status = 'succeeded'").await, "2");
+    assert!(up.terminate().await.success());
 }

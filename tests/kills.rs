@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use hashmesh::{gateway::v1::OpenSubmission, v1::SubmissionState};
 use rand::Rng as _;
 use serde_json::Value;
 use tokio::{
@@ -15,8 +16,9 @@ use crate::{
         run::{Load, Run},
     },
     support::{
-        Database, Up, heavy, oracle,
+        Database, Gateway, Up, heavy, oracle,
         process::{HASHMESH, clean_environment},
+        raw::packed,
     },
 };
 
@@ -115,4 +117,25 @@ async fn promise_1_postgres_alone_may_be_killed_under_load() {
     }
     let (history, _) = run.finish(&Database::of_url(up.database_url())).await;
     check(&history).assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_1_a_postgres_that_outlives_its_mesh_does_not_stand_in_the_way_of_the_next() {
+    let mut up = Up::start("outlived", &[]).await;
+    let mut gateway = Gateway::connect(&up.server).await;
+    let (mut stream, opened) = gateway.open_new().await;
+    stream.batch(0, packed(["a", "b"])).await;
+    stream.accepted(0).await;
+    let outlived = up.postgres_pid().expect("it runs");
+    up.restart().await;
+    assert_ne!(up.postgres_pid(), Some(outlived), "it is not the child of the new one");
+    gateway = Gateway::connect(&up.server).await;
+    let open = OpenSubmission { submission_id: opened.submission_id.clone(), ..OpenSubmission::default() };
+    let (mut stream, again) = gateway.open(open).await.expect("it opens again");
+    assert_eq!((again.next_sequence, again.accepted_tasks), (1, 2));
+    stream.seal(1).await;
+    stream.finish();
+    stream.end().await.1.expect("it ends well");
+    gateway.reaches(&opened.submission_id, SubmissionState::Completed).await;
+    assert!(up.terminate().await.success());
 }

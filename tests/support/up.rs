@@ -99,7 +99,8 @@ impl Up {
         status
     }
 
-    fn postgres_pid(&self) -> Option<Pid> {
+    /// Its Postgres' server process, if it has one of its own.
+    pub(crate) fn postgres_pid(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.data_dir().join("postgres/postmaster.pid")).ok()?;
         Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
     }

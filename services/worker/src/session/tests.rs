@@ -148,7 +148,7 @@ async fn inline_tasks_come_back_in_one_frame_and_their_credit_after_they_are_set
     assert_eq!(hello.algorithms, Algorithm::ALL.map(i32::from));
     let prefix = format!("{}/", file_uri(bench.path("").as_os_str().as_encoded_bytes()).trim_end_matches('/'));
     assert_eq!(hello.sources[0].uri_prefix, prefix);
-    assert_eq!(granted, Credited { tasks: 2 * 32 * 1024, bytes: 64 * 1024 * 1024 });
+    assert_eq!(granted, Credited { tasks: 2 * 256 * 1024, bytes: 64 * 1024 * 1024 });
 
     let inputs: Vec<String> = (0..5_000).map(|number| format!("input {number}")).collect();
     stream.send(ToWorker::Lease(lease(5, inputs.iter().map(|input| inline(input)).collect()))).await;
@@ -288,7 +288,7 @@ async fn a_lost_stream_drops_its_leases_and_the_worker_comes_back() {
     bench.queue.accept().await.refuse(hashmesh::error::Reason::UpstreamUnavailable).await;
     let (mut stream, second, granted) = bench.welcomed().await;
     assert_eq!(second.session, first.session, "the same worker");
-    assert_eq!(granted.tasks, 2 * 32 * 1024, "with all its credit");
+    assert_eq!(granted.tasks, 2 * 256 * 1024, "with all its credit");
     assert_eq!(stream.heartbeat().await.leases, []);
     bench.health.wait_serving().await;
     fs::write(bench.path("abc"), "abc").unwrap();
