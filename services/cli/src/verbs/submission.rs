@@ -19,6 +19,7 @@ pub(super) fn json(submission: &Submission) -> Value {
         ("algorithms".to_owned(), json!(algorithms(&options.algorithms))),
         ("labels".to_owned(), json!(options.labels)),
         ("max_attempts".to_owned(), json!(options.max_attempts)),
+        ("keep_inputs".to_owned(), json!(options.keep_inputs)),
         ("batches".to_owned(), json!(submission.next_sequence)),
         ("accepted_tasks".to_owned(), json!(submission.accepted_tasks)),
         ("recorded_tasks".to_owned(), json!(submission.recorded_tasks)),

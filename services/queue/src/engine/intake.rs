@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashmesh::tasks::without_inputs;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -105,6 +106,8 @@ impl Engine {
     fn keep(&mut self, id: Uuid, batch: IncomingBatch, accepted_through: u64) -> Write {
         let IncomingBatch { meta, tasks, names } = batch;
         self.payloads.insert((id, meta.sequence), Payload::new(tasks.clone(), names.clone()));
+        let keep_inputs = self.live.get(&id).is_some_and(|live| live.keep_inputs);
+        let without_inputs = if keep_inputs { None } else { without_inputs(&tasks) };
         Write::Batch(NewBatch {
             sequence: meta.sequence,
             task_count: meta.task_count,
@@ -112,6 +115,7 @@ impl Engine {
             accepted_through,
             fingerprint: meta.fingerprint,
             tasks,
+            without_inputs,
             names,
             reference_prefix: meta.reference_prefix.as_deref().map(str::to_owned),
         })
@@ -172,6 +176,7 @@ impl Engine {
             tenant: recovered.tenant.clone(),
             algorithms: recovered.algorithms.clone(),
             max_attempts: recovered.max_attempts,
+            keep_inputs: recovered.keep_inputs,
             labels: std::collections::BTreeMap::new(),
             retry_of: None,
             // Its key is in the tables, where callers look first.
@@ -192,7 +197,7 @@ impl Engine {
         if let (Some(key), Some(idempotency)) = (&key, &new.idempotency) {
             self.keys.insert(key.clone(), (id, idempotency.options_fingerprint));
         }
-        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key });
+        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key, keep_inputs: new.keep_inputs });
         handle
     }
 }

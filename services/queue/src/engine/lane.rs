@@ -9,7 +9,7 @@ use hashmesh::v1::PackedOutcomes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::Command;
+use super::{Command, group};
 use crate::{
     core::{LeaseId, WorkerId},
     error::QueueError,
@@ -18,12 +18,6 @@ use crate::{
         model::{Unit, Write},
     },
 };
-
-/// Payload bytes in one transaction, above which the rest waits for the next. Outcomes wait behind it: larger groups kept
-/// them back for longer and were no faster, smaller ones paid for more commits (measured at 1, 4 and 16 MiB).
-const GROUP_BYTES: usize = 4 * 1024 * 1024;
-/// Units in one transaction.
-const GROUP_UNITS: usize = 4096;
 
 /// What is to happen once a unit is committed.
 #[derive(Debug, Default)]
@@ -51,10 +45,13 @@ pub(crate) struct After {
 pub(super) struct Queued {
     pub(super) unit: Unit,
     pub(super) after: After,
+    /// How often it has let others go before it (see [`group`]).
+    pub(super) gave_way: u8,
 }
 
 impl Queued {
-    fn bytes(&self) -> usize {
+    /// What writing it takes, if nothing is left out.
+    pub(super) fn bytes(&self) -> usize {
         let write_bytes = |write: &Write| match write {
             Write::Batch(batch) => batch.tasks.len() + batch.names.as_ref().map_or(0, |names| names.data.len()),
             Write::Results(results) => results.outcomes.len(),
@@ -103,7 +100,7 @@ impl LaneQueue {
     async fn take_group(&self) -> Vec<Queued> {
         loop {
             let filled = self.filled.notified();
-            let group = self.state().take();
+            let group = group::take(&mut self.state().waiting);
             if !group.is_empty() {
                 return group;
             }
@@ -116,18 +113,6 @@ impl LaneQueue {
         let mut state = self.state();
         state.failed.insert(submission);
         state.waiting.retain(|queued| queued.unit.submission != submission);
-    }
-}
-
-impl LaneState {
-    fn take(&mut self) -> Vec<Queued> {
-        let mut bytes = 0;
-        let fits = |queued: &&Queued| {
-            bytes += queued.bytes();
-            bytes <= GROUP_BYTES
-        };
-        let count = self.waiting.iter().take(GROUP_UNITS).take_while(fits).count().max(1);
-        self.waiting.drain(..count.min(self.waiting.len())).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine: one task that owns the [`crate::core`] and carries out its effects. Callers talk to it by commands,
 //! lanes report to it, workers get their frames from it. It never waits for Postgres or for a peer.
 
+mod group;
 mod handle;
 mod intake;
 mod lane;

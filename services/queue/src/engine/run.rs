@@ -70,6 +70,7 @@ pub(super) struct Live {
     pub(super) handle: Arc<SubmissionHandle>,
     pub(super) tail: watch::Sender<Tail>,
     pub(super) key: Option<(String, String)>,
+    pub(super) keep_inputs: bool,
 }
 
 /// A worker as the engine talks to it.
@@ -227,7 +228,7 @@ impl Engine {
     pub(super) fn push(&self, id: Uuid, writes: Vec<Write>, after: After) {
         let lane = usize::from(id.as_bytes()[14]) % self.lanes.len();
         let unit = Unit { submission: id, shard: Shard::of(id), writes };
-        self.lanes[lane].push(Queued { unit, after });
+        self.lanes[lane].push(Queued { unit, after, gave_way: 0 });
     }
 
     /// A transaction is over: tells everyone who waited for it.

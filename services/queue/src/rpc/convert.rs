@@ -89,6 +89,7 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
         tenant: open.tenant.clone(),
         algorithms,
         max_attempts: options.max_attempts,
+        keep_inputs: options.keep_inputs,
         labels: options.labels,
         retry_of,
         idempotency,

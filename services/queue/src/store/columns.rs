@@ -4,7 +4,10 @@ use hashmesh::v1::PackedNames;
 use hashmesh_database::postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::model::{NewBatch, NewResults, NewSubmission, Unit, Write};
+use super::{
+    elision::Elision,
+    model::{NewBatch, NewResults, NewSubmission, Unit, Write},
+};
 use crate::shard::Shard;
 
 /// The most payload of one group. A parameter of Postgres holds 1 GiB.
@@ -41,6 +44,7 @@ pub(super) struct Created<'a> {
     retry_of: Vec<Option<Uuid>>,
     /// Set where the same transaction seals the submission.
     batch_counts: Vec<Option<i32>>,
+    keep_inputs: Vec<bool>,
 }
 
 /// Rows of `idempotency_keys`.
@@ -105,9 +109,12 @@ impl<'a> Columns<'a> {
     /// Takes the writes apart by kind. Their order within a submission is kept by the order of the kinds.
     pub(super) fn of(units: &[&'a Unit]) -> Result<Self, Unfit> {
         let mut columns = Self::default();
+        // Of these units and no others: which bytes may be left out depends on what is committed with them.
+        let mut elision = Elision::default();
+        units.iter().for_each(|unit| elision.add(unit));
         for unit in units {
             for write in &unit.writes {
-                columns.push(unit.submission, unit.shard, write)?;
+                columns.push(unit.submission, unit.shard, write, &elision)?;
             }
         }
         if columns.payload_bytes > MAX_GROUP_BYTES {
@@ -119,15 +126,16 @@ impl<'a> Columns<'a> {
         Ok(columns)
     }
 
-    fn push(&mut self, id: Uuid, shard: Shard, write: &'a Write) -> Result<(), Unfit> {
+    fn push(&mut self, id: Uuid, shard: Shard, write: &'a Write, elision: &Elision) -> Result<(), Unfit> {
         match write {
             Write::Create(submission) => {
                 self.created.push(id, shard, submission)?;
                 self.keys.push(id, shard, submission);
             }
             Write::Batch(batch) => {
-                self.payload_bytes += batch.tasks.len() + batch.names.as_ref().map_or(0, |names| names.data.len());
-                self.batches.push(id, batch)?;
+                let tasks = elision.stored(id, batch);
+                self.payload_bytes += tasks.len() + batch.names.as_ref().map_or(0, |names| names.data.len());
+                self.batches.push(id, batch, tasks)?;
             }
             Write::Results(results) => {
                 self.payload_bytes += results.outcomes.len();
@@ -163,6 +171,7 @@ impl<'a> Created<'a> {
         self.labels.push(labels);
         self.retry_of.push(submission.retry_of);
         self.batch_counts.push(None);
+        self.keep_inputs.push(submission.keep_inputs);
         Ok(())
     }
 
@@ -194,6 +203,7 @@ impl<'a> Created<'a> {
             &self.labels,
             &self.retry_of,
             &self.batch_counts,
+            &self.keep_inputs,
         ];
         Some(parameters)
     }
@@ -222,7 +232,7 @@ impl<'a> Keys<'a> {
 }
 
 impl<'a> Batches<'a> {
-    fn push(&mut self, id: Uuid, batch: &'a NewBatch) -> Result<(), Unfit> {
+    fn push(&mut self, id: Uuid, batch: &'a NewBatch, tasks: &'a [u8]) -> Result<(), Unfit> {
         let (from, to) = match &batch.names {
             Some(names) => append(&mut self.name_ends, ends(names, batch.task_count)?.into_iter().map(Ok))?,
             None => (1, 0),
@@ -233,7 +243,7 @@ impl<'a> Batches<'a> {
         self.byte_counts.push(integer("byte_count", batch.byte_count)?);
         self.accepted_through.push(big("accepted_through", batch.accepted_through)?);
         self.fingerprints.push(&batch.fingerprint);
-        self.tasks.push(&batch.tasks);
+        self.tasks.push(tasks);
         self.names.push(batch.names.as_ref().map(|names| names.data.as_ref()));
         self.ends_from.push(from);
         self.ends_to.push(to);

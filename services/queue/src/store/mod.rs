@@ -2,6 +2,7 @@
 //!
 //! - [`ownership`]: who may write, and how a new owner shuts the old one out.
 //! - [`lane`]: group commit, the only way in which submissions, batches and results are written.
+//! - [`elision`]: which inline bytes a transaction may leave out.
 //! - [`behind`]: what is written about a second late and never waited for.
 //! - [`recover`]: what a new owner starts from.
 //! - [`reads`]: what clients and leases are answered from.
@@ -10,6 +11,7 @@
 
 mod behind;
 mod columns;
+mod elision;
 mod error;
 mod fence;
 mod lane;
@@ -21,6 +23,7 @@ mod recover;
 mod tests;
 
 pub(crate) use behind::{lease_rows, write_behind};
+pub(crate) use elision::Elision;
 pub(crate) use error::StoreError;
 pub(crate) use lane::{Lane, LaneError, UnitError};
 pub(crate) use ownership::{Ownership, acquire, lapse, owner_address, release, renew};

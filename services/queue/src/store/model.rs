@@ -41,6 +41,8 @@ pub(crate) struct NewSubmission {
     pub(crate) tenant: String,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) max_attempts: u32,
+    /// Inline bytes are stored even where nothing can need them again.
+    pub(crate) keep_inputs: bool,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) retry_of: Option<Uuid>,
     pub(crate) idempotency: Option<IdempotencyKey>,
@@ -64,6 +66,9 @@ pub(crate) struct NewBatch {
     pub(crate) fingerprint: [u8; 32],
     /// An encoded `PackedTasks` without names.
     pub(crate) tasks: Bytes,
+    /// What is stored instead of `tasks` in a transaction that also records an outcome other than FAILED for each of
+    /// them. `None`: always `tasks`.
+    pub(crate) without_inputs: Option<Bytes>,
     pub(crate) names: Option<PackedNames>,
     pub(crate) reference_prefix: Option<String>,
 }
@@ -108,6 +113,7 @@ pub(crate) struct Recovered {
     pub(crate) tenant: String,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) max_attempts: u32,
+    pub(crate) keep_inputs: bool,
     /// Set if sealed.
     pub(crate) batch_count: Option<u32>,
     pub(crate) resolved_through: u32,

@@ -78,6 +78,7 @@ fn read_submission(row: &Row) -> Result<Recovered, StoreError> {
         tenant: row.try_get("tenant").map_err(&failed)?,
         algorithms: algorithms(id, &numbers)?,
         max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
+        keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
         batch_count: batch_count.map(|count| natural(id, "batch_count", count)).transpose()?,
         resolved_through: natural(id, "resolved_through", row.try_get::<_, i32>("resolved_through").map_err(&failed)?)?,
         totals: Totals {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod commit;
+mod elision;
 mod fixture;
 mod random;
 mod reading;

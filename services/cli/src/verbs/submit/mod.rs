@@ -62,6 +62,9 @@ pub(crate) struct SubmitArgs {
     /// Tasks in a batch, at most. A batch is what is stored and acknowledged at once.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH_TASKS)))]
     batch_tasks: u32,
+    /// Have the bytes of inline tasks stored even where nothing can need them again.
+    #[arg(long)]
+    keep_inputs: bool,
     /// The shape of the outcomes: a manifest, one document, or an object per line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
@@ -108,6 +111,7 @@ impl SubmitArgs {
             algorithms: numbers(&algorithms),
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             max_attempts: 0,
+            keep_inputs: self.keep_inputs,
         };
         let started = Instant::now();
         let lines = if self.lines { Some(self.lines_input()?) } else { None };

@@ -329,6 +329,7 @@ impl World {
                 tenant: "default".to_owned(),
                 algorithms: vec![Algorithm::Sha256],
                 max_attempts: 3,
+                keep_inputs: false,
                 batch_count: known.sealed.then(|| u32::try_from(known.batches.len()).unwrap()),
                 resolved_through: 0,
                 totals: known.totals,

@@ -117,6 +117,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
             algorithms: algorithms(id, &numbers)?.into_iter().map(i32::from).collect(),
             labels,
             max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
+            keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
         }),
         next_sequence: natural(id, "next_sequence", row.try_get::<_, i32>("next_sequence").map_err(&failed)?)?,
         accepted_tasks,

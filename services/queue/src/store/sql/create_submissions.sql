@@ -7,11 +7,14 @@ WITH given AS (
            unnest($7::smallint[]) AS max_attempts,
            unnest($8::text[]) AS labels,
            unnest($9::uuid[]) AS retry_of,
-           unnest($10::integer[]) AS batch_count
+           unnest($10::integer[]) AS batch_count,
+           unnest($11::boolean[]) AS keep_inputs
 ), written AS (
-    INSERT INTO submissions (id, tenant, shard, state, algorithms, max_attempts, labels, retry_of, batch_count)
+    INSERT INTO submissions (id, tenant, shard, state, algorithms, max_attempts, labels, retry_of, batch_count,
+                             keep_inputs)
     SELECT id, tenant, shard, CASE WHEN batch_count IS NULL THEN 'open' ELSE 'sealed' END,
-           ($6::smallint[])[algorithms_from:algorithms_to], max_attempts, labels::jsonb, retry_of, batch_count
+           ($6::smallint[])[algorithms_from:algorithms_to], max_attempts, labels::jsonb, retry_of, batch_count,
+           keep_inputs
     FROM given
     WHERE fenced()
     RETURNING 1

@@ -1,5 +1,5 @@
 -- One statement, so one moment: state, batches and counters agree.
-SELECT id, tenant, state, algorithms, max_attempts, labels::text AS labels, retry_of, created_at, ended_at,
+SELECT id, tenant, state, algorithms, max_attempts, keep_inputs, labels::text AS labels, retry_of, created_at, ended_at,
        coalesce(last_batch.sequence + 1, 0) AS next_sequence, coalesce(last_batch.accepted_through, 0) AS accepted,
        coalesce(newest.succeeded, 0) AS succeeded, coalesce(newest.mismatched, 0) AS mismatched,
        coalesce(newest.failed, 0) AS failed, coalesce(newest.hashed_bytes, 0) AS hashed_bytes

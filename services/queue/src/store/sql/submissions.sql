@@ -1,6 +1,6 @@
 -- A page, newest first. The page is cut before the lookups, so that they are made for its rows only.
 WITH page AS (
-    SELECT id, tenant, state, algorithms, max_attempts, labels, retry_of, created_at, ended_at
+    SELECT id, tenant, state, algorithms, max_attempts, keep_inputs, labels, retry_of, created_at, ended_at
     FROM submissions
     WHERE tenant = $1
       AND id < coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
@@ -10,7 +10,7 @@ WITH page AS (
     ORDER BY id DESC
     LIMIT $6
 )
-SELECT id, tenant, state, algorithms, max_attempts, labels::text AS labels, retry_of, created_at, ended_at,
+SELECT id, tenant, state, algorithms, max_attempts, keep_inputs, labels::text AS labels, retry_of, created_at, ended_at,
        coalesce(last_batch.sequence + 1, 0) AS next_sequence, coalesce(last_batch.accepted_through, 0) AS accepted,
        coalesce(newest.succeeded, 0) AS succeeded, coalesce(newest.mismatched, 0) AS mismatched,
        coalesce(newest.failed, 0) AS failed, coalesce(newest.hashed_bytes, 0) AS hashed_bytes

@@ -1,5 +1,5 @@
 -- $1: one submission, or NULL for all.
-SELECT id, tenant, algorithms, max_attempts, batch_count, resolved_through,
+SELECT id, tenant, algorithms, max_attempts, keep_inputs, batch_count, resolved_through,
        coalesce(newest.succeeded, 0) AS succeeded, coalesce(newest.mismatched, 0) AS mismatched,
        coalesce(newest.failed, 0) AS failed, coalesce(newest.hashed_bytes, 0) AS hashed_bytes
 FROM submissions

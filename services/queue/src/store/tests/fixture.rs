@@ -71,6 +71,7 @@ pub(super) fn new_submission() -> NewSubmission {
         tenant: "default".to_owned(),
         algorithms: ALGORITHMS.to_vec(),
         max_attempts: 5,
+        keep_inputs: false,
         labels: BTreeMap::from([("purpose".to_owned(), "a \"test\" \\ ü".to_owned())]),
         retry_of: None,
         idempotency: None,
@@ -91,6 +92,7 @@ pub(super) fn batch(sequence: u32, task_count: u32, accepted_through: u64, names
         accepted_through,
         fingerprint: [u8::try_from(sequence % 251).unwrap(); 32],
         tasks: tasks.encode_to_vec().into(),
+        without_inputs: (!sequence.is_multiple_of(2)).then(Bytes::new),
         names: names.map(|names| PackedNames {
             data: names.concat().into(),
             lengths: names.iter().map(|name| u32::try_from(name.len()).unwrap()).collect(),
