@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # A whole mesh for a script: `start_mesh HASHMESH [UP_OPTION…]` returns once it is ready and exports HASHMESH_SERVER; `stop_mesh`
 # fails unless it stops cleanly. Its data is new and goes away with it; its log stays in target/run.
+# `start_roles HASHMESH` starts Gateway, Queue, Worker and Hash as processes of their own, on a database of their own in the
+# Postgres of a mesh that idles beside them; `stop_mesh` stops them too. `cpu_seconds` prints what each has used so far.
+
+ROLES=() ROLE_NAMES=()
 
 start_mesh() {
     local hashmesh=$1 line
@@ -23,8 +27,96 @@ start_mesh() {
     return 1
 }
 
+start_roles() {
+    local hashmesh=$1 name line
+    start_mesh "$hashmesh"
+    # Its password is in the file beside the cluster.
+    local port password server
+    port=$(sed -n 's/.*"port": *\([0-9]*\).*/\1/p' "$MESH_DATA/postgres.json")
+    password=$(sed -n 's/.*"password": *"\([^"]*\)".*/\1/p' "$MESH_DATA/postgres.json")
+    server=postgresql://hashmesh:$password@127.0.0.1:$port
+    psql --quiet "$server/hashmesh" --command 'CREATE DATABASE bench'
+    MESH_DATABASE=$server/bench
+    ROLES=() ROLE_NAMES=()
+    start_role "$hashmesh" queue --database-url "$MESH_DATABASE?sslmode=disable"
+    local queue=$ROLE_URL
+    start_role "$hashmesh" hash
+    local hash=$ROLE_URL
+    start_role "$hashmesh" worker --queue "$queue"
+    start_role "$hashmesh" gateway --queue "$queue" --hash "$hash"
+    export HASHMESH_SERVER=$ROLE_URL
+}
+
+# Starts a role at a free port and waits until it is ready: `start_role HASHMESH ROLE OPTION…`. Sets ROLE_URL.
+start_role() {
+    local hashmesh=$1 name=$2 log=target/run/$2.log port deadline=$((SECONDS + 60))
+    shift 2
+    port=$(free_port) admin=$(free_port)
+    "$hashmesh" "$name" --listen "127.0.0.1:$port" --admin-listen "127.0.0.1:$admin" "$@" 2>"$log" &
+    ROLES+=("$!") ROLE_NAMES+=("$name")
+    ROLE_URL=http://127.0.0.1:$port
+    # A Gateway or Worker is ready only with the others.
+    until curl --silent --fail --output /dev/null "http://127.0.0.1:$admin/readyz"; do
+        if [ "$SECONDS" -ge "$deadline" ] || ! kill -0 "${ROLES[-1]}" 2>/dev/null; then
+            echo "the $name is not ready:" >&2
+            cat "$log" >&2
+            return 1
+        fi
+        sleep 0.1
+    done
+}
+
+# A port that nobody listens on now.
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 12000))
+        (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+# Seconds of CPU that each role and Postgres have used, as JSON: {"queue": 1.5, …}
+cpu_seconds() {
+    local index json=
+    for index in "${!ROLES[@]}"; do
+        json+="\"${ROLE_NAMES[index]}\": $(ticks "${ROLES[index]}" | seconds), "
+    done
+    echo "{$json\"postgres\": $(postgres_ticks | seconds)}"
+}
+
+# The ticks of a process; with `children` those of its ended children too.
+ticks() {
+    # The fields behind the name, which may have blanks.
+    sed 's/.*) //' "/proc/$1/stat" | awk -v with="${2:-}" '{ print $12 + $13 + (with ? $14 + $15 : 0) }'
+}
+
+# The server and all its processes, also those that have ended.
+postgres_ticks() {
+    local postmaster child
+    postmaster=$(head -n 1 "$MESH_DATA/postgres/postmaster.pid")
+    ticks "$postmaster" children
+    for child in $(pgrep -P "$postmaster"); do ticks "$child" 2>/dev/null || true; done
+}
+
+seconds() {
+    awk -v hertz="$(getconf CLK_TCK)" '{ sum += $1 } END { printf "%.2f", sum / hertz }'
+}
+
+stop_roles() {
+    local index status=0
+    # The Gateway first, so that nothing new comes in.
+    for ((index = ${#ROLES[@]} - 1; index >= 0; index--)); do
+        kill -TERM "${ROLES[index]}" 2>/dev/null || true
+        wait "${ROLES[index]}" || { status=$?; echo "the ${ROLE_NAMES[index]} stopped with exit code $status" >&2; }
+    done
+    ROLES=()
+    return "$status"
+}
+
 stop_mesh() {
     local status=0
+    if [ "${#ROLES[@]}" -gt 0 ]; then stop_roles || status=$?; fi
     kill -TERM "$MESH_PID"
     wait "$MESH_PID" || status=$?
     trap - EXIT
@@ -38,6 +130,7 @@ stop_mesh() {
 
 # On the way out after a failure. The data stays, for whoever looks into it.
 abandon_mesh() {
+    [ "${#ROLES[@]}" -eq 0 ] || stop_roles || true
     kill -TERM "$MESH_PID" 2>/dev/null || return 0
     wait "$MESH_PID" || true
     echo "the mesh's data is in $MESH_DATA, its log in $MESH_LOG" >&2

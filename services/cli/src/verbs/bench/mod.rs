@@ -4,6 +4,7 @@
 //! streamed back. The clock starts with the first batch and stops when the last outcome has arrived, so every task counted
 //! is durable, and so is its outcome.
 
+mod callers;
 mod check;
 mod latency;
 mod payload;
@@ -21,10 +22,11 @@ use hashmesh::{
 };
 
 use self::{
+    callers::{Calls, run_callers},
     check::{Sample, check},
     latency::Latencies,
     payload::Payload,
-    report::Report,
+    report::{Report, Shape},
     stream::{Load, run_stream},
 };
 use super::{
@@ -52,6 +54,15 @@ pub(crate) struct BenchArgs {
     /// Submissions that are written at the same time, each over connections of its own.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     streams: u32,
+    /// Instead of streams: this many callers that submit one task each and wait for its outcome, again and again.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with_all = ["batch", "streams", "latency"])]
+    callers: Option<u32>,
+    /// One caller, one task at a time: how long it takes from submitting a task to its committed outcome.
+    #[arg(long, conflicts_with_all = ["batch", "streams"])]
+    latency: bool,
+    /// Have every task's bytes stored, even where its outcome is known before they are written.
+    #[arg(long)]
+    keep_inputs: bool,
     #[command(flatten)]
     algorithms: AlgorithmArgs,
     /// Lines for people, one document, or one line.
@@ -71,6 +82,9 @@ impl BenchArgs {
         }
         let algorithms = self.algorithms.or_default()?;
         let client = self.server.client()?;
+        if let Some(callers) = self.callers.or(self.latency.then_some(1)) {
+            return self.call(&client, &algorithms, callers).await;
+        }
         let loads = self.loads();
         let submitters = self.open(&client, &algorithms, loads.len()).await?;
 
@@ -99,22 +113,71 @@ impl BenchArgs {
         let report = Report {
             tasks: self.tasks,
             size: self.size,
-            batch: self.batch,
-            streams: self.streams,
+            shape: Shape::Streams { batch: self.batch, streams: self.streams },
+            keep_inputs: self.keep_inputs,
             algorithms: algorithms.iter().map(|algorithm| algorithm.name()).collect(),
             elapsed,
             latencies: &latencies,
             wal_bytes: wal_after.saturating_sub(wal_before),
             checked: &checked,
         };
+        self.answer(&report).await
+    }
+
+    async fn answer(&self, report: &Report<'_>) -> Result<u8, Failure> {
         match self.output {
             Format::Text => write_text(&report.text()).await?,
             format => write_document(format, &report.json()).await?,
         }
-        for wrong in &checked.wrong {
+        for wrong in &report.checked.wrong {
             eprintln!("hashmesh: error: {wrong}");
         }
-        Ok(if checked.wrong.is_empty() { failure::OK } else { failure::TROUBLE })
+        Ok(if report.checked.wrong.is_empty() { failure::OK } else { failure::TROUBLE })
+    }
+
+    /// The bench of callers with one task each.
+    async fn call(&self, client: &Client, algorithms: &[Algorithm], callers: u32) -> Result<u8, Failure> {
+        let calls = Calls {
+            callers,
+            tasks: self.tasks,
+            payload: Payload { seed: rand::random(), stream: 0, size: self.size, batch: u32::MAX },
+            sample_every: (self.tasks / SAMPLES).max(1),
+            options: self.options(algorithms),
+        };
+        let wal_before = wal_bytes(client).await?;
+        let (elapsed, done) = tokio::select! {
+            done = run_callers(client, &calls) => done?,
+            _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted("interrupted; the bench is void".into())),
+        };
+        let wal_after = wal_bytes(client).await?;
+        let mut latencies = Latencies::default();
+        let mut samples: Vec<Sample> = Vec::new();
+        for caller in done {
+            latencies.merge(&caller.latencies);
+            samples.extend(caller.samples);
+        }
+        let checked = check(algorithms, &samples).await?;
+        let report = Report {
+            tasks: self.tasks,
+            size: self.size,
+            shape: Shape::Callers(callers),
+            keep_inputs: self.keep_inputs,
+            algorithms: algorithms.iter().map(|algorithm| algorithm.name()).collect(),
+            elapsed,
+            latencies: &latencies,
+            wal_bytes: wal_after.saturating_sub(wal_before),
+            checked: &checked,
+        };
+        self.answer(&report).await
+    }
+
+    fn options(&self, algorithms: &[Algorithm]) -> SubmissionOptions {
+        SubmissionOptions {
+            algorithms: numbers(algorithms),
+            labels: [("bench".to_owned(), "true".to_owned())].into(),
+            keep_inputs: self.keep_inputs,
+            ..SubmissionOptions::default()
+        }
     }
 
     /// Shares the tasks among the streams.
@@ -135,12 +198,7 @@ impl BenchArgs {
 
     /// Opens a submission per stream, before the clock starts.
     async fn open(&self, client: &Client, algorithms: &[Algorithm], count: usize) -> Result<Vec<Submitter>, Failure> {
-        let options = SubmissionOptions {
-            algorithms: numbers(algorithms),
-            labels: [("bench".to_owned(), "true".to_owned())].into(),
-            max_attempts: 0,
-        };
-        let target = Target::New { options, idempotency_key: None };
+        let target = Target::New { options: self.options(algorithms), idempotency_key: None };
         let opening = (0..count).map(|_| client.submit(target.clone()));
         Ok(try_join_all(opening).await?)
     }

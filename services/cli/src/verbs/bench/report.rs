@@ -6,15 +6,23 @@ use serde_json::{Value, json};
 
 use super::{check::Checked, latency::Latencies};
 
+/// How the tasks were submitted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    /// In batches of so many tasks, over so many streams.
+    Streams { batch: u32, streams: u32 },
+    /// One at a time by so many callers, who wait for the outcome.
+    Callers(u32),
+}
+
 /// What was done, and how fast.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     pub(super) tasks: u64,
     /// Bytes of a task.
     pub(super) size: u32,
-    /// Tasks of a batch.
-    pub(super) batch: u32,
-    pub(super) streams: u32,
+    pub(super) shape: Shape,
+    pub(super) keep_inputs: bool,
     pub(super) algorithms: Vec<&'static str>,
     /// From the first batch to the last outcome.
     pub(super) elapsed: Duration,
@@ -39,8 +47,10 @@ impl Report<'_> {
             },
             "wal_bytes_per_task": rounded(self.wal_bytes as f64 / self.tasks as f64, 1),
             "size": self.size,
-            "batch": self.batch,
-            "streams": self.streams,
+            "batch": match self.shape { Shape::Streams { batch, .. } => batch, Shape::Callers(_) => 1 },
+            "streams": match self.shape { Shape::Streams { streams, .. } => streams, Shape::Callers(_) => 0 },
+            "callers": match self.shape { Shape::Streams { .. } => 0, Shape::Callers(callers) => callers },
+            "keep_inputs": self.keep_inputs,
             "algorithms": self.algorithms,
             "checked": {
                 "tasks": self.checked.tasks,
@@ -59,7 +69,14 @@ impl Report<'_> {
         let lines = [
             (
                 "tasks",
-                format!("{} of {} bytes, batches of {}, {} streams", self.tasks, self.size, self.batch, self.streams),
+                match self.shape {
+                    Shape::Streams { batch, streams } => {
+                        format!("{} of {} bytes, batches of {batch}, {streams} streams", self.tasks, self.size)
+                    }
+                    Shape::Callers(callers) => {
+                        format!("{} of {} bytes, one at a time by {callers} callers", self.tasks, self.size)
+                    }
+                },
             ),
             ("seconds", format!("{seconds:.3}")),
             ("durable tasks/s", json["durable_tasks_per_second"].to_string()),

@@ -135,9 +135,9 @@ fn sample(load: &Load, outcomes: &PackedOutcomes) -> Option<Sample> {
 /// Names a made-up task; its bytes are made again when they are needed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Input {
-    payload: Payload,
-    sequence: u32,
-    index: u32,
+    pub(super) payload: Payload,
+    pub(super) sequence: u32,
+    pub(super) index: u32,
 }
 
 impl Input {
