@@ -25,7 +25,7 @@ pub use self::{
     database::Database,
     error::DatabaseError,
     failure::{Failure, classify},
-    migrations::{MigrationReport, migrate},
+    migrations::{MigrationReport, migrate, migrate_to},
     pool::{PoolStats, Pooled},
 };
 

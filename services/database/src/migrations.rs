@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use refinery::{Migration, Runner, SchemaVersion};
+use refinery::{Migration, Runner, SchemaVersion, Target};
 use tokio::time::Instant;
 
 use crate::{
@@ -20,6 +20,8 @@ mod embedded {
 const LOCK: i64 = 0x686d_7368_6d69_6772;
 /// How long all attempts together may take: others may be migrating, or hold a table.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one attempt waits for a lock, whatever the configuration says of other statements.
+const STEP: Duration = Duration::from_millis(500);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -51,18 +53,35 @@ impl fmt::Display for MigrationReport {
 /// Applies what is missing, each migration in a transaction of its own. Does nothing if nothing is missing.
 ///
 /// A lock that is held by others (a second process that migrates, a query on a table that changes) is waited for in
-/// short steps, so that the wait itself does not block others: each up to the `lock_timeout`, all up to a minute.
+/// short steps, so that the wait itself does not block others: each up to half a second, all up to a minute.
 /// Migrations that a newer program applied are left alone.
 ///
 /// # Errors
 /// If the server cannot be reached, a migration fails, or the schema was made from other migrations.
 pub async fn migrate(config: &DatabaseConfig) -> Result<MigrationReport, DatabaseError> {
+    migrate_with(config, embedded::migrations::runner()).await
+}
+
+/// Applies what is missing up to a version and nothing newer, as the program of that time did: for tests of upgrades.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_to(config: &DatabaseConfig, version: u32) -> Result<MigrationReport, DatabaseError> {
+    let target = SchemaVersion::try_from(version).unwrap_or(SchemaVersion::MAX);
+    migrate_with(config, embedded::migrations::runner().set_target(Target::Version(target))).await
+}
+
+async fn migrate_with(config: &DatabaseConfig, runner: Runner) -> Result<MigrationReport, DatabaseError> {
     let connector = Connector::new(config)?;
-    // Building an index takes as long as it takes.
-    let session = Session { statement_timeout: Duration::ZERO, ..Session::dedicated(config) };
-    let runner = embedded::migrations::runner()
-        // We check ourselves, in `check_history`: refinery has one switch for what must and what must not be refused.
-        .set_abort_missing(false);
+    let session = Session {
+        // Building an index takes as long as it takes.
+        statement_timeout: Duration::ZERO,
+        // Everybody else's statements queue behind a lock that we wait for.
+        lock_timeout: STEP,
+        ..Session::dedicated(config)
+    };
+    // We check ourselves, in `check_history`: refinery has one switch for what must and what must not be refused.
+    let runner = runner.set_abort_missing(false);
     run(&connector, session, &runner).await
 }
 

@@ -45,6 +45,7 @@ pub(crate) async fn stats(gateway: &Gateway, deadline: Deadline) -> Result<GetSt
     Ok(GetStatsResponse {
         queue: answer.queue,
         database: answer.database,
+        storage: answer.storage,
         gateway_streams: u32::try_from(gateway.admission.open_streams()).unwrap_or(u32::MAX),
     })
 }

@@ -4,7 +4,8 @@
 //! - [`engine`] is the one task that owns the state and never waits;
 //! - [`core`] is the state machine with all the rules and no I/O;
 //! - [`store`] is every statement that Postgres gets;
-//! - [`owner`] takes the queue over, renews and loses it; [`behind`] writes what may lag.
+//! - [`owner`] takes the queue over, renews and loses it; [`behind`] writes what may lag;
+//! - [`maintenance`] looks after years of data.
 //!
 //! A batch's way: `rpc::write` → `engine::intake` → `core::intake` → `engine::lane` → `store::lane`, and back by the
 //! submission's tail. An outcome's: `rpc::lease` → `engine::leases` → `core::settle` → the same lane.
@@ -14,12 +15,15 @@ mod config;
 mod core;
 mod engine;
 mod error;
+mod maintenance;
 mod mutant;
 mod owner;
 mod rates;
 mod rpc;
 mod shard;
 mod store;
+
+use std::sync::Arc;
 
 use hashmesh::queue::v1::queue_service_server::QueueServiceServer;
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
@@ -40,8 +44,10 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), QueueServiceError> {
     let (current, engine) = watch::channel(None);
-    let owner = tasks::spawn("queue owner", owner::run(config.clone(), health.clone(), current, shutdown.clone()));
-    let service = rpc::QueueRpc::new(rpc::Shared { config, current: engine, shutdown: shutdown.clone() });
+    let storage = Arc::new(maintenance::StorageStatus::default());
+    let owned = owner::run(config.clone(), health.clone(), current, Arc::clone(&storage), shutdown.clone());
+    let owner = tasks::spawn("queue owner", owned);
+    let service = rpc::QueueRpc::new(rpc::Shared { config, current: engine, storage, shutdown: shutdown.clone() });
     let service = QueueServiceServer::new(service)
         .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
     let served = GrpcServer::new("queue", health).mount(service).serve(listener, shutdown.clone()).await;

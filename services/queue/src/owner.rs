@@ -18,6 +18,7 @@ use crate::{
     QueueConfig,
     behind::{self, Behind},
     engine::{self, EngineHandle, GenerationEnd, GenerationStart},
+    maintenance,
     store::{self, Lane, Ownership, StoreError},
 };
 
@@ -31,13 +32,14 @@ pub(crate) async fn run(
     config: QueueConfig,
     health: Health,
     current: watch::Sender<Option<EngineHandle>>,
+    storage: Arc<maintenance::StorageStatus>,
     shutdown: Shutdown,
 ) {
     let owner = Uuid::now_v7();
     let mut pause = Duration::from_millis(50);
     while !shutdown.begun() {
         let began = Instant::now();
-        match own(&config, owner, &health, &current, &shutdown).await {
+        match own(&config, owner, &health, &current, &storage, &shutdown).await {
             Ok(()) => return,
             Err(error) => {
                 health.not_serving(error.to_string());
@@ -75,6 +77,7 @@ async fn own(
     owner: Uuid,
     health: &Health,
     current: &watch::Sender<Option<EngineHandle>>,
+    storage: &Arc<maintenance::StorageStatus>,
     shutdown: &Shutdown,
 ) -> Result<(), OwnershipEnded> {
     let database = &config.database;
@@ -90,6 +93,7 @@ async fn own(
     let renewals = tokio::spawn(renew(config.clone(), Arc::clone(&ownership), Instant::now()));
     let renewals = AbortOnDrop(renewals);
 
+    maintenance::prepare(config, storage).await;
     let began = Instant::now();
     let recovered = store::load_unfinished(database).await?;
     tracing::info!(submissions = recovered.len(), elapsed = ?began.elapsed(), "took over the queue");
@@ -100,6 +104,7 @@ async fn own(
     let (handle, commands) = EngineHandle::new(config.admission_bytes);
     let (behind, snapshots) = Behind::new();
     let writer = AbortOnDrop(tokio::spawn(behind::run(database.clone(), Arc::clone(&ownership), snapshots)));
+    let maintenance = AbortOnDrop(tokio::spawn(maintenance::run(config.clone(), Arc::clone(storage))));
     current.send_replace(Some(handle.clone()));
     health.serving();
     let start = GenerationStart {
@@ -116,6 +121,7 @@ async fn own(
         () = renewals.ended() => return Err(OwnershipEnded::Lapsed),
         () = stopped(current, shutdown) => GenerationEnd::Stopped,
     };
+    drop(maintenance);
     drop(writer);
     match end {
         GenerationEnd::Lane(error) => Err(OwnershipEnded::Lane(error.to_string())),

@@ -27,7 +27,7 @@ use hashmesh_runtime::shutdown::Shutdown;
 use tokio::sync::watch as watch_channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{QueueConfig, engine::EngineHandle};
+use crate::{QueueConfig, engine::EngineHandle, maintenance::StorageStatus};
 
 type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) config: QueueConfig,
     /// The engine, while this process owns the queue.
     pub(crate) current: watch_channel::Receiver<Option<EngineHandle>>,
+    /// What maintenance found.
+    pub(crate) storage: Arc<StorageStatus>,
     pub(crate) shutdown: Shutdown,
 }
 

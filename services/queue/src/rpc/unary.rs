@@ -81,6 +81,7 @@ impl Shared {
             wal_bytes: store::wal_bytes(database).await?,
             server_version: database.server_version().to_owned(),
         };
-        Ok(GetQueueStatsResponse { queue: Some(queue), database: Some(database) })
+        let storage = Some(self.storage.stats());
+        Ok(GetQueueStatsResponse { queue: Some(queue), database: Some(database), storage })
     }
 }

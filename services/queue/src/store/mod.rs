@@ -5,6 +5,7 @@
 //! - [`elision`]: which inline bytes a transaction may leave out.
 //! - [`behind`]: what is written about a second late and never waited for.
 //! - [`recover`]: what a new owner starts from.
+//! - [`partitions`]: the days of the large tables.
 //! - [`reads`]: what clients and leases are answered from.
 //!
 //! Every write is a transaction under [`fence`].
@@ -17,6 +18,7 @@ mod fence;
 mod lane;
 pub(crate) mod model;
 mod ownership;
+mod partitions;
 mod reads;
 mod recover;
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub(crate) use elision::Elision;
 pub(crate) use error::StoreError;
 pub(crate) use lane::{Lane, LaneError, UnitError};
 pub(crate) use ownership::{Ownership, acquire, lapse, owner_address, release, renew};
+pub(crate) use partitions::{Change, Maintenance, PARENTS, Partition, PartitionKind};
 pub(crate) use reads::{
     ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payload, dead_letters, find_key, named_batch, results,
     submission, submissions, wal_bytes,

@@ -31,9 +31,13 @@ pub(crate) async fn load_one(db: &Database, id: Uuid) -> Result<Option<Recovered
 async fn load(db: &Database, only: Option<Uuid>) -> Result<Vec<Recovered>, StoreError> {
     // Of its own: if this future is dropped, the open transaction goes with the connection.
     let connection = db.dedicated("recovery").await.map_err(StoreError::connect(LOAD))?;
-    // Without a statement timeout: how long it takes depends on how much there is.
+    // Without a statement timeout: how long it takes depends on how much there is. By index: what is finished is not
+    // read, however many days of it there are.
     connection
-        .batch_execute("SET statement_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .batch_execute(
+            "SET statement_timeout = 0; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
+             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        )
         .await
         .map_err(StoreError::statement(LOAD))?;
 

@@ -4,6 +4,8 @@ mod cluster;
 mod commit;
 mod elision;
 mod fixture;
+mod partitions;
+mod previous;
 mod random;
 mod reading;
 mod takeover;

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::SystemTime};
 use hashmesh::v1::{Submission, SubmissionOptions, SubmissionState};
 use hashmesh_database::{
     Database,
-    postgres::{Row, types::Type},
+    postgres::{IsolationLevel, Row, types::Type},
 };
 use uuid::Uuid;
 
-use super::{StoreError, algorithms, many, natural, one};
+use super::{StoreError, algorithms, natural, one};
 use crate::shard::Shard;
 
 const READ: &str = "read a submission";
@@ -37,7 +37,8 @@ pub(crate) async fn submission(db: &Database, id: Uuid) -> Result<Option<(String
     row.map(|row| read(&row, READ)).transpose()
 }
 
-/// The submissions of a page, newest first, and whether more follow.
+/// The submissions of a page, newest first, and whether more follow. Two statements in one snapshot: the first finds
+/// which days the second must look into.
 pub(crate) async fn submissions(
     db: &Database,
     page: &SubmissionsPage<'_>,
@@ -46,20 +47,36 @@ pub(crate) async fn submissions(
     let limit = i64::from(page.page_size) + 1;
     let state = page.state.and_then(state_text);
     let labels = serde_json::json!(page.labels).to_string();
-    let rows = many(
-        db,
-        LIST,
-        include_str!("../sql/submissions.sql"),
-        &[
-            (&page.tenant, Type::TEXT),
-            (&page.before, Type::UUID),
-            (&state, Type::TEXT),
-            (&labels, Type::TEXT),
-            (&page.retry_of, Type::UUID),
-            (&limit, Type::INT8),
-        ],
-    )
-    .await?;
+    let failed = StoreError::statement(LIST);
+    let mut connection = db.pooled().await.map_err(StoreError::connect(LIST))?;
+    let snapshot = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    let snapshot = snapshot.start().await.map_err(&failed)?;
+    let found = snapshot
+        .query_typed(
+            include_str!("../sql/submissions_page.sql"),
+            &[
+                (&page.tenant, Type::TEXT),
+                (&page.before, Type::UUID),
+                (&state, Type::TEXT),
+                (&labels, Type::TEXT),
+                (&page.retry_of, Type::UUID),
+                (&limit, Type::INT8),
+            ],
+        )
+        .await
+        .map_err(&failed)?;
+    let ids: Vec<Uuid> = found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(&failed)?;
+    let (Some(newest), Some(oldest)) = (ids.first(), ids.last()) else {
+        return Ok((Vec::new(), false));
+    };
+    let rows = snapshot
+        .query_typed(
+            include_str!("../sql/submissions.sql"),
+            &[(&ids, Type::UUID_ARRAY), (oldest, Type::UUID), (newest, Type::UUID)],
+        )
+        .await
+        .map_err(&failed)?;
+    snapshot.commit().await.map_err(&failed)?;
     let more = rows.len() > page.page_size as usize;
     let shown = rows
         .iter()

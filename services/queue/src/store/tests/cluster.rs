@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use hashmesh_database::{Database, DatabaseConfig, migrate};
+use hashmesh_database::{Database, DatabaseConfig, migrate, migrate_to};
 use tokio::sync::OnceCell;
 
 /// $1: directory, $2: Postgres' binaries, $3…: what to run them with. Line 1 of the output: `ready`.
@@ -46,6 +46,16 @@ pub(super) async fn database() -> Database {
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     create(cluster, &name, TEMPLATE).await;
     Database::connect(cluster.config(&name)).await.unwrap()
+}
+
+/// A new database with the tables of an older version, and what is needed to migrate it.
+pub(super) async fn database_of_version(version: u32) -> (Database, DatabaseConfig) {
+    let cluster = CLUSTER.get_or_init(start).await;
+    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    create(cluster, &name, "template1").await;
+    let config = cluster.config(&name);
+    migrate_to(&config, version).await.unwrap();
+    (Database::connect(config.clone()).await.unwrap(), config)
 }
 
 async fn start() -> Cluster {

@@ -1,0 +1,1 @@
+SELECT retire_default($1::text, date '1970-01-01' + $2::integer)

@@ -1,0 +1,8 @@
+WITH written AS (
+    UPDATE submissions
+    SET state = 'completed', ended_at = now(), resolved_through = submissions.batch_count
+    FROM unnest($1::uuid[]) AS given (id)
+    WHERE submissions.id = given.id AND submissions.state = 'sealed' AND fenced()
+    RETURNING 1
+)
+SELECT expect_rows(COUNT(*), cardinality($1)) FROM written

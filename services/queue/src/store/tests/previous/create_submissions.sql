@@ -1,0 +1,19 @@
+WITH given AS (
+    SELECT unnest($1::uuid[]) AS id,
+           unnest($2::text[]) AS tenant,
+           unnest($3::smallint[]) AS shard,
+           unnest($4::integer[]) AS algorithms_from,
+           unnest($5::integer[]) AS algorithms_to,
+           unnest($7::smallint[]) AS max_attempts,
+           unnest($8::text[]) AS labels,
+           unnest($9::uuid[]) AS retry_of,
+           unnest($10::integer[]) AS batch_count
+), written AS (
+    INSERT INTO submissions (id, tenant, shard, state, algorithms, max_attempts, labels, retry_of, batch_count)
+    SELECT id, tenant, shard, CASE WHEN batch_count IS NULL THEN 'open' ELSE 'sealed' END,
+           ($6::smallint[])[algorithms_from:algorithms_to], max_attempts, labels::jsonb, retry_of, batch_count
+    FROM given
+    WHERE fenced()
+    RETURNING 1
+)
+SELECT expect_rows(COUNT(*), cardinality($1)) FROM written
