@@ -7,7 +7,10 @@ use hashmesh_database::Database;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::store::{self, Ownership, StoreError, model::LeaseRow};
+use crate::{
+    core::Resolved,
+    store::{self, Ownership, StoreError, model::LeaseRow},
+};
 
 /// Between two writes, at least.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -16,8 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) leases: BTreeSet<LeaseRow>,
-    /// Submissions whose `resolved_through` rose, with its value.
-    pub(crate) resolved: Vec<(Uuid, u32)>,
+    /// How far submissions are resolved that got further.
+    pub(crate) resolved: Vec<(Uuid, Resolved)>,
 }
 
 /// The engine's side: offers a snapshot when the writer is idle.
@@ -50,7 +53,7 @@ impl Behind {
 pub(crate) async fn run(database: Database, ownership: Arc<Ownership>, mut snapshots: mpsc::Receiver<Snapshot>) {
     // What the table holds; unknown at first and after an error.
     let mut written: Option<BTreeSet<LeaseRow>> = None;
-    let mut unwritten: Vec<(Uuid, u32)> = Vec::new();
+    let mut unwritten: Vec<(Uuid, Resolved)> = Vec::new();
     while let Some(Snapshot { leases, resolved }) = snapshots.recv().await {
         unwritten.extend(resolved);
         let result = write(&database, &ownership, written.as_ref(), &leases, &unwritten).await;
@@ -72,7 +75,7 @@ async fn write(
     ownership: &Ownership,
     written: Option<&BTreeSet<LeaseRow>>,
     leases: &BTreeSet<LeaseRow>,
-    resolved: &[(Uuid, u32)],
+    resolved: &[(Uuid, Resolved)],
 ) -> Result<(), StoreError> {
     let unchanged = written.is_some_and(|written| written == leases);
     if unchanged && resolved.is_empty() {

@@ -28,6 +28,9 @@ pub struct QueueConfig {
     pub alone: bool,
     /// Payload on its way to Postgres, in bytes. Beyond it, writers wait.
     pub admission_bytes: usize,
+    /// Unresolved batches whose numbers are kept in memory, of all submissions together, about 150 bytes each. The others
+    /// wait in Postgres. A submission may always keep 64.
+    pub index_batches: usize,
     /// Payload of stored batches that is kept in memory for their leases, in bytes.
     pub payload_bytes: usize,
 }
@@ -47,6 +50,7 @@ impl QueueConfig {
             ownership_duration: Duration::from_secs(5),
             alone: false,
             admission_bytes: 128 * 1024 * 1024,
+            index_batches: 512 * 1024,
             payload_bytes: 256 * 1024 * 1024,
         }
     }

@@ -95,7 +95,7 @@ async fn own(
 
     maintenance::prepare(config, storage).await;
     let began = Instant::now();
-    let recovered = store::load_unfinished(database).await?;
+    let recovered = store::load_unfinished(database, config.index_batches).await?;
     tracing::info!(submissions = recovered.len(), elapsed = ?began.elapsed(), "took over the queue");
     let mut lanes = Vec::with_capacity(config.lanes);
     for _ in 0..config.lanes.max(1) {

@@ -74,7 +74,11 @@ impl Core {
         let Some(submission) = self.submissions.get_mut(&id) else { return Offer::Nothing };
         let set = submission.algorithm_set;
         while let Some((&(sequence, first), &ready)) = submission.ready.first_key_value() {
-            let batch = &submission.batches[sequence as usize];
+            let Some(batch) = submission.window.get(sequence) else {
+                debug_assert!(false, "batch {sequence} has a ready run and is not in memory");
+                submission.ready.remove(&(sequence, first));
+                continue;
+            };
             let prefix = batch.reference_prefix.as_deref();
             let may_take = |worker: &Worker| worker.info.algorithms.covers(set) && worker.info.reaches(prefix);
             if !self.workers.get(&worker_id).is_some_and(may_take) {
@@ -101,7 +105,7 @@ impl Core {
         self.next_lease += 1;
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
-        let cost_bytes = submission.batches[sequence as usize].cost_bytes(run.count);
+        let cost_bytes = submission.window.get(sequence).map_or(0, |batch| batch.cost_bytes(run.count));
         worker.credit_tasks -= i64::from(run.count);
         worker.credit_bytes = worker.credit_bytes.saturating_sub(i64::try_from(cost_bytes).unwrap_or(i64::MAX));
         worker.leases.insert(lease_id);

@@ -10,6 +10,7 @@ use super::{
     ranges::{RunSet, TaskRun},
     retry::Waiting,
     submission::{Batch, Phase, Submission},
+    window::Window,
 };
 use crate::store::model::{Recovered, RecoveredBatch};
 
@@ -28,10 +29,14 @@ pub(crate) struct NewBatchMeta {
 /// A batch is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Appended {
-    /// It is new and must be stored; the submission then has this many tasks.
-    New { accepted_through: u64 },
+    /// It is new and must be stored; the submission then has this many tasks. `kept`: its tasks may be leased at once;
+    /// otherwise it is loaded when its turn comes.
+    New { accepted_through: u64, kept: bool },
     /// The same tasks were sent before under this number: nothing is to be done.
     Repeated,
+    /// Tasks were sent before under this number that are not in memory: once they are stored, their fingerprint there
+    /// tells whether they are the same.
+    Elsewhere,
 }
 
 /// Why a batch is refused. Nothing has changed.
@@ -91,20 +96,10 @@ impl Core {
     pub(crate) fn recover(&mut self, now: Now, recovered: &Recovered) -> bool {
         let mut submission = Submission::new(recovered.algorithms.as_slice().into(), recovered.max_attempts);
         submission.totals = recovered.totals;
-        submission.resolved_through = recovered.resolved_through;
-        for (sequence, found) in (0u32..).zip(&recovered.batches) {
-            submission.accepted_tasks += u64::from(found.task_count);
-            let recorded: u32 = found.recorded.iter().map(|(_, count)| count).sum();
-            let resolved = sequence < recovered.resolved_through;
-            submission.batches.push(Batch {
-                task_count: found.task_count,
-                byte_count: found.byte_count,
-                fingerprint: found.fingerprint,
-                reference_prefix: found.reference_prefix.as_deref().map(Arc::from),
-                unresolved: if resolved { 0 } else { found.task_count - recorded },
-            });
-        }
-        submission.advance_resolved();
+        submission.accepted_tasks = recovered.accepted_tasks;
+        submission.window = Window::over(recovered.next_sequence, recovered.resolved_through);
+        submission.window.expect_load(recovered.loaded.is_some());
+        submission.unread_outcomes = (recovered.outcomes_after, recovered.totals.recorded());
         if let Some(count) = recovered.batch_count {
             debug_assert_eq!(count, submission.next_sequence());
             submission.phase = Phase::Sealed;
@@ -114,15 +109,19 @@ impl Core {
             submission.phase = Phase::Completing;
         }
         self.submissions.insert(recovered.id, submission);
-        for (sequence, found) in (0u32..).zip(&recovered.batches).skip(recovered.resolved_through as usize) {
-            self.recover_runs(now, recovered.id, sequence, found);
+        if !complete {
+            match &recovered.loaded {
+                Some(loaded) => self.take_loaded(now, recovered.id, loaded),
+                None => self.load_more(recovered.id),
+            }
+            self.dispatch(now);
         }
-        self.dispatch(now);
         complete
     }
 
     /// Queues what of a recovered batch has no outcome, with the attempts that were already made.
-    fn recover_runs(&mut self, now: Now, id: Uuid, sequence: u32, found: &RecoveredBatch) {
+    pub(super) fn recover_runs(&mut self, now: Now, id: Uuid, found: &RecoveredBatch) {
+        let sequence = found.sequence;
         let mut open = RunSet::of(TaskRun::new(0, found.task_count));
         for (first, count) in &found.recorded {
             open.remove(TaskRun::new(*first, *count));
@@ -143,10 +142,14 @@ impl Core {
 
     /// A batch from a client. If it is taken as new, the engine stores it; its tasks may be leased at once.
     pub(crate) fn append(&mut self, now: Now, id: Uuid, batch: &NewBatchMeta) -> Result<Appended, AppendRefusal> {
+        let limit = self.window_limit();
         let submission = self.submissions.get_mut(&id).ok_or(AppendRefusal::Unknown)?;
-        if let Some(stored) = submission.batches.get(batch.sequence as usize) {
-            let same = stored.fingerprint == batch.fingerprint;
-            return if same { Ok(Appended::Repeated) } else { Err(AppendRefusal::Conflict) };
+        if batch.sequence < submission.next_sequence() {
+            return match submission.window.get(batch.sequence) {
+                Some(kept) if kept.fingerprint == batch.fingerprint => Ok(Appended::Repeated),
+                Some(_) => Err(AppendRefusal::Conflict),
+                None => Ok(Appended::Elsewhere),
+            };
         }
         match submission.phase {
             Phase::Open => {}
@@ -161,17 +164,23 @@ impl Core {
             return Err(AppendRefusal::UnexpectedAlgorithm);
         }
         submission.accepted_tasks += u64::from(batch.task_count);
-        submission.batches.push(Batch {
+        let accepted_through = submission.accepted_tasks;
+        let new = Batch {
             task_count: batch.task_count,
             byte_count: batch.byte_count,
             fingerprint: batch.fingerprint,
             reference_prefix: batch.reference_prefix.clone(),
             unresolved: batch.task_count,
-        });
-        let accepted_through = submission.accepted_tasks;
-        self.make_ready(id, batch.sequence, TaskRun::new(0, batch.task_count), 1, now);
-        self.dispatch(now);
-        Ok(Appended::New { accepted_through })
+            outcomes_after: submission.totals.recorded(),
+        };
+        let room = submission.window.len() < limit;
+        let kept = submission.window.append(new, room);
+        if kept {
+            self.kept_batches += 1;
+            self.make_ready(id, batch.sequence, TaskRun::new(0, batch.task_count), 1, now);
+            self.dispatch(now);
+        }
+        Ok(Appended::New { accepted_through, kept })
     }
 
     /// No more batches follow; there are `batch_count`.
@@ -218,6 +227,8 @@ impl Core {
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         submission.ready.clear();
         submission.parked.clear();
+        self.kept_batches -= submission.window.len();
+        submission.window.clear();
         let leases = std::mem::take(&mut submission.leases);
         let waiting_runs = std::mem::take(&mut submission.waiting_runs);
         for lease_id in leases {

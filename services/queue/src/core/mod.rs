@@ -10,10 +10,12 @@
 
 mod dispatch;
 mod intake;
+mod load;
 mod ranges;
 mod retry;
 mod settle;
 mod submission;
+mod window;
 mod worker;
 mod workers;
 
@@ -31,7 +33,7 @@ use uuid::Uuid;
 pub(crate) use intake::{AppendRefusal, Appended, CancelRefusal, NewBatchMeta, SealRefusal, Sealed};
 pub(crate) use ranges::TaskRun;
 pub(crate) use settle::{AttemptFailure, OutcomesPart, Recorded, Verdict};
-pub(crate) use submission::Phase;
+pub(crate) use submission::{Phase, Resolved};
 pub(crate) use worker::WorkerInfo;
 
 use retry::{Backoff, Waiting};
@@ -40,6 +42,7 @@ use worker::{Lease, Worker};
 
 #[cfg(test)]
 use crate::store::model::Totals;
+use crate::store::model::WantedBatches;
 
 /// Time since the owner took over, from a clock that never goes back.
 pub(crate) type Now = Duration;
@@ -81,6 +84,10 @@ pub(crate) struct CoreConfig {
     pub(crate) backoff_cap: Duration,
     /// Seeds the jitter of the back-off.
     pub(crate) seed: u64,
+    /// Batches in memory of one submission, at most.
+    pub(crate) window_batches: usize,
+    /// Batches in memory of all submissions together; beyond it each has [`window::LEAST_WINDOW`] at most.
+    pub(crate) index_batches: usize,
     /// A deliberate defect (see [`crate::mutant`]): outcomes of expired leases are recorded.
     pub(crate) honours_expired: bool,
 }
@@ -93,6 +100,8 @@ impl Default for CoreConfig {
             backoff_base: Duration::from_millis(500),
             backoff_cap: Duration::from_secs(30),
             seed: 0,
+            window_batches: 64 * 1024,
+            index_batches: 512 * 1024,
             honours_expired: false,
         }
     }
@@ -114,6 +123,8 @@ pub(crate) enum Effect {
     Revoke { worker: WorkerId, lease: LeaseId, reason: &'static str },
     /// Every task of the batch has its outcome: its payload is not needed any more.
     BatchResolved { submission: Uuid, sequence: u32 },
+    /// Read unresolved batches of a submission and hand them to [`Core::loaded`].
+    Load(WantedBatches),
     /// Record dead letters that no worker reported.
     Bury { submission: Uuid, recorded: Recorded, complete: bool, reason: &'static str },
 }
@@ -157,12 +168,14 @@ pub(crate) struct Core {
     /// Runs that wait for their next attempt, soonest first.
     waiting: BinaryHeap<Waiting>,
     waiting_tasks: u64,
+    /// Batches in memory, of all submissions.
+    kept_batches: usize,
     next_worker: u64,
     next_lease: u64,
     refused_tasks: u64,
     retried_tasks: u64,
     rescued_leases: u64,
-    /// Submissions whose `resolved_through` rose since it was last taken.
+    /// Submissions that are resolved further than was last taken.
     resolved: BTreeSet<Uuid>,
     effects: Vec<Effect>,
 }
@@ -180,6 +193,7 @@ impl Core {
             leases: BTreeMap::new(),
             waiting: BinaryHeap::new(),
             waiting_tasks: 0,
+            kept_batches: 0,
             next_worker: 1,
             next_lease: 1,
             refused_tasks: 0,
@@ -195,10 +209,26 @@ impl Core {
         std::mem::take(&mut self.effects)
     }
 
-    /// The submissions whose `resolved_through` rose since the last call, with its value.
-    pub(crate) fn take_resolved(&mut self) -> Vec<(Uuid, u32)> {
-        let resolved = std::mem::take(&mut self.resolved);
-        resolved.into_iter().filter_map(|id| Some((id, self.submissions.get(&id)?.resolved_through))).collect()
+    /// How far submissions are resolved that got further since the last call, as far as it is `committed`: the last
+    /// committed position of a submission. What is not committed yet is reported by a later call. A new owner skips what
+    /// is resolved, so a number that ran ahead of the tables would lose tasks.
+    pub(crate) fn take_resolved(&mut self, committed: impl Fn(Uuid) -> Option<u64>) -> Vec<(Uuid, Resolved)> {
+        let mut taken = Vec::new();
+        self.resolved.retain(|id| {
+            let Some(submission) = self.submissions.get_mut(id) else { return false };
+            let now = submission.resolved_now();
+            let Some(before) = submission.resolved else {
+                submission.resolved = Some(now);
+                return true;
+            };
+            if committed(*id).is_none_or(|position| position < before.position) {
+                return true;
+            }
+            taken.push((*id, before));
+            submission.resolved = (now.through > before.through).then_some(now);
+            submission.resolved.is_some()
+        });
+        taken
     }
 
     /// Time passes: takes back leases that expired or stand still, and makes due retries ready.
@@ -234,12 +264,12 @@ impl Core {
 
     /// What the store needs to know about a batch in hand: algorithms of the submission, fingerprint of the batch.
     pub(crate) fn fingerprint(&self, id: Uuid, sequence: u32) -> Option<[u8; 32]> {
-        Some(self.submissions.get(&id)?.batches.get(sequence as usize)?.fingerprint)
+        Some(self.submissions.get(&id)?.window.get(sequence)?.fingerprint)
     }
 
     /// The number of tasks of a batch.
     pub(crate) fn task_count(&self, id: Uuid, sequence: u32) -> Option<u32> {
-        Some(self.submissions.get(&id)?.batches.get(sequence as usize)?.task_count)
+        Some(self.submissions.get(&id)?.window.get(sequence)?.task_count)
     }
 
     /// The submission of a lease that is held.

@@ -203,13 +203,14 @@ impl Core {
         submission.totals.failed += failed;
         submission.totals.hashed_bytes += hashed_bytes;
         let totals = submission.totals;
-        let before = submission.resolved_through;
-        let batch_resolved = submission.resolve(sequence, run);
-        if submission.resolved_through > before {
-            self.resolved.insert(id);
-        }
-        if batch_resolved {
+        let before = submission.window.resolved_through();
+        if submission.window.resolve(sequence, run.count) {
+            if submission.window.resolved_through() > before {
+                self.resolved.insert(id);
+            }
+            self.kept_batches -= 1;
             self.effects.push(Effect::BatchResolved { submission: id, sequence });
+            self.load_more(id);
         }
         Recorded { position, sequence, run, attempt, totals }
     }

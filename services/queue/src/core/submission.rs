@@ -8,7 +8,7 @@ use std::{
 
 use hashmesh::v1::Algorithm;
 
-use super::{AlgorithmSet, LeaseId, Now, ranges::TaskRun};
+use super::{AlgorithmSet, LeaseId, Now, window::Window};
 use crate::store::model::Totals;
 
 /// Where an unfinished submission stands. A finished one is not in memory.
@@ -34,6 +34,9 @@ pub(crate) struct Batch {
     pub(crate) reference_prefix: Option<Arc<str>>,
     /// Tasks without an outcome.
     pub(crate) unresolved: u32,
+    /// The submission's last position when the batch was taken into memory: all its outcomes in this owner's time have
+    /// higher ones.
+    pub(crate) outcomes_after: u64,
 }
 
 impl Batch {
@@ -72,20 +75,23 @@ pub(crate) struct Submission {
     pub(crate) algorithm_set: AlgorithmSet,
     pub(crate) max_attempts: u32,
     pub(crate) phase: Phase,
-    /// By sequence; those whose insert is still on its way included.
-    pub(crate) batches: Vec<Batch>,
-    /// Tasks in `batches`.
+    /// The unresolved batches that are in memory; those whose insert is still on its way included.
+    pub(crate) window: Window,
+    /// Tasks in all batches, those in Postgres only included.
     pub(crate) accepted_tasks: u64,
     /// After every outcome handed to the lane; `totals.recorded()` is the last position given out.
     pub(crate) totals: Totals,
-    /// Every batch below is resolved.
-    pub(crate) resolved_through: u32,
+    /// How far the submission was resolved when that was last looked at, to be noted once it is committed.
+    pub(crate) resolved: Option<Resolved>,
     /// Runs that wait for a worker, by (sequence, first task): the oldest first.
     pub(crate) ready: BTreeMap<(u32, u32), ReadyRun>,
     /// Runs that no connected worker may take.
     pub(crate) parked: BTreeMap<(u32, u32), ReadyRun>,
     /// True while the submission stands in the dispatcher's rotation.
     pub(crate) in_rotation: bool,
+    /// Outcomes from before this owner that may belong to batches that are not in memory: above the first position, up to
+    /// the second.
+    pub(crate) unread_outcomes: (u64, u64),
     /// Leases on its tasks.
     pub(crate) leases: BTreeSet<LeaseId>,
     /// Runs that wait for their next attempt.
@@ -102,13 +108,14 @@ impl Submission {
             algorithms,
             max_attempts,
             phase: Phase::Open,
-            batches: Vec::new(),
+            window: Window::default(),
             accepted_tasks: 0,
             totals: Totals::default(),
-            resolved_through: 0,
+            resolved: None,
             ready: BTreeMap::new(),
             parked: BTreeMap::new(),
             in_rotation: false,
+            unread_outcomes: (0, 0),
             leases: BTreeSet::new(),
             waiting_runs: 0,
             task_seconds: None,
@@ -117,7 +124,7 @@ impl Submission {
 
     /// The sequence number that the next new batch must have.
     pub(crate) fn next_sequence(&self) -> u32 {
-        u32::try_from(self.batches.len()).unwrap_or(u32::MAX)
+        self.window.next()
     }
 
     /// True once every task has its outcome and no batch can follow.
@@ -149,19 +156,26 @@ impl Submission {
         self.task_seconds = Some(self.task_seconds.map_or(seconds, |before| before * 0.7 + seconds * 0.3));
     }
 
-    /// Notes that the tasks of `run` have outcomes. Returns true if that resolves their batch.
-    pub(crate) fn resolve(&mut self, sequence: u32, run: TaskRun) -> bool {
-        let batch = &mut self.batches[sequence as usize];
-        batch.unresolved = batch.unresolved.saturating_sub(run.count);
-        let resolved = batch.unresolved == 0;
-        self.advance_resolved();
-        resolved
-    }
-
-    /// Raises `resolved_through` over every batch that is resolved.
-    pub(crate) fn advance_resolved(&mut self) {
-        while self.batches.get(self.resolved_through as usize).is_some_and(|batch| batch.unresolved == 0) {
-            self.resolved_through += 1;
+    /// How far the submission is resolved by what was handed to its lane.
+    pub(crate) fn resolved_now(&self) -> Resolved {
+        let position = self.totals.recorded();
+        let (unread_after, unread_to) = self.unread_outcomes;
+        let elsewhere = if unread_after < unread_to { unread_after } else { position };
+        Resolved {
+            position,
+            through: self.window.resolved_through(),
+            outcomes_after: self.window.outcomes_after().unwrap_or(elsewhere),
         }
     }
+}
+
+/// How far a submission was resolved at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// The last position given out then: true of the tables once that is committed.
+    pub(crate) position: u64,
+    /// Every batch below is resolved.
+    pub(crate) through: u32,
+    /// The outcomes of the other batches have positions above this one.
+    pub(crate) outcomes_after: u64,
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    CreateSubmission, Created, IncomingBatch,
+    CreateSubmission, Created, IncomingBatch, Taken,
     handle::{SubmissionHandle, Tail},
     lane::After,
     payload::Payload,
@@ -56,8 +56,8 @@ impl Engine {
     ) {
         let now = self.now();
         match self.core.append(now, id, &batch.meta) {
-            Ok(Appended::New { accepted_through }) => {
-                writes.push(self.keep(id, batch, accepted_through));
+            Ok(Appended::New { accepted_through, kept }) => {
+                writes.push(self.keep(id, batch, accepted_through, kept));
                 after.stored = Some((1, accepted_through));
                 after.permit = Some(permit);
             }
@@ -81,13 +81,14 @@ impl Engine {
         id: Uuid,
         batch: IncomingBatch,
         permit: OwnedSemaphorePermit,
-    ) -> Result<(), QueueError> {
+    ) -> Result<Taken, QueueError> {
         let now = self.now();
         let sequence = batch.meta.sequence;
         match self.core.append(now, id, &batch.meta) {
-            Ok(Appended::Repeated) => Ok(()),
-            Ok(Appended::New { accepted_through }) => {
-                let write = self.keep(id, batch, accepted_through);
+            Ok(Appended::Repeated) => Ok(Taken::Taken),
+            Ok(Appended::Elsewhere) => Ok(Taken::Compare),
+            Ok(Appended::New { accepted_through, kept }) => {
+                let write = self.keep(id, batch, accepted_through, kept);
                 let after =
                     After { stored: Some((sequence + 1, accepted_through)), permit: Some(permit), ..After::default() };
                 self.push(id, vec![write], after);
@@ -96,16 +97,18 @@ impl Engine {
                 {
                     live.tail.send_modify(|tail| tail.stored = sequence + 1);
                 }
-                Ok(())
+                Ok(Taken::Taken)
             }
             Err(refusal) => Err(QueueError::append(refusal, sequence)),
         }
     }
 
-    /// Keeps a batch's payload for its leases and makes the row to store.
-    fn keep(&mut self, id: Uuid, batch: IncomingBatch, accepted_through: u64) -> Write {
+    /// Keeps a batch's payload for its leases, if they are near, and makes the row to store.
+    fn keep(&mut self, id: Uuid, batch: IncomingBatch, accepted_through: u64, near: bool) -> Write {
         let IncomingBatch { meta, tasks, names } = batch;
-        self.payloads.insert((id, meta.sequence), Payload::new(tasks.clone(), names.clone()));
+        if near {
+            self.payloads.insert((id, meta.sequence), Payload::new(tasks.clone(), names.clone()));
+        }
         let keep_inputs = self.live.get(&id).is_some_and(|live| live.keep_inputs);
         let without_inputs = if keep_inputs { None } else { without_inputs(&tasks) };
         Write::Batch(NewBatch {
@@ -166,8 +169,8 @@ impl Engine {
         let now = self.now();
         let tail = Tail {
             created: true,
-            stored: u32::try_from(recovered.batches.len()).unwrap_or(u32::MAX),
-            accepted: recovered.batches.iter().map(|batch| u64::from(batch.task_count)).sum(),
+            stored: recovered.next_sequence,
+            accepted: recovered.accepted_tasks,
             position: recovered.totals.recorded(),
             sealed: recovered.batch_count.is_some(),
             ..Tail::default()

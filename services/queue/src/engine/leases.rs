@@ -74,6 +74,7 @@ impl Engine {
                     let frame = Frame::Revoke(Revoke { lease_id: lease.0, reason: reason.to_owned() });
                     self.send(worker, frame);
                 }
+                Effect::Load(wanted) => self.loads.push_back(wanted),
                 Effect::BatchResolved { submission, sequence } => self.payloads.remove((submission, sequence)),
                 Effect::Bury { submission, recorded, complete, reason } => {
                     self.bury(submission, &recorded, complete, reason);

@@ -6,6 +6,7 @@ mod handle;
 mod intake;
 mod lane;
 mod leases;
+mod load;
 mod payload;
 mod run;
 
@@ -25,7 +26,7 @@ pub(crate) use run::{GenerationEnd, GenerationStart, run};
 use crate::{
     core::{LeaseId, NewBatchMeta, WorkerId, WorkerInfo},
     error::QueueError,
-    store::model::{NewSubmission, Recovered},
+    store::model::{LoadedBatches, NewSubmission, Recovered},
 };
 
 /// A validated batch from a caller.
@@ -61,6 +62,15 @@ pub(crate) enum Created {
     Found(Arc<SubmissionHandle>, [u8; 32]),
 }
 
+/// A batch has its place; that it is stored shows in the tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is new, or known to be the same as before.
+    Taken,
+    /// Tasks were sent before under its number. Whether they are the same, the table tells once they are stored.
+    Compare,
+}
+
 type Reply<T> = oneshot::Sender<T>;
 
 /// What the engine is asked to do or told.
@@ -83,7 +93,7 @@ pub(crate) enum Command {
         id: Uuid,
         batch: Box<IncomingBatch>,
         permit: OwnedSemaphorePermit,
-        reply: Reply<Result<(), QueueError>>,
+        reply: Reply<Result<Taken, QueueError>>,
     },
     Seal {
         id: Uuid,
@@ -114,6 +124,10 @@ pub(crate) enum Command {
         submission: Uuid,
         sequence: u32,
         payload: Option<Box<payload::Payload>>,
+    },
+    /// Batches were read as the core asked.
+    Loaded {
+        batches: Vec<(Uuid, LoadedBatches)>,
     },
     /// A submission that failed was read again from Postgres; `None`: it is finished or unknown there.
     Reread {
@@ -194,7 +208,7 @@ impl EngineHandle {
     }
 
     /// Takes a batch. Answers as soon as its place is decided, before it is committed.
-    pub(crate) async fn append(&self, id: Uuid, batch: IncomingBatch) -> Result<(), QueueError> {
+    pub(crate) async fn append(&self, id: Uuid, batch: IncomingBatch) -> Result<Taken, QueueError> {
         let permit = self.admit(batch.tasks.len()).await?;
         self.ask(|reply| Command::Append { id, batch: Box::new(batch), permit, reply }).await?
     }

@@ -1,7 +1,7 @@
 //! The engine's loop, from taking over to losing ownership.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ use crate::{
     shard::{IdMint, Shard},
     store::{
         self, Lane, LaneError, Ownership, UnitError,
-        model::{Recovered, Unit, Write},
+        model::{Recovered, Unit, WantedBatches, Write},
     },
 };
 
@@ -93,6 +93,9 @@ pub(super) struct Engine {
     /// Idempotency keys of live submissions, with the fingerprint of their options.
     pub(super) keys: HashMap<(String, String), (Uuid, [u8; 32])>,
     pub(super) payloads: PayloadCache,
+    /// Batches that the core asked for.
+    pub(super) loads: VecDeque<WantedBatches>,
+    pub(super) loading: bool,
     /// Leases whose payload is being read.
     pub(super) unread: HashMap<(Uuid, u32), Vec<Grant>>,
     pub(super) reads: Arc<Semaphore>,
@@ -114,6 +117,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         lease_duration: config.lease_duration,
         stall_timeout: config.stall_timeout,
         backoff_base: config.backoff_base,
+        index_batches: config.index_batches,
         seed: rand::random(),
         honours_expired: mutant::active(Mutant::DropLeaseCheck),
         ..CoreConfig::default()
@@ -125,6 +129,8 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         live: HashMap::new(),
         keys: HashMap::new(),
         payloads: PayloadCache::new(config.payload_bytes),
+        loads: VecDeque::new(),
+        loading: false,
         unread: HashMap::new(),
         reads: Arc::new(Semaphore::new(READS)),
         workers: BTreeMap::new(),
@@ -197,6 +203,7 @@ impl Engine {
             Command::WorkerDisconnected { worker } => self.worker_disconnected(worker),
             Command::Committed(committed) => self.committed(committed),
             Command::PayloadRead { submission, sequence, payload } => self.payload_read(submission, sequence, payload),
+            Command::Loaded { batches } => self.loaded(&batches),
             Command::Reread { submission, recovered } => self.reread(submission, recovered.as_deref()),
         }
     }
@@ -205,10 +212,11 @@ impl Engine {
         let now = self.now();
         self.core.tick(now);
         self.rates.tick(now);
-        let core = &mut self.core;
+        let (core, live) = (&mut self.core, &self.live);
+        let committed = |id| live.get(&id).map(|live: &Live| live.tail.borrow().position);
         self.behind.offer(now, || Snapshot {
             leases: core.lease_rows(now, BEHIND_AGE).into_iter().collect(),
-            resolved: core.take_resolved(),
+            resolved: core.take_resolved(committed),
         });
     }
 
@@ -222,6 +230,7 @@ impl Engine {
             self.carry_out(effects);
         }
         self.flush_settled();
+        self.load_next();
     }
 
     /// Puts a unit into its submission's lane: always the same one, so that its writes keep their order.
@@ -248,6 +257,7 @@ impl Engine {
         }
         if let Some((stored, _)) = after.stored {
             self.payloads.commit((id, stored - 1));
+            self.core.stored(id, stored);
         }
         if let Some(live) = self.live.get(&id) {
             let before = *live.tail.borrow();

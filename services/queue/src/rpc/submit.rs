@@ -6,7 +6,12 @@ use hashmesh::{
 };
 
 use super::{Shared, convert, resolve::Found};
-use crate::{core::AlgorithmSet, engine::IncomingBatch, error::QueueError, store};
+use crate::{
+    core::AlgorithmSet,
+    engine::{IncomingBatch, SubmissionHandle, Taken},
+    error::QueueError,
+    store,
+};
 
 impl Shared {
     pub(super) async fn append_batch(&self, request: AppendBatchRequest) -> Result<AppendBatchResponse, QueueError> {
@@ -39,9 +44,9 @@ impl Shared {
         let sequence = batch.meta.sequence;
         match found {
             Found::Live(handle) => {
-                match self.engine().await?.append(handle.id, batch).await {
-                    Ok(()) => {}
-                    Err(error) => return Err(error),
+                let fingerprint = batch.meta.fingerprint;
+                if self.engine().await?.append(handle.id, batch).await? == Taken::Compare {
+                    self.compare(handle, sequence, &fingerprint).await?;
                 }
                 let tail = handle.wait(|tail| tail.stored > sequence).await?;
                 Ok(tail.stored - 1)
@@ -55,6 +60,21 @@ impl Shared {
                     None => Err(QueueError::Sealed),
                 }
             }
+        }
+    }
+
+    /// Compares a batch that was sent again with what is stored under its number, once it is stored.
+    pub(super) async fn compare(
+        &self,
+        handle: &SubmissionHandle,
+        sequence: u32,
+        fingerprint: &[u8; 32],
+    ) -> Result<(), QueueError> {
+        handle.wait(|tail| tail.stored > sequence).await?;
+        match store::batch_fingerprint(&self.config.database, handle.id, sequence).await? {
+            Some(stored) if stored == *fingerprint => Ok(()),
+            Some(_) => Err(QueueError::Conflict(sequence)),
+            None => Err(QueueError::Recovering),
         }
     }
 

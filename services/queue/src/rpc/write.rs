@@ -20,7 +20,7 @@ use super::{
     results::{Reader, ResultsFrame},
 };
 use crate::{
-    engine::{Command, Tail},
+    engine::{Command, Tail, Taken},
     error::QueueError,
 };
 
@@ -288,14 +288,15 @@ impl WriteStream {
         let Found::Live(handle) = &self.found else {
             return self.shared.store_batch(&self.found, batch).await.map(drop);
         };
-        let spare = batch.again();
+        let (sequence, spare) = (batch.meta.sequence, batch.again());
         match self.shared.engine().await?.append(handle.id, batch).await {
             // It has ended since this stream looked: the tables decide whether this is a repeat.
             Err(QueueError::Recovering) if handle.tail().borrow().ended => {
                 let ended = self.shared.resolve_again(&self.found).await?;
                 self.shared.store_batch(&ended, spare).await.map(drop)
             }
-            other => other,
+            Ok(Taken::Compare) => self.shared.compare(handle, sequence, &spare.meta.fingerprint).await,
+            other => other.map(drop),
         }
     }
 

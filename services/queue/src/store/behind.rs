@@ -16,7 +16,7 @@ use super::{
     ownership::Ownership,
     reads::natural,
 };
-use crate::shard::Shard;
+use crate::{core::Resolved, shard::Shard};
 
 const READ: &str = "read leases";
 const WRITE: &str = "write behind";
@@ -42,7 +42,7 @@ pub(crate) async fn write_behind(
     ownership: &Ownership,
     upserts: &[LeaseRow],
     deletes: &[(Uuid, u32, u32)],
-    resolved: &[(Uuid, u32)],
+    resolved: &[(Uuid, Resolved)],
 ) -> Result<(), StoreError> {
     if upserts.is_empty() && deletes.is_empty() && resolved.is_empty() {
         return Ok(());
@@ -85,7 +85,11 @@ pub(crate) async fn write_behind(
         writes.push(fence::typed(
             &connection,
             RAISE_RESOLVED,
-            vec![(&raised.submissions, Type::UUID_ARRAY), (&raised.through, Type::INT4_ARRAY)],
+            vec![
+                (&raised.submissions, Type::UUID_ARRAY),
+                (&raised.through, Type::INT4_ARRAY),
+                (&raised.outcomes_after, Type::INT8_ARRAY),
+            ],
         ));
     }
     fence::write(&connection, WRITE, &fence, writes).await
@@ -144,18 +148,23 @@ impl Deletes {
 struct Raised {
     submissions: Vec<Uuid>,
     through: Vec<i32>,
+    outcomes_after: Vec<i64>,
 }
 
 impl Raised {
-    fn of(resolved: &[(Uuid, u32)]) -> Self {
-        let mut highest: BTreeMap<Uuid, u32> = BTreeMap::new();
-        for (submission, through) in resolved {
-            let value = highest.entry(*submission).or_default();
-            *value = (*value).max(*through);
+    fn of(resolved: &[(Uuid, Resolved)]) -> Self {
+        let mut furthest: BTreeMap<Uuid, Resolved> = BTreeMap::new();
+        for (submission, resolved) in resolved {
+            let known = furthest.entry(*submission).or_insert(*resolved);
+            if resolved.through > known.through {
+                *known = *resolved;
+            }
         }
+        let position = |resolved: &Resolved| i64::try_from(resolved.outcomes_after).unwrap_or(i64::MAX);
         Self {
-            submissions: highest.keys().copied().collect(),
-            through: highest.values().map(|through| integer(*through)).collect(),
+            submissions: furthest.keys().copied().collect(),
+            through: furthest.values().map(|resolved| integer(resolved.through)).collect(),
+            outcomes_after: furthest.values().map(position).collect(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`elision`]: which inline bytes a transaction may leave out.
 //! - [`behind`]: what is written about a second late and never waited for.
 //! - [`recover`]: what a new owner starts from.
+//! - [`load`]: the batches that come into memory as work goes on.
 //! - [`partitions`]: the days of the large tables.
 //! - [`reads`]: what clients and leases are answered from.
 //!
@@ -16,6 +17,7 @@ mod elision;
 mod error;
 mod fence;
 mod lane;
+mod load;
 pub(crate) mod model;
 mod ownership;
 mod partitions;
@@ -28,6 +30,7 @@ pub(crate) use behind::{lease_rows, write_behind};
 pub(crate) use elision::Elision;
 pub(crate) use error::StoreError;
 pub(crate) use lane::{Lane, LaneError, UnitError};
+pub(crate) use load::load_batches;
 pub(crate) use ownership::{Ownership, acquire, lapse, owner_address, release, renew};
 pub(crate) use partitions::{Change, Maintenance, PARENTS, Partition, PartitionKind};
 pub(crate) use reads::{

@@ -116,20 +116,67 @@ pub(crate) struct Recovered {
     pub(crate) keep_inputs: bool,
     /// Set if sealed.
     pub(crate) batch_count: Option<u32>,
+    /// Every batch below is resolved.
     pub(crate) resolved_through: u32,
+    /// The outcomes of the other batches have positions above this one.
+    pub(crate) outcomes_after: u64,
+    /// Stored batches, and the tasks in them.
+    pub(crate) next_sequence: u32,
+    pub(crate) accepted_tasks: u64,
     pub(crate) totals: Totals,
-    /// Every stored batch, by sequence, without gaps.
+    /// The first of its unresolved batches; `None`: not read yet.
+    pub(crate) loaded: Option<LoadedBatches>,
+}
+
+/// The unresolved batches with sequence numbers from `from` up to but not including `through`, ascending.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LoadedBatches {
+    pub(crate) from: u32,
+    pub(crate) through: u32,
     pub(crate) batches: Vec<RecoveredBatch>,
+    /// Some outcomes belong to batches from `through` on.
+    pub(crate) outcomes_behind: bool,
+}
+
+impl Recovered {
+    /// The first `count` of its unresolved batches.
+    pub(crate) fn wants(&self, count: u32) -> WantedBatches {
+        WantedBatches {
+            submission: self.id,
+            from: self.resolved_through.min(self.next_sequence),
+            stored: self.next_sequence,
+            count,
+            after_position: self.outcomes_after,
+            to_position: self.totals.recorded(),
+        }
+    }
+}
+
+/// A request for unresolved batches of a submission that are not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WantedBatches {
+    pub(crate) submission: Uuid,
+    /// From this sequence number on.
+    pub(crate) from: u32,
+    /// Below this one: so many are committed.
+    pub(crate) stored: u32,
+    /// At most so many.
+    pub(crate) count: u32,
+    /// Outcomes of batches that are not in memory have positions above this one …
+    pub(crate) after_position: u64,
+    /// … and up to this one.
+    pub(crate) to_position: u64,
 }
 
 /// A stored batch without its payload.
 #[derive(Clone, Debug)]
 pub(crate) struct RecoveredBatch {
+    pub(crate) sequence: u32,
     pub(crate) task_count: u32,
     pub(crate) byte_count: u32,
     pub(crate) fingerprint: [u8; 32],
     pub(crate) reference_prefix: Option<String>,
-    /// Runs of tasks (first, count) that have outcomes, ascending. For batches below `resolved_through`: not filled.
+    /// Runs of tasks (first, count) that have outcomes, ascending.
     pub(crate) recorded: Vec<(u32, u32)>,
     /// Ranges that have failed before: (first, count, next attempt).
     pub(crate) attempts: Vec<(u32, u32, u32)>,

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::*;
+use super::{known::Known, *};
+use crate::store::model::WantedBatches;
+
+/// Batches of a submission in memory, at most: few, so that they come and go.
+const WINDOW: usize = 3;
 
 /// What happens next. Numbers choose among what there is, modulo its size.
 #[derive(Clone, Debug)]
@@ -48,8 +52,20 @@ pub(super) enum Step {
     Pass {
         ms: u64,
     },
-    /// The owner dies; the next one starts from what was recorded.
-    Restart,
+    /// All that a submission's lane holds is committed.
+    Commit {
+        submission: usize,
+    },
+    /// One of the reads that the core asked for is answered.
+    Load {
+        read: usize,
+    },
+    /// What is written behind is taken.
+    WriteBehind,
+    /// The owner dies; the next one starts from what was committed.
+    Restart {
+        eager: bool,
+    },
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -66,24 +82,13 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         8 => (any_index.clone(), 0u32..10, 1u32..40, prop::collection::vec(0u8..6, 1..6), any::<bool>())
             .prop_map(|(lease, skip, take, verdicts, last)| Step::Outcomes { lease, skip, take, verdicts, last }),
         1 => (any_index.clone(), 0u64..3000).prop_map(|(lease, delay_ms)| Step::Nack { lease, delay_ms }),
-        3 => any_index.prop_map(|worker| Step::Heartbeat { worker }),
+        3 => any_index.clone().prop_map(|worker| Step::Heartbeat { worker }),
+        6 => any_index.clone().prop_map(|submission| Step::Commit { submission }),
+        6 => any_index.prop_map(|read| Step::Load { read }),
+        2 => Just(Step::WriteBehind),
         3 => (1u64..4000).prop_map(|ms| Step::Pass { ms }),
-        1 => Just(Step::Restart),
+        1 => any::<bool>().prop_map(|eager| Step::Restart { eager }),
     ]
-}
-
-/// A submission as its client and its reader see it.
-#[derive(Debug, Default)]
-struct Known {
-    batches: Vec<NewBatchMeta>,
-    sealed: bool,
-    cancelled: bool,
-    completed: bool,
-    /// (sequence, task) → status, exactly once.
-    recorded: BTreeMap<(u32, u32), OutcomeStatus>,
-    runs: BTreeMap<u32, Vec<(u32, u32)>>,
-    last_position: u64,
-    totals: Totals,
 }
 
 #[derive(Debug)]
@@ -95,6 +100,8 @@ pub(super) struct World {
     workers: Vec<WorkerId>,
     /// Every lease ever granted by this owner.
     granted: Vec<Grant>,
+    /// Reads that were asked for and are not answered yet.
+    loads: Vec<WantedBatches>,
 }
 
 impl World {
@@ -107,6 +114,7 @@ impl World {
             known: BTreeMap::new(),
             workers: Vec::new(),
             granted: Vec::new(),
+            loads: Vec::new(),
         }
     }
 
@@ -165,7 +173,14 @@ impl World {
                 self.now += Duration::from_millis(*ms);
                 self.core.tick(self.now);
             }
-            Step::Restart => self.restart()?,
+            Step::Commit { submission } => {
+                if let Some(id) = self.pick(*submission) {
+                    self.commit(id);
+                }
+            }
+            Step::Load { read } => self.load(*read),
+            Step::WriteBehind => self.write_behind()?,
+            Step::Restart { eager } => self.restart(*eager)?,
         }
         self.effects()?;
         self.check()
@@ -179,13 +194,13 @@ impl World {
         prop_assert!(gap.is_err(), "a gap was taken");
         let new = batch(sequence, task_count, by_reference);
         match self.core.append(self.now, id, &new) {
-            Ok(Appended::New { accepted_through }) => {
+            Ok(Appended::New { accepted_through, .. }) => {
                 prop_assert!(!known.sealed && !known.cancelled && !known.completed);
                 known.batches.push(new);
                 let accepted: u64 = known.batches.iter().map(|batch| u64::from(batch.task_count)).sum();
                 prop_assert_eq!(accepted_through, accepted);
             }
-            Ok(Appended::Repeated) => prop_assert!(false, "a new batch was taken for an old one"),
+            Ok(other) => prop_assert!(false, "a new batch was taken for an old one: {:?}", other),
             Err(_) => prop_assert!(known.sealed || known.cancelled || known.completed),
         }
         Ok(())
@@ -196,9 +211,17 @@ impl World {
         let Some(id) = self.pick(index) else { return Ok(()) };
         let known = &self.known[&id];
         let (Some(first), true) = (known.batches.first(), self.core.knows(id)) else { return Ok(()) };
-        prop_assert_eq!(self.core.append(self.now, id, first), Ok(Appended::Repeated));
         let other = NewBatchMeta { fingerprint: [255; 32], ..first.clone() };
-        prop_assert_eq!(self.core.append(self.now, id, &other), Err(AppendRefusal::Conflict));
+        match self.core.append(self.now, id, first) {
+            Ok(Appended::Repeated) => {
+                prop_assert_eq!(self.core.append(self.now, id, &other), Err(AppendRefusal::Conflict));
+            }
+            // The table decides.
+            answer => {
+                prop_assert_eq!(answer, Ok(Appended::Elsewhere));
+                prop_assert_eq!(self.core.append(self.now, id, &other), Ok(Appended::Elsewhere));
+            }
+        }
         Ok(())
     }
 
@@ -212,8 +235,9 @@ impl World {
         if let Ok(Sealed::New { complete }) = self.core.seal(id, count) {
             prop_assert!(!known.sealed);
             known.sealed = true;
+            known.completed = complete;
+            self.commit(id);
             if complete {
-                known.completed = true;
                 self.core.forget(id);
             }
         }
@@ -227,6 +251,7 @@ impl World {
         if index.is_multiple_of(2) && self.core.cancel(id) == Ok(true) {
             prop_assert!(!known.completed && !known.cancelled);
             known.cancelled = true;
+            self.commit(id);
             self.core.forget(id);
         }
         Ok(())
@@ -280,12 +305,36 @@ impl World {
             prop_assert_eq!(submission, grant.submission);
             for row in &recorded {
                 let offset = (row.run.first - run.first) as usize;
-                note(known, row, &statuses[offset..offset + row.run.count as usize])?;
+                known.note(row, &statuses[offset..offset + row.run.count as usize])?;
             }
             if complete {
                 known.completed = true;
+                self.commit(submission);
                 self.core.forget(submission);
             }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, id: Uuid) {
+        let known = self.known.get_mut(&id).unwrap();
+        let (stored, _) = known.commit();
+        self.core.stored(id, stored);
+    }
+
+    fn load(&mut self, read: usize) {
+        if self.loads.is_empty() {
+            return;
+        }
+        let wanted = self.loads.swap_remove(read % self.loads.len());
+        let loaded = self.known[&wanted.submission].load(&wanted);
+        self.core.loaded(self.now, wanted.submission, &loaded);
+    }
+
+    fn write_behind(&mut self) -> Result<(), TestCaseError> {
+        let known = &self.known;
+        for (id, resolved) in self.core.take_resolved(|id| Some(known[&id].committed().1)) {
+            self.known.get_mut(&id).unwrap().note_resolved(resolved)?;
         }
         Ok(())
     }
@@ -296,46 +345,31 @@ impl World {
                 Effect::Dispatch(grant) => self.granted.push(grant),
                 Effect::Bury { submission, recorded, complete, .. } => {
                     let known = self.known.get_mut(&submission).unwrap();
-                    note(known, &recorded, &vec![OutcomeStatus::Failed as u8; recorded.run.count as usize])?;
+                    known.note(&recorded, &vec![OutcomeStatus::Failed as u8; recorded.run.count as usize])?;
                     known.completed |= complete;
                     if complete {
+                        self.commit(submission);
                         self.core.forget(submission);
                     }
                 }
+                Effect::Load(wanted) => self.loads.push(wanted),
                 Effect::Revoke { .. } | Effect::BatchResolved { .. } => {}
             }
         }
         Ok(())
     }
 
-    fn restart(&mut self) -> Result<(), TestCaseError> {
+    fn restart(&mut self, eager: bool) -> Result<(), TestCaseError> {
         self.core = Core::new(config(self.honours_expired));
         self.workers.clear();
         self.granted.clear();
+        self.loads.clear();
         for (id, known) in &mut self.known {
             if known.completed || known.cancelled {
                 continue;
             }
-            let batches = known.batches.iter().map(|batch| RecoveredBatch {
-                task_count: batch.task_count,
-                byte_count: batch.byte_count,
-                fingerprint: batch.fingerprint,
-                reference_prefix: batch.reference_prefix.as_deref().map(str::to_owned),
-                recorded: known.runs.get(&batch.sequence).cloned().unwrap_or_default(),
-                attempts: Vec::new(),
-            });
-            let recovered = Recovered {
-                id: *id,
-                tenant: "default".to_owned(),
-                algorithms: vec![Algorithm::Sha256],
-                max_attempts: 3,
-                keep_inputs: false,
-                batch_count: known.sealed.then(|| u32::try_from(known.batches.len()).unwrap()),
-                resolved_through: 0,
-                totals: known.totals,
-                batches: batches.collect(),
-            };
-            if self.core.recover(self.now, &recovered) {
+            known.roll_back()?;
+            if self.core.recover(self.now, &known.recovered(*id, eager)) {
                 prop_assert!(known.sealed);
                 known.completed = true;
                 self.core.forget(*id);
@@ -344,7 +378,8 @@ impl World {
         Ok(())
     }
 
-    /// Each unresolved task is in exactly one place; what the core says of recorded tasks is what was recorded.
+    /// Each unresolved task in memory is in exactly one place, and no other is; what is not in memory is resolved or can be
+    /// loaded. What the core says of recorded tasks is what was recorded.
     fn check(&self) -> Result<(), TestCaseError> {
         for (id, known) in &self.known {
             let Some(submission) = self.core.submissions.get(id) else {
@@ -365,10 +400,16 @@ impl World {
             for waiting in self.core.waiting.iter().filter(|waiting| waiting.submission == *id) {
                 place(waiting.sequence, waiting.run);
             }
+            let kept: BTreeSet<u32> = submission.window.sequences().collect();
+            prop_assert!(kept.len() <= WINDOW);
             for batch in &known.batches {
+                let in_memory = kept.contains(&batch.sequence);
                 for task in 0..batch.task_count {
                     let key = (batch.sequence, task);
-                    let expected = u32::from(!known.recorded.contains_key(&key));
+                    let expected = u32::from(in_memory && !known.recorded.contains_key(&key));
+                    prop_assert!(
+                        in_memory || known.recorded.contains_key(&key) || submission.window.loads(batch.sequence)
+                    );
                     prop_assert_eq!(places.get(&key).copied().unwrap_or(0), expected, "task {:?} of {}", key, id);
                 }
             }
@@ -386,6 +427,15 @@ impl World {
         self.effects()?;
         let mut answered = BTreeSet::new();
         for _ in 0..200 {
+            for id in self.known.keys().copied().collect::<Vec<_>>() {
+                self.commit(id);
+            }
+            self.effects()?;
+            while !self.loads.is_empty() {
+                self.load(0);
+                self.effects()?;
+            }
+            self.write_behind()?;
             let mine = self.granted.iter().filter(|grant| grant.worker == worker && !answered.contains(&grant.lease));
             let open: Vec<Grant> = mine.cloned().collect();
             for grant in open {
@@ -409,26 +459,5 @@ impl World {
 }
 
 pub(super) fn config(honours_expired: bool) -> CoreConfig {
-    CoreConfig { lease_duration: LEASE, seed: 7, honours_expired, ..CoreConfig::default() }
-}
-
-/// Promises 2, 5 and 6: once per task, positions without gap, totals that add up.
-fn note(known: &mut Known, row: &Recorded, statuses: &[u8]) -> Result<(), TestCaseError> {
-    prop_assert!(!known.completed && !known.cancelled, "recorded after the end");
-    prop_assert_eq!(row.position, known.last_position + 1, "a gap or repeat among positions");
-    known.last_position += u64::from(row.run.count);
-    for (task, status) in (row.run.first..row.run.end()).zip(statuses) {
-        let status = OutcomeStatus::try_from(i32::from(*status)).unwrap();
-        match status {
-            OutcomeStatus::Succeeded => known.totals.succeeded += 1,
-            OutcomeStatus::Mismatched => known.totals.mismatched += 1,
-            _ => known.totals.failed += 1,
-        }
-        let before = known.recorded.insert((row.sequence, task), status);
-        prop_assert!(before.is_none(), "task {} of batch {} was recorded twice", task, row.sequence);
-    }
-    known.totals.hashed_bytes = row.totals.hashed_bytes;
-    prop_assert_eq!(row.totals, known.totals);
-    known.runs.entry(row.sequence).or_default().push((row.run.first, row.run.count));
-    Ok(())
+    CoreConfig { lease_duration: LEASE, seed: 7, honours_expired, window_batches: WINDOW, ..CoreConfig::default() }
 }

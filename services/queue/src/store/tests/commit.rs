@@ -14,6 +14,7 @@ use super::{
     cluster::database,
     fixture::{LONG, Owner, batch, create, new_id, new_submission, number, results, unit},
 };
+use crate::core::Resolved;
 use crate::shard::{IdMint, Shard};
 
 const BATCHES: &str = "SELECT COUNT(*) FROM batches";
@@ -49,7 +50,7 @@ async fn a_bad_unit_fails_itself_and_what_is_behind_it_and_nothing_else() {
     assert!(matches!(answers[3], Err(UnitError::Behind)), "{answers:?}");
     assert!(matches!(&answers[6], Err(UnitError::Refused(text)) if text.contains("wanted 1")), "{answers:?}");
 
-    assert_eq!(load_one(&db, old).await.unwrap().unwrap().batches.len(), 1);
+    assert_eq!(load_one(&db, old).await.unwrap().unwrap().next_sequence, 1);
     assert_eq!(load_one(&db, new).await.unwrap().unwrap().batch_count, Some(2));
     assert_eq!(submission(&db, last).await.unwrap().unwrap().1.state(), SubmissionState::Completed);
     let found = find_key(&db, first.shard, "default", "key").await.unwrap();
@@ -145,8 +146,13 @@ async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempt
     assert_eq!(lease_rows(&db).await.unwrap(), expected.into());
 
     let recovered = load_one(&db, id).await.unwrap().unwrap();
-    assert_eq!(recovered.batches[0].recorded, [(3, 1)]);
-    assert_eq!(recovered.batches[0].attempts, [(2, 1, 2), (6, 2, 3)]);
+    let loaded = recovered.loaded.unwrap();
+    assert_eq!(loaded.batches[0].recorded, [(3, 1)]);
+    assert_eq!(loaded.batches[0].attempts, [(2, 1, 2), (6, 2, 3)]);
+}
+
+fn through(sequence: u32) -> Resolved {
+    Resolved { position: 0, through: sequence, outcomes_after: 0 }
 }
 
 #[tokio::test]
@@ -156,15 +162,17 @@ async fn how_far_a_submission_is_resolved_never_falls_and_never_waits_for_a_lane
     let (one, two) = (new_id(), new_id());
     owner.write(&[unit(one, [create()]), unit(two, [create()])]).await;
     let resolved = "SELECT SUM(resolved_through) FROM submissions";
-    write_behind(&db, &owner.ownership, &[], &[], &[(one, 7), (one, 3), (two, 1)]).await.unwrap();
+    write_behind(&db, &owner.ownership, &[], &[], &[(one, through(7)), (one, through(3)), (two, through(1))])
+        .await
+        .unwrap();
     assert_eq!(number(&db, resolved).await, 8);
-    write_behind(&db, &owner.ownership, &[], &[], &[(one, 2)]).await.unwrap();
+    write_behind(&db, &owner.ownership, &[], &[], &[(one, through(2))]).await.unwrap();
     assert_eq!(number(&db, resolved).await, 8);
 
     let lane = db.dedicated("a lane").await.unwrap();
     lane.batch_execute("BEGIN").await.unwrap();
     lane.execute("UPDATE submissions SET state = 'sealed' WHERE id = $1", &[&one]).await.unwrap();
-    write_behind(&db, &owner.ownership, &[], &[], &[(one, 9), (two, 5)]).await.unwrap();
+    write_behind(&db, &owner.ownership, &[], &[], &[(one, through(9)), (two, through(5))]).await.unwrap();
     lane.batch_execute("COMMIT").await.unwrap();
     assert_eq!(number(&db, resolved).await, 12);
 }

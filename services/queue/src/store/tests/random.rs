@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        ResultsLimit, batch_fingerprint, dead_letters, load_one, load_unfinished,
-        model::{NewBatch, Recovered, Totals, Unit, Write},
+        ResultsLimit, batch_fingerprint, dead_letters, load_batches, load_one, load_unfinished,
+        model::{NewBatch, Recovered, RecoveredBatch, Totals, Unit, WantedBatches, Write},
         named_batch, results, submission,
     },
     cluster::database,
@@ -171,10 +171,13 @@ async fn what_is_read_back_is_what_was_written() {
             }
         }
     }
-    let recovered = load_unfinished(&db).await.unwrap();
+    let recovered = load_unfinished(&db, 10_000).await.unwrap();
     assert_eq!(recovered.len(), unfinished.len());
     for one in &recovered {
         check_recovered(one, &unfinished[&one.id]);
+    }
+    for count in 1..4 {
+        check_pages(&db, &unfinished, count).await;
     }
     assert!(load_one(&db, new_id()).await.unwrap().is_none());
     assert!(elided >= 10, "only {elided} batches were resolved by the transaction that stored them");
@@ -303,10 +306,16 @@ fn check_recovered(found: &Recovered, one: &Written) {
     let sealed = one.state == SubmissionState::Sealed;
     assert_eq!(found.batch_count, sealed.then_some(u32::try_from(one.batches.len()).unwrap()));
     assert_eq!((found.totals, found.resolved_through), (one.totals, 0));
-    assert_eq!(found.batches.len(), one.batches.len());
-    for (found, stored) in found.batches.iter().zip(&one.batches) {
-        assert_eq!((found.task_count, found.byte_count), (stored.task_count, stored.byte_count));
-        assert_eq!((found.fingerprint, &found.reference_prefix), (stored.fingerprint, &stored.reference_prefix));
+    let accepted = one.batches.last().map_or(0, |batch| batch.accepted_through);
+    assert_eq!((found.next_sequence as usize, found.accepted_tasks), (one.batches.len(), accepted));
+    let loaded = found.loaded.as_ref().unwrap();
+    assert_eq!((loaded.from, loaded.through, loaded.outcomes_behind), (0, found.next_sequence, false));
+    check_loaded(&loaded.batches, &unresolved(one));
+}
+
+/// Each unresolved batch with the runs of its tasks that have outcomes.
+fn unresolved(one: &Written) -> Vec<(&NewBatch, Vec<(u32, u32)>)> {
+    let recorded = one.batches.iter().map(|stored| {
         let mut tasks: Vec<u32> = one
             .runs
             .iter()
@@ -314,9 +323,40 @@ fn check_recovered(found: &Recovered, one: &Written) {
             .flat_map(|(_, first, statuses)| (*first..).take(statuses.len()))
             .collect();
         tasks.sort_unstable();
-        let merged: Vec<(u32, u32)> =
-            tasks.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], u32::try_from(run.len()).unwrap())).collect();
-        assert_eq!(found.recorded, merged);
+        let runs = tasks.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], u32::try_from(run.len()).unwrap()));
+        (stored, runs.collect::<Vec<_>>())
+    });
+    recorded.filter(|(stored, runs)| runs.iter().map(|run| run.1).sum::<u32>() < stored.task_count).collect()
+}
+
+fn check_loaded(found: &[RecoveredBatch], expected: &[(&NewBatch, Vec<(u32, u32)>)]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, (stored, recorded)) in found.iter().zip(expected) {
+        assert_eq!((found.sequence, found.task_count), (stored.sequence, stored.task_count));
+        assert_eq!((found.byte_count, found.fingerprint), (stored.byte_count, stored.fingerprint));
+        assert_eq!((&found.reference_prefix, &found.recorded), (&stored.reference_prefix, recorded));
         assert!(found.attempts.is_empty());
+    }
+}
+
+/// Batches are loaded page by page, for several submissions at once: together the pages are all that is unresolved.
+async fn check_pages(db: &Database, all: &BTreeMap<Uuid, Written>, count: u32) {
+    let mut pages: BTreeMap<Uuid, Vec<RecoveredBatch>> = BTreeMap::new();
+    let mut wanted: Vec<WantedBatches> =
+        load_unfinished(db, 0).await.unwrap().iter().map(|one| one.wants(count)).collect();
+    while !wanted.is_empty() {
+        let loaded = load_batches(db, &wanted).await.unwrap();
+        for (request, page) in wanted.iter_mut().zip(&loaded) {
+            assert!(page.batches.len() <= count as usize);
+            let one = &all[&request.submission];
+            let behind = one.runs.iter().any(|(sequence, ..)| *sequence >= page.through);
+            assert_eq!((page.from, page.outcomes_behind), (request.from, behind));
+            pages.entry(request.submission).or_default().extend(page.batches.iter().cloned());
+            request.from = page.through;
+        }
+        wanted.retain(|request| request.from < request.stored);
+    }
+    for (id, found) in &pages {
+        check_loaded(found, &unresolved(&all[id]));
     }
 }

@@ -21,6 +21,7 @@ use super::{
     cluster::database,
     fixture::{EXPIRED, LONG, Owner, batch, create, new_id, number, take, take_as, unit, until},
 };
+use crate::core::Resolved;
 use crate::{shard::Shard, store::Ownership};
 
 const BATCHES: &str = "SELECT COUNT(*) FROM batches";
@@ -67,7 +68,14 @@ async fn promise_3_a_stale_owner_writes_nothing_after_a_takeover() {
     let again = stale.lane.commit(&[unit(id, [Write::Cancel])]).await;
     assert!(matches!(again, Err(LaneError::Unknown(_))), "{again:?}");
     let lease = LeaseRow { submission: id, sequence: 0, first_task: 0, task_count: 1, attempt: 2, worker: None };
-    let behind = write_behind(&db, &stale.ownership, &[lease], &[], &[(id, 1)]).await;
+    let behind = write_behind(
+        &db,
+        &stale.ownership,
+        &[lease],
+        &[],
+        &[(id, Resolved { position: 0, through: 1, outcomes_after: 0 })],
+    )
+    .await;
     assert!(matches!(behind, Err(StoreError::Fenced { .. })), "{behind:?}");
     assert_eq!(number(&db, "SELECT COUNT(*) FROM leases").await, 0);
     assert_eq!(number(&db, "SELECT resolved_through::bigint FROM submissions").await, 0);
