@@ -36,6 +36,8 @@ pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
 pub const MAX_MAX_ATTEMPTS: u32 = 20;
 /// Batches of one submission: a sequence number fits a Postgres `integer`.
 pub const MAX_BATCHES: u32 = i32::MAX as u32;
+/// The longest retention that a submission may ask for: ten years. A day is kept as long as its last submission.
+pub const MAX_RETENTION: Duration = Duration::from_secs(3_650 * 86_400);
 /// Tasks of a `SubmitBatch` that waits.
 pub const MAX_WAIT_TASKS: u32 = 1_000;
 /// How long a `SubmitBatch` waits at most.

@@ -54,7 +54,7 @@ pub struct ResultStream {
 #[derive(Debug)]
 enum Delivery {
     Outcomes { columns: Vec<PackedOutcomes>, through: u64 },
-    Completed(Submission),
+    Completed(Box<Submission>),
 }
 
 impl Client {
@@ -88,7 +88,7 @@ impl ResultStream {
                         self.position = through;
                     }
                 }
-                Some(Delivery::Completed(summary)) => self.summary = Some(summary),
+                Some(Delivery::Completed(summary)) => self.summary = Some(*summary),
                 None => return Ok(None),
             }
         }
@@ -138,7 +138,7 @@ impl Subscription for Cursor {
             }
             Some(Frame::Completed(completed)) => {
                 self.completed = true;
-                Ok(Received::Item(Delivery::Completed(completed.summary.unwrap_or_default())))
+                Ok(Received::Item(Delivery::Completed(Box::new(completed.summary.unwrap_or_default()))))
             }
             Some(Frame::Draining(draining)) => Ok(Received::Draining(draining.reason)),
             Some(Frame::Ping(_)) | None => Ok(Received::Life),

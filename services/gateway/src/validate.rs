@@ -6,7 +6,7 @@ use hashmesh::{
     error::bad_field,
     limits::{
         DEFAULT_MAX_ATTEMPTS, MAX_ALGORITHMS, MAX_BATCH_BYTES, MAX_BATCHES, MAX_IDEMPOTENCY_KEY_BYTES,
-        MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MAX_ATTEMPTS,
+        MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MAX_ATTEMPTS, MAX_RETENTION,
     },
     v1::{Algorithm, OutcomeStatus, ResultShape, SubmissionOptions, SubmissionState},
 };
@@ -41,7 +41,20 @@ pub(crate) fn options(field: &str, options: Option<SubmissionOptions>) -> Result
             return Err(bad_field(&format!("{field}.max_attempts"), wanted));
         }
     }
+    options.retention = retention(&format!("{field}.retention"), options.retention)?;
     Ok(options)
+}
+
+/// A retention in whole seconds, rounded up; `None` for the Queue's default.
+fn retention(field: &str, given: Option<prost_types::Duration>) -> Result<Option<prost_types::Duration>, Status> {
+    let Some(given) = given else { return Ok(None) };
+    let seconds = given.seconds.saturating_add(i64::from(given.nanos > 0));
+    let longest = MAX_RETENTION.as_secs();
+    match u64::try_from(seconds) {
+        Ok(0) if given.nanos == 0 => Ok(None),
+        Ok(found) if found <= longest && given.nanos >= 0 => Ok(Some(prost_types::Duration { seconds, nanos: 0 })),
+        _ => Err(bad_field(field, format!("must be 0 to {longest} s; is {seconds} s"))),
+    }
 }
 
 /// Algorithms: known, each once, at most [`MAX_ALGORITHMS`]; SHA-256 if none is named.
@@ -203,6 +216,19 @@ mod tests {
 
     fn label(key: &str, value: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(key.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn a_retention_is_zero_to_ten_years_in_whole_seconds() {
+        let given = |seconds, nanos| retention("options.retention", Some(prost_types::Duration { seconds, nanos }));
+        let kept = |seconds, nanos| given(seconds, nanos).unwrap().map(|kept| (kept.seconds, kept.nanos));
+        assert_eq!(retention("options.retention", None).unwrap(), None);
+        assert_eq!(kept(0, 0), None);
+        assert_eq!(kept(1, 1), Some((2, 0)));
+        assert_eq!(kept(3_650 * 86_400, 0), Some((3_650 * 86_400, 0)));
+        for (seconds, nanos) in [(3_650 * 86_400, 1), (-1, 0), (0, -1), (i64::MAX, 1)] {
+            assert_eq!(field_of(given(seconds, nanos)), "options.retention");
+        }
     }
 
     #[test]

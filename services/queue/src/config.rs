@@ -26,6 +26,10 @@ pub struct QueueConfig {
     /// Nobody else can own the queue, because the database is this process's alone: takes over without waiting until an
     /// ownership that a crash left behind has lapsed.
     pub alone: bool,
+    /// How long finished submissions are kept that do not say it themselves, at least; zero: for ever.
+    pub retention: Duration,
+    /// A submission that is OPEN and to which nothing has happened for this long is cancelled; zero: never.
+    pub idle_open_timeout: Duration,
     /// Payload on its way to Postgres, in bytes. Beyond it, writers wait.
     pub admission_bytes: usize,
     /// Unresolved batches whose numbers are kept in memory, of all submissions together, about 150 bytes each. The others
@@ -49,6 +53,8 @@ impl QueueConfig {
             backoff_base: Duration::from_millis(500),
             ownership_duration: Duration::from_secs(5),
             alone: false,
+            idle_open_timeout: Duration::from_secs(7 * 86_400),
+            retention: Duration::from_secs(30 * 86_400),
             admission_bytes: 128 * 1024 * 1024,
             index_batches: 512 * 1024,
             payload_bytes: 256 * 1024 * 1024,

@@ -12,6 +12,8 @@ use crate::core::{AppendRefusal, CancelRefusal, SealRefusal};
 pub(crate) enum QueueError {
     #[error("no such submission; check its id")]
     NotFound,
+    #[error("the submission was deleted: its retention has passed")]
+    Expired,
     #[error("batch {got} does not follow: send batch {expected} next")]
     Gap { expected: u32, got: u32 },
     #[error("batch {0} is stored with other tasks; a repeat must have the same")]
@@ -57,7 +59,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(250);
 impl QueueError {
     fn reason(&self) -> Reason {
         match self {
-            Self::NotFound => Reason::SubmissionNotFound,
+            Self::NotFound | Self::Expired => Reason::SubmissionNotFound,
             Self::Gap { .. } => Reason::SequenceGap,
             Self::Conflict(_) => Reason::SequenceConflict,
             Self::IdempotencyConflict => Reason::IdempotencyConflict,
@@ -134,6 +136,9 @@ impl From<CancelRefusal> for QueueError {
 
 impl From<crate::store::StoreError> for QueueError {
     fn from(error: crate::store::StoreError) -> Self {
+        if matches!(error, crate::store::StoreError::Expired) {
+            return Self::Expired;
+        }
         tracing::warn!(error = &error as &dyn std::error::Error, "a read from the database failed");
         Self::Database
     }

@@ -104,7 +104,7 @@ async fn own(
     let (handle, commands) = EngineHandle::new(config.admission_bytes);
     let (behind, snapshots) = Behind::new();
     let writer = AbortOnDrop(tokio::spawn(behind::run(database.clone(), Arc::clone(&ownership), snapshots)));
-    let maintenance = AbortOnDrop(tokio::spawn(maintenance::run(config.clone(), Arc::clone(storage))));
+    let maintenance = AbortOnDrop(tokio::spawn(maintenance::run(config.clone(), handle.clone(), Arc::clone(storage))));
     current.send_replace(Some(handle.clone()));
     health.serving();
     let start = GenerationStart {

@@ -5,6 +5,7 @@ mod hash;
 mod migrate;
 mod process;
 mod queue;
+mod storage;
 mod worker;
 
 pub(crate) use gateway::GatewayArgs;
@@ -12,6 +13,7 @@ pub(crate) use hash::HashArgs;
 pub(crate) use migrate::{MigrateArgs, migrate};
 pub(crate) use process::admin_pages;
 pub(crate) use queue::QueueArgs;
+pub(crate) use storage::StorageArgs;
 pub(crate) use worker::{WorkerArgs, default_worker_id, serve as serve_worker};
 
 /// How many threads hash when nobody says: one per CPU that we may use.

@@ -5,7 +5,7 @@ use clap::Args;
 use hashmesh_database::{Database, DatabaseConfig};
 use hashmesh_queue::QueueConfig;
 
-use super::{migrate::migrate, process::Process, process::admin_pages};
+use super::{migrate::migrate, process::Process, process::admin_pages, storage::StorageArgs};
 use crate::address::{HostPort, local};
 
 /// The durable queue. A second process on the same database waits, and takes over when the first one is gone.
@@ -26,6 +26,8 @@ pub(crate) struct QueueArgs {
     /// Do not bring the tables up to date at the start.
     #[arg(long)]
     no_migrate: bool,
+    #[command(flatten)]
+    storage: StorageArgs,
 }
 
 impl QueueArgs {
@@ -40,7 +42,8 @@ impl QueueArgs {
             migrate(&database_config).await?;
         }
         let database = Database::connect(database_config).await.context("cannot use the database")?;
-        let config = QueueConfig::new(database.clone(), address);
+        let mut config = QueueConfig::new(database.clone(), address);
+        self.storage.apply(&mut config);
         process
             .run(
                 |admin| admin_pages(admin, database),

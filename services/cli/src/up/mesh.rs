@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 
 use crate::{
     address::{HostPort, local},
-    roles::{default_worker_id, serve_worker},
+    roles::{StorageArgs, default_worker_id, serve_worker},
 };
 
 /// What a role may take to drain. Each promises about 10 s; one that takes longer is left behind, and that is an error.
@@ -31,6 +31,8 @@ pub(super) struct MeshConfig {
     pub(super) workers: u16,
     /// Of each worker, and of Hash.
     pub(super) threads: usize,
+    /// Of the Queue.
+    pub(super) storage: StorageArgs,
 }
 
 /// The roles, in the order in which they start: each needs those before it.
@@ -76,6 +78,7 @@ impl Mesh {
         let database = self.config.database.clone();
         let mut queue = QueueConfig::new(database, queue_url.clone());
         queue.alone = self.config.private_database;
+        self.config.storage.apply(&mut queue);
         self.add("queue", listener, queue_health.clone(), |listener, health, shutdown| {
             hashmesh_queue::serve(queue, listener, health, shutdown)
         })?;

@@ -22,7 +22,7 @@ use self::{
 use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
-    roles::{admin_pages, default_threads, migrate},
+    roles::{StorageArgs, admin_pages, default_threads, migrate},
     settings::standard_directory,
 };
 
@@ -56,6 +56,8 @@ pub(crate) struct UpArgs {
     /// How many threads of each worker hash.
     #[arg(long, value_name = "N", default_value_t = default_threads())]
     threads: usize,
+    #[command(flatten)]
+    storage: StorageArgs,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -127,6 +129,7 @@ impl UpArgs {
             allow_sources: self.allow_source.clone(),
             workers: self.workers,
             threads: self.threads,
+            storage: self.storage,
         });
         let mut admin = admin_pages(Admin::new(), database);
         for (name, health) in mesh.healths() {

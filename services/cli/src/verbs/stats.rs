@@ -36,6 +36,7 @@ impl StatsArgs {
 fn json(stats: &GetStatsResponse) -> Value {
     let queue = stats.queue.clone().unwrap_or_default();
     let database = stats.database.clone().unwrap_or_default();
+    let storage = stats.storage.unwrap_or_default();
     json!({
         "queue": {
             "unfinished_submissions": queue.unfinished_submissions,
@@ -52,6 +53,14 @@ fn json(stats: &GetStatsResponse) -> Value {
             "recorded_tasks_per_second": queue.recorded_tasks_per_second,
             "payload_bytes": queue.payload_bytes,
             "workers": queue.workers.iter().map(worker).collect::<Vec<_>>(),
+        },
+        "storage": {
+            "day_partitions": storage.day_partitions,
+            "days_ahead": storage.days_ahead,
+            "default_partition_used": storage.default_partition_used,
+            "expired_submissions": storage.expired_submissions,
+            "dropped_partitions": storage.dropped_partitions,
+            "idle_cancelled_submissions": storage.idle_cancelled_submissions,
         },
         "database": {
             "pool_connections": database.pool_connections,

@@ -20,6 +20,7 @@ pub(super) fn json(submission: &Submission) -> Value {
         ("labels".to_owned(), json!(options.labels)),
         ("max_attempts".to_owned(), json!(options.max_attempts)),
         ("keep_inputs".to_owned(), json!(options.keep_inputs)),
+        ("retention_seconds".to_owned(), json!(options.retention.map(|retention| retention.seconds))),
         ("batches".to_owned(), json!(submission.next_sequence)),
         ("accepted_tasks".to_owned(), json!(submission.accepted_tasks)),
         ("recorded_tasks".to_owned(), json!(submission.recorded_tasks)),

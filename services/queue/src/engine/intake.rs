@@ -180,6 +180,8 @@ impl Engine {
             algorithms: recovered.algorithms.clone(),
             max_attempts: recovered.max_attempts,
             keep_inputs: recovered.keep_inputs,
+            // Nothing that is in memory depends on it.
+            retention_seconds: None,
             labels: std::collections::BTreeMap::new(),
             retry_of: None,
             // Its key is in the tables, where callers look first.

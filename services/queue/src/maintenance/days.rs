@@ -158,8 +158,7 @@ pub(super) fn first_id(day: i32) -> Uuid {
 }
 
 /// The day in which an id was minted.
-#[cfg(test)]
-fn day_of(id: Uuid) -> i32 {
+pub(super) fn day_of(id: Uuid) -> i32 {
     i32::try_from((id.as_u128() >> 80) / 86_400_000).unwrap_or(i32::MAX)
 }
 

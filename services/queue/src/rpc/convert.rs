@@ -90,10 +90,23 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
         algorithms,
         max_attempts: options.max_attempts,
         keep_inputs: options.keep_inputs,
+        retention_seconds: retention_seconds(options.retention)?,
         labels: options.labels,
         retry_of,
         idempotency,
     })
+}
+
+/// Whole seconds, rounded up; `None` where the queue's default holds.
+fn retention_seconds(retention: Option<prost_types::Duration>) -> Result<Option<u64>, QueueError> {
+    let Some(retention) = retention else { return Ok(None) };
+    let wanted = || invalid("options.retention", format!("must be 0 to {} s", limits::MAX_RETENTION.as_secs()));
+    let duration = std::time::Duration::try_from(retention).map_err(|_| wanted())?;
+    if duration > limits::MAX_RETENTION {
+        return Err(wanted());
+    }
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    Ok((seconds > 0).then_some(seconds))
 }
 
 /// Tells equal options from others. Maps are ordered, so that equal options have equal bytes.

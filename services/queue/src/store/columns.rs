@@ -45,6 +45,7 @@ pub(super) struct Created<'a> {
     /// Set where the same transaction seals the submission.
     batch_counts: Vec<Option<i32>>,
     keep_inputs: Vec<bool>,
+    retention_seconds: Vec<Option<i64>>,
 }
 
 /// Rows of `idempotency_keys`.
@@ -172,6 +173,8 @@ impl<'a> Created<'a> {
         self.retry_of.push(submission.retry_of);
         self.batch_counts.push(None);
         self.keep_inputs.push(submission.keep_inputs);
+        self.retention_seconds
+            .push(submission.retention_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)));
         Ok(())
     }
 
@@ -204,6 +207,7 @@ impl<'a> Created<'a> {
             &self.retry_of,
             &self.batch_counts,
             &self.keep_inputs,
+            &self.retention_seconds,
         ];
         Some(parameters)
     }

@@ -36,6 +36,9 @@ pub(crate) enum StoreError {
         /// What was to be done.
         what: &'static str,
     },
+    /// The submission is being deleted: its retention has passed.
+    #[error("the submission was deleted while it was read: its retention has passed")]
+    Expired,
     /// Rows contradict each other or cannot be read: somebody else wrote to the tables, or a defect of ours.
     #[error("rows of submission {submission} are damaged: {found}")]
     Damaged {
@@ -53,7 +56,7 @@ impl StoreError {
             Self::Connect { source, .. } => source.passes(),
             Self::Unknown { .. } => true,
             Self::Statement { source, .. } => !matches!(classify(source), Failure::Definite),
-            Self::Fenced { .. } | Self::Damaged { .. } => false,
+            Self::Fenced { .. } | Self::Expired | Self::Damaged { .. } => false,
         }
     }
 

@@ -6,7 +6,7 @@
 //! - [`behind`]: what is written about a second late and never waited for.
 //! - [`recover`]: what a new owner starts from.
 //! - [`load`]: the batches that come into memory as work goes on.
-//! - [`partitions`]: the days of the large tables.
+//! - [`partitions`]: the days of the large tables; [`expiry`]: what retention takes out of them.
 //! - [`reads`]: what clients and leases are answered from.
 //!
 //! Every write is a transaction under [`fence`].
@@ -15,6 +15,7 @@ mod behind;
 mod columns;
 mod elision;
 mod error;
+mod expiry;
 mod fence;
 mod lane;
 mod load;

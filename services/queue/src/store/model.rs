@@ -43,6 +43,8 @@ pub(crate) struct NewSubmission {
     pub(crate) max_attempts: u32,
     /// Inline bytes are stored even where nothing can need them again.
     pub(crate) keep_inputs: bool,
+    /// Kept at least this long after its end, in seconds; `None`: as the queue keeps others.
+    pub(crate) retention_seconds: Option<u64>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) retry_of: Option<Uuid>,
     pub(crate) idempotency: Option<IdempotencyKey>,

@@ -8,5 +8,6 @@ mod partitions;
 mod previous;
 mod random;
 mod reading;
+mod retention;
 mod takeover;
 mod view;

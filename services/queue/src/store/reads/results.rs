@@ -144,7 +144,7 @@ fn read(row: &Row, id: Uuid) -> Result<PackedOutcomes, StoreError> {
     let statuses: Option<Vec<u8>> = row.try_get("statuses").map_err(&failed)?;
     outcomes.statuses = statuses.map(Bytes::from).unwrap_or_default();
     let numbers: Option<Vec<i16>> = row.try_get("algorithms").map_err(&failed)?;
-    let numbers = numbers.ok_or_else(|| StoreError::damaged(id, "results without a submission"))?;
+    let numbers = numbers.ok_or(StoreError::Expired)?;
     outcomes.algorithms = algorithms(id, &numbers)?.into_iter().map(i32::from).collect();
     let ends: Option<Vec<i32>> = row.try_get("name_ends").map_err(&failed)?;
     outcomes.names = names(

@@ -119,6 +119,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
     let numbers: Vec<i16> = row.try_get("algorithms").map_err(&failed)?;
     let created_at: SystemTime = row.try_get("created_at").map_err(&failed)?;
     let ended_at: Option<SystemTime> = row.try_get("ended_at").map_err(&failed)?;
+    let retention_seconds: Option<i64> = row.try_get("retention_seconds").map_err(&failed)?;
     let retry_of: Option<Uuid> = row.try_get("retry_of").map_err(&failed)?;
 
     let accepted_tasks = count("accepted")?;
@@ -135,6 +136,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
             labels,
             max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
             keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
+            retention: retention_seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
         }),
         next_sequence: natural(id, "next_sequence", row.try_get::<_, i32>("next_sequence").map_err(&failed)?)?,
         accepted_tasks,

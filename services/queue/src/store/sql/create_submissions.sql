@@ -8,13 +8,14 @@ WITH given AS (
            unnest($8::text[]) AS labels,
            unnest($9::uuid[]) AS retry_of,
            unnest($10::integer[]) AS batch_count,
-           unnest($11::boolean[]) AS keep_inputs
+           unnest($11::boolean[]) AS keep_inputs,
+           unnest($12::bigint[]) AS retention_seconds
 ), written AS (
     INSERT INTO submissions (id, tenant, shard, state, algorithms, max_attempts, labels, retry_of, batch_count,
-                             keep_inputs)
+                             keep_inputs, retention_seconds)
     SELECT id, tenant, shard, CASE WHEN batch_count IS NULL THEN 'open' ELSE 'sealed' END,
            ($6::smallint[])[algorithms_from:algorithms_to], max_attempts, labels::jsonb, retry_of, batch_count,
-           keep_inputs
+           keep_inputs, retention_seconds
     FROM given
     WHERE fenced()
     RETURNING 1

@@ -72,6 +72,7 @@ pub(super) fn new_submission() -> NewSubmission {
         algorithms: ALGORITHMS.to_vec(),
         max_attempts: 5,
         keep_inputs: false,
+        retention_seconds: None,
         labels: BTreeMap::from([("purpose".to_owned(), "a \"test\" \\ ü".to_owned())]),
         retry_of: None,
         idempotency: None,

@@ -1,0 +1,36 @@
+//! Submissions that were opened and forgotten: nobody seals them, so they would never end, nor ever expire.
+
+use std::time::Duration;
+
+use super::StorageStatus;
+use crate::{
+    engine::EngineHandle,
+    error::QueueError,
+    store::{Maintenance, StoreError},
+};
+
+/// Cancels what has been idle while OPEN for so long. Zero: nothing.
+pub(crate) async fn cancel_idle(
+    tables: &Maintenance,
+    engine: &EngineHandle,
+    idle: Duration,
+    status: &StorageStatus,
+) -> Result<(), StoreError> {
+    if idle.is_zero() {
+        return Ok(());
+    }
+    for id in tables.idle_open(idle).await? {
+        match engine.cancel(id).await {
+            Ok(()) => {
+                tracing::info!(%id, "cancelled a submission that was idle while open");
+                status.note(|stats| stats.idle_cancelled_submissions += 1);
+            }
+            // It ended meanwhile, or the engine did.
+            Err(QueueError::Completed | QueueError::Recovering) => {}
+            Err(error) => {
+                tracing::warn!(%id, error = &error as &dyn std::error::Error, "cannot cancel an idle submission");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+DELETE FROM leases WHERE submission_id >= $1 AND submission_id < $2

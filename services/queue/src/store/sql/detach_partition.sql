@@ -1,0 +1,1 @@
+SELECT detach_partition($1, $2)
