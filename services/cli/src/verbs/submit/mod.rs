@@ -67,7 +67,7 @@ pub(crate) struct SubmitArgs {
     keep_inputs: bool,
     /// Keep it at least this long after its end, whole seconds; default: what the Queue keeps others. At most 3,650 days.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    retention: Option<std::time::Duration>,
+    keep_for: Option<std::time::Duration>,
     /// The shape of the outcomes: a manifest, one document, or an object per line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
@@ -115,7 +115,7 @@ impl SubmitArgs {
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             max_attempts: 0,
             keep_inputs: self.keep_inputs,
-            retention: self.retention.and_then(|retention| retention.try_into().ok()),
+            retention: self.keep_for.and_then(|kept| kept.try_into().ok()),
         };
         let started = Instant::now();
         let lines = if self.lines { Some(self.lines_input()?) } else { None };
