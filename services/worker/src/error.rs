@@ -12,6 +12,9 @@ pub enum WorkerError {
     /// No Queue was named.
     #[error("no queue to take leases from; name at least one with --queue URL")]
     NoQueue,
+    /// A thread did not come back: an endless loop, or a read that never returns. Start the process again.
+    #[error("a thread hangs in a task; ended so that a new process has all its threads")]
+    Hung,
     /// A name that queues refuse.
     #[error("wanted a --worker-id of 1 to 255 bytes without NUL, found another of {bytes} bytes")]
     WorkerId {

@@ -4,9 +4,10 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use hashmesh::queue::v1::{Heartbeat, Lease, LeaseProgress};
@@ -22,6 +23,7 @@ pub(crate) struct HeldLease {
     /// What it uses up of the credit.
     pub(crate) cost: CreditLimit,
     cancelled: CancellationToken,
+    cancelled_at: OnceLock<Instant>,
     started: AtomicBool,
     /// Every outcome was sent; what is missing is the queue's `settled`.
     finished: AtomicBool,
@@ -36,6 +38,7 @@ impl HeldLease {
             epoch: lease.epoch,
             cost: CreditLimit { tasks: lease.task_count, bytes: lease.cost_bytes },
             cancelled: CancellationToken::new(),
+            cancelled_at: OnceLock::new(),
             started: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             tasks_done: AtomicU32::new(0),
@@ -45,7 +48,13 @@ impl HeldLease {
 
     /// Whoever works on it stops at the next buffer, and sends nothing more.
     pub(crate) fn cancel(&self) {
+        self.cancelled_at.get_or_init(Instant::now);
         self.cancelled.cancel();
+    }
+
+    /// How long ago it was cancelled, if it was.
+    pub(crate) fn cancelled_for(&self) -> Option<Duration> {
+        self.cancelled_at.get().map(Instant::elapsed)
     }
 
     /// Asked once per buffer or group of tasks.
@@ -111,6 +120,12 @@ impl HeldLeases {
         let lease = self.lock().remove(&lease_id)?;
         lease.cancel();
         Some(lease)
+    }
+
+    /// The leases on which no thread has begun.
+    pub(crate) fn untouched(&self) -> Vec<Arc<HeldLease>> {
+        let untouched = |lease: &&Arc<HeldLease>| !lease.started.load(Ordering::Relaxed) && !lease.finished();
+        self.lock().values().filter(untouched).map(Arc::clone).collect()
     }
 
     /// The leases whose work is not done.

@@ -1,6 +1,6 @@
 //! The worker as a process role.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures::future::try_join_all;
 use hashmesh::{queue::v1::Hello, v1::Algorithm};
@@ -20,7 +20,8 @@ use crate::{
 /// back the rest, and returns. `health` is serving while at least one queue has welcomed the worker.
 ///
 /// # Errors
-/// [`WorkerError`], at start: settings that cannot work, a root that cannot be read, a digest that is wrong.
+/// [`WorkerError`], at start: settings that cannot work, a root that cannot be read, a digest that is wrong. Later:
+/// [`WorkerError::Hung`].
 pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> Result<(), WorkerError> {
     config.check()?;
     let mut channels = Vec::with_capacity(config.queue.len());
@@ -29,6 +30,7 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
     }
     let settings = Arc::new(settings(&config).await?);
     let presence = Arc::new(Presence::new(health.clone()));
+    let shutdown = shutdown.child();
     // From then on no stream that is welcomed makes it look fit for more work.
     let stopping = shutdown.clone();
     let _draining = tasks::spawn_owned("worker draining", async move {
@@ -40,8 +42,16 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
         let keep = stream::keep(Arc::clone(&settings), Arc::clone(&presence), url, channel, shutdown.clone());
         tasks::spawn_owned("queue stream", keep)
     });
-    try_join_all(streams.collect::<Vec<_>>()).await?;
-    Ok(())
+    let busy = Arc::clone(&settings.executor.busy);
+    let mut streams = pin!(try_join_all(streams.collect::<Vec<_>>()));
+    tokio::select! {
+        ended = &mut streams => return Ok(ended.map(drop)?),
+        () = busy.hung() => {}
+    }
+    tracing::error!("a thread does not come back from a lease that was taken back; giving back the others and ending");
+    shutdown.begin();
+    streams.await?;
+    Err(WorkerError::Hung)
 }
 
 async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError> {
@@ -58,6 +68,6 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         algorithms: Algorithm::ALL.map(i32::from).to_vec(),
         sources: sources.announced(),
     };
-    let executor = Arc::new(Executor { inline, objects, sources: Arc::new(sources) });
+    let executor = Arc::new(Executor { inline, objects, sources: Arc::new(sources), busy: Arc::default() });
     Ok(SessionSettings { hello, credit: config.credit(), drain_grace: config.drain_grace, executor })
 }

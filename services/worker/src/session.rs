@@ -224,6 +224,11 @@ impl Session {
 
     fn begin_drain(&mut self, end: SessionEnd) {
         self.work.outbox.urgent().drain();
+        // At once: others may do it now.
+        for lease in self.work.held.untouched() {
+            lease.cancel();
+            self.work.give_back(lease, NackReason::Draining);
+        }
         let give_back_at = Instant::now() + self.settings.drain_grace;
         self.drain = Some(Drain { end, give_back_at: Some(give_back_at), give_up_at: give_back_at + SETTLE_GRACE });
     }

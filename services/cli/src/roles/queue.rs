@@ -1,5 +1,7 @@
 //! `hashmesh queue`: the durable queue.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use hashmesh_database::{Database, DatabaseConfig};
@@ -23,6 +25,9 @@ pub(crate) struct QueueArgs {
     /// Its Postgres (also DATABASE_URL).
     #[arg(long, value_name = "URL", required = true)]
     database_url: String,
+    /// How long work on a lease may stand still before it is taken back and its attempt is charged.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    stall_timeout: Duration,
     /// Do not bring the tables up to date at the start.
     #[arg(long)]
     no_migrate: bool,
@@ -44,6 +49,7 @@ impl QueueArgs {
         let database = Database::connect(database_config).await.context("cannot use the database")?;
         let mut config = QueueConfig::new(database.clone(), address);
         self.storage.apply(&mut config);
+        config.stall_timeout = self.stall_timeout;
         process
             .run(
                 |admin| admin_pages(admin, database),

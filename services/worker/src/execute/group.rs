@@ -20,7 +20,9 @@ use super::{
     plan::{Group, Plan},
 };
 use crate::{
+    hung::Busy,
     leases::HeldLease,
+    poison,
     sources::{Failure, Progress, ReadError, Sources},
 };
 
@@ -32,6 +34,7 @@ pub(crate) struct GroupWork {
     pub(crate) held: Arc<HeldLease>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) busy: Arc<Busy>,
 }
 
 /// The lease was cancelled.
@@ -45,6 +48,7 @@ impl GroupWork {
             return Err(Stopped);
         }
         self.held.start();
+        let _working = self.busy.enter(&self.held);
         if self.plan.plain && self.run_plain() {
             return Ok(());
         }
@@ -59,6 +63,7 @@ impl GroupWork {
         let inputs = tasks.lengths[first..first + count].iter().map(|length| {
             let (input, behind) = rest.split_at(*length as usize);
             rest = behind;
+            poison::taste(input);
             input
         });
         let mut digests = Vec::new();
@@ -109,6 +114,7 @@ impl GroupWork {
         let algorithms = &self.plan.algorithms;
         let hashed_bytes = match &task.input {
             Input::Inline(bytes) => {
+                poison::taste(bytes);
                 digest_into(algorithms, bytes, digests);
                 self.held.add_bytes_read(bytes.len() as u64);
                 bytes.len() as u64

@@ -21,6 +21,7 @@ use self::{
     plan::Plan,
 };
 use crate::{
+    hung::Busy,
     leases::HeldLease,
     outbox::{Outbox, StreamOver},
     sources::Sources,
@@ -38,6 +39,8 @@ pub(crate) struct Executor {
     pub(crate) objects: HashPool,
     /// What may be read.
     pub(crate) sources: Arc<Sources>,
+    /// What the threads do.
+    pub(crate) busy: Arc<Busy>,
 }
 
 /// How the work on a lease ended.
@@ -92,6 +95,7 @@ impl Executor {
                 held: Arc::clone(held),
                 sources: Arc::clone(&self.sources),
                 shelf: Arc::clone(&sender.shelf),
+                busy: Arc::clone(&self.busy),
             };
             pool.run(group.data_bytes, move || work.run())
         });
