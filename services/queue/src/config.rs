@@ -37,6 +37,8 @@ pub struct QueueConfig {
     pub index_batches: usize,
     /// Payload of stored batches that is kept in memory for their leases, in bytes.
     pub payload_bytes: usize,
+    /// Committed outcomes that are kept in memory for followers, in bytes.
+    pub recent_bytes: usize,
 }
 
 impl QueueConfig {
@@ -55,9 +57,32 @@ impl QueueConfig {
             alone: false,
             idle_open_timeout: Duration::from_secs(7 * 86_400),
             retention: Duration::from_secs(30 * 86_400),
-            admission_bytes: 128 * 1024 * 1024,
-            index_batches: 512 * 1024,
-            payload_bytes: 256 * 1024 * 1024,
+            admission_bytes: 0,
+            index_batches: 0,
+            payload_bytes: 0,
+            recent_bytes: 0,
+        }
+        .within(Self::DEFAULT_MEMORY)
+    }
+
+    /// What a queue may use of memory, unless it is told otherwise.
+    pub const DEFAULT_MEMORY: usize = 512 * 1024 * 1024;
+    /// The least a queue can work with.
+    pub const LEAST_MEMORY: usize = 64 * 1024 * 1024;
+
+    /// Divides this much memory, in bytes, among what the queue keeps there. A quarter is left for what is not counted:
+    /// copies on their way to Postgres and to workers, streams, the allocator.
+    #[must_use]
+    pub fn within(self, memory_bytes: usize) -> Self {
+        /// A batch's numbers, its place in the order of work and its part of the maps that they are in.
+        const INDEXED_BATCH: usize = 192;
+        let memory = memory_bytes.max(Self::LEAST_MEMORY);
+        Self {
+            admission_bytes: memory / 4,
+            payload_bytes: memory / 4,
+            recent_bytes: memory / 8,
+            index_batches: memory / 8 / INDEXED_BATCH,
+            ..self
         }
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct QueueArgs {
     /// How long work on a lease may stand still before it is taken back and its attempt is charged.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     stall_timeout: Duration,
+    /// How much memory it may use, in MiB: at least 64.
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(64..))]
+    memory_mib: u32,
     /// Do not bring the tables up to date at the start.
     #[arg(long)]
     no_migrate: bool,
@@ -47,7 +50,8 @@ impl QueueArgs {
             migrate(&database_config).await?;
         }
         let database = Database::connect(database_config).await.context("cannot use the database")?;
-        let mut config = QueueConfig::new(database.clone(), address);
+        let memory = self.memory_mib as usize * 1024 * 1024;
+        let mut config = QueueConfig::new(database.clone(), address).within(memory);
         self.storage.apply(&mut config);
         config.stall_timeout = self.stall_timeout;
         process

@@ -267,6 +267,11 @@ impl Core {
         Some(self.submissions.get(&id)?.window.get(sequence)?.fingerprint)
     }
 
+    /// The bytes of a batch in memory.
+    pub(crate) fn byte_count(&self, id: Uuid, sequence: u32) -> Option<u32> {
+        Some(self.submissions.get(&id)?.window.get(sequence)?.byte_count)
+    }
+
     /// The number of tasks of a batch.
     pub(crate) fn task_count(&self, id: Uuid, sequence: u32) -> Option<u32> {
         Some(self.submissions.get(&id)?.window.get(sequence)?.task_count)

@@ -34,7 +34,18 @@ pub(crate) struct Tail {
 }
 
 /// Outcomes kept in memory for followers, over all submissions.
-pub(crate) const RECENT_BUDGET_BYTES: usize = 128 * 1024 * 1024;
+#[derive(Debug)]
+pub(crate) struct RecentBudget {
+    used: AtomicUsize,
+    bytes: usize,
+}
+
+impl RecentBudget {
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), bytes })
+    }
+}
+
 /// Outcomes kept in memory for followers of one submission.
 const RECENT_BYTES: usize = 8 * 1024 * 1024;
 
@@ -45,7 +56,7 @@ pub(crate) struct SubmissionHandle {
     pub(crate) tenant: String,
     tail: watch::Receiver<Tail>,
     recent: Mutex<Recent>,
-    recent_total: Arc<AtomicUsize>,
+    recent_budget: Arc<RecentBudget>,
     failure: OnceLock<QueueError>,
 }
 
@@ -55,7 +66,7 @@ impl SubmissionHandle {
         id: Uuid,
         tenant: String,
         tail: Tail,
-        recent_total: Arc<AtomicUsize>,
+        recent_budget: Arc<RecentBudget>,
     ) -> (Arc<Self>, watch::Sender<Tail>) {
         let (sender, receiver) = watch::channel(tail);
         let handle = Self {
@@ -63,7 +74,7 @@ impl SubmissionHandle {
             tenant,
             tail: receiver,
             recent: Mutex::new(Recent::default()),
-            recent_total,
+            recent_budget,
             failure: OnceLock::new(),
         };
         (Arc::new(handle), sender)
@@ -94,7 +105,7 @@ impl SubmissionHandle {
     /// Keeps committed outcomes for followers. Without them followers read from Postgres: slower, never wrong.
     pub(crate) fn remember(&self, outcomes: PackedOutcomes) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.push(outcomes, &self.recent_total);
+        recent.push(outcomes, &self.recent_budget);
     }
 
     /// Outcomes behind `position` that are still in memory, at most about `max_bytes`. `None`: read them from Postgres.
@@ -107,7 +118,7 @@ impl SubmissionHandle {
 impl Drop for SubmissionHandle {
     fn drop(&mut self) {
         let recent = self.recent.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.recent_total.fetch_sub(recent.bytes, Ordering::Relaxed);
+        self.recent_budget.used.fetch_sub(recent.bytes, Ordering::Relaxed);
     }
 }
 
@@ -119,24 +130,24 @@ struct Recent {
 }
 
 impl Recent {
-    fn push(&mut self, row: PackedOutcomes, total: &AtomicUsize) {
+    fn push(&mut self, row: PackedOutcomes, budget: &RecentBudget) {
         if self.rows.back().is_some_and(|last| last.through_position() + 1 != row.first_position) {
-            self.shrink(0, total);
+            self.shrink(0, budget);
         }
         let bytes = weight(&row);
         self.bytes += bytes;
-        total.fetch_add(bytes, Ordering::Relaxed);
+        budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.rows.push_back(row);
-        let over = total.load(Ordering::Relaxed) > RECENT_BUDGET_BYTES;
-        self.shrink(if over { 0 } else { RECENT_BYTES }, total);
+        let over = budget.used.load(Ordering::Relaxed) > budget.bytes;
+        self.shrink(if over { 0 } else { RECENT_BYTES }, budget);
     }
 
     /// Drops the oldest until at most `keep` bytes are left.
-    fn shrink(&mut self, keep: usize, total: &AtomicUsize) {
+    fn shrink(&mut self, keep: usize, budget: &RecentBudget) {
         while self.bytes > keep {
             let Some(row) = self.rows.pop_front() else { return };
             self.bytes -= weight(&row);
-            total.fetch_sub(weight(&row), Ordering::Relaxed);
+            budget.used.fetch_sub(weight(&row), Ordering::Relaxed);
         }
     }
 

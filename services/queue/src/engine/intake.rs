@@ -196,7 +196,7 @@ impl Engine {
     }
 
     fn go_live(&mut self, id: Uuid, new: &NewSubmission, tail: Tail) -> Arc<SubmissionHandle> {
-        let recent = Arc::clone(&self.recent_total);
+        let recent = Arc::clone(&self.recent_budget);
         let (handle, sender) = SubmissionHandle::new(id, new.tenant.clone(), tail, recent);
         let key = new.idempotency.as_ref().map(|idempotency| (new.tenant.clone(), idempotency.key.clone()));
         if let (Some(key), Some(idempotency)) = (&key, &new.idempotency) {

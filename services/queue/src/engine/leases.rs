@@ -11,19 +11,15 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::{
-    Command, NewWorker, WorkerFrame,
+    NewWorker, WorkerFrame,
     lane::After,
     numbers,
-    payload::Payload,
     run::{ConnectedWorker, Engine},
 };
 use crate::{
     core::{AttemptFailure, Effect, Grant, LeaseId, OutcomesPart, Recorded, TaskRun, Verdict, WorkerId},
     shard::Shard,
-    store::{
-        self,
-        model::{NewResults, Write},
-    },
+    store::model::{NewResults, Write},
 };
 
 /// How long a lease waits after its payload could not be read, or its outcomes made no sense.
@@ -90,14 +86,10 @@ impl Engine {
             self.send_lease(&grant);
             return;
         }
-        let waiting = self.unread.entry(key).or_default();
-        waiting.push(grant);
-        if waiting.len() == 1 {
-            self.read_payload(key.0, key.1);
-        }
+        self.wait_for_payload(grant);
     }
 
-    fn send_lease(&mut self, grant: &Grant) {
+    pub(super) fn send_lease(&mut self, grant: &Grant) {
         let (id, sequence) = (grant.submission, grant.sequence);
         let Some(task_count) = self.core.task_count(id, sequence) else { return };
         let tasks = match self.payloads.get((id, sequence)).map(|payload| payload.part(grant.run, task_count)) {
@@ -126,47 +118,10 @@ impl Engine {
     }
 
     /// Takes back a lease that could not be sent, and what it used up of the worker's credit.
-    fn undo(&mut self, grant: &Grant) {
+    pub(super) fn undo(&mut self, grant: &Grant) {
         let now = self.now();
         self.core.nack(now, grant.worker, grant.lease, UNREADABLE_DELAY);
         self.core.credit(now, grant.worker, grant.run.count, grant.cost_bytes);
-    }
-
-    /// Reads a batch's payload from Postgres, aside.
-    fn read_payload(&self, submission: Uuid, sequence: u32) {
-        let (database, commands, turns) = (self.database.clone(), self.commands.clone(), self.reads.clone());
-        tokio::spawn(async move {
-            // The number of reads at once is bounded; the number of waiting ones by the workers' credit.
-            let Ok(_turn) = turns.acquire_owned().await else { return };
-            let payload = match store::batch_payload(&database, submission, sequence).await {
-                Ok(found) => found.map(|(tasks, names)| Box::new(Payload::new(tasks, names))),
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "a batch could not be read; its lease is given back"
-                    );
-                    None
-                }
-            };
-            // If the engine is gone, nobody waits for the payload.
-            let _ = commands.send(Command::PayloadRead { submission, sequence, payload }).await;
-        });
-    }
-
-    /// A payload was read: sends the leases that wait for it.
-    pub(super) fn payload_read(&mut self, submission: Uuid, sequence: u32, payload: Option<Box<Payload>>) {
-        let key = (submission, sequence);
-        let grants = self.unread.remove(&key).unwrap_or_default();
-        match payload {
-            Some(payload) if self.core.task_count(submission, sequence).is_some() => {
-                self.payloads.insert(key, *payload);
-                for grant in &grants {
-                    self.send_lease(grant);
-                }
-                self.payloads.commit(key);
-            }
-            _ => grants.iter().for_each(|grant| self.undo(grant)),
-        }
     }
 
     /// Outcomes from a worker: what the core takes becomes rows in the submission's lane.

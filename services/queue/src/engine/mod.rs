@@ -8,6 +8,7 @@ mod lane;
 mod leases;
 mod load;
 mod payload;
+mod read;
 mod run;
 
 use std::sync::Arc;
@@ -120,10 +121,12 @@ pub(crate) enum Command {
         worker: WorkerId,
     },
     Committed(lane::Committed),
-    PayloadRead {
+    PayloadsRead {
         submission: Uuid,
-        sequence: u32,
-        payload: Option<Box<payload::Payload>>,
+        /// What was to be read.
+        sequences: Vec<u32>,
+        /// What of it was found.
+        payloads: Vec<(u32, payload::Payload)>,
     },
     /// Batches were read as the core asked.
     Loaded {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,12 +11,12 @@ use hashmesh::{
     v1::{QueueStats, SourceRoot, WorkerStats},
 };
 use hashmesh_database::Database;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::{
     Command, EngineHandle,
-    handle::{SubmissionHandle, Tail},
+    handle::{RecentBudget, SubmissionHandle, Tail},
     lane::{self, After, Committed, LaneQueue, Queued},
     payload::PayloadCache,
 };
@@ -40,8 +40,6 @@ const TICK: Duration = Duration::from_millis(100);
 const TURN: usize = 256;
 /// Leases younger than this are not worth a row.
 const BEHIND_AGE: Duration = Duration::from_secs(1);
-/// Payloads read from Postgres at once.
-const READS: usize = 4;
 
 /// What a new ownership starts from.
 #[derive(Debug)]
@@ -98,10 +96,12 @@ pub(super) struct Engine {
     pub(super) loading: bool,
     /// Leases whose payload is being read.
     pub(super) unread: HashMap<(Uuid, u32), Vec<Grant>>,
-    pub(super) reads: Arc<Semaphore>,
+    /// Batches whose payload is to be read, and how many reads are under way.
+    pub(super) to_read: VecDeque<(Uuid, u32)>,
+    pub(super) reading: usize,
     pub(super) workers: BTreeMap<WorkerId, ConnectedWorker>,
     pub(super) mint: IdMint,
-    pub(super) recent_total: Arc<AtomicUsize>,
+    pub(super) recent_budget: Arc<RecentBudget>,
     pub(super) commands: mpsc::Sender<Command>,
     lanes: Vec<Arc<LaneQueue>>,
     behind: Behind,
@@ -132,10 +132,11 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         loads: VecDeque::new(),
         loading: false,
         unread: HashMap::new(),
-        reads: Arc::new(Semaphore::new(READS)),
+        to_read: VecDeque::new(),
+        reading: 0,
         workers: BTreeMap::new(),
         mint: IdMint::default(),
-        recent_total: Arc::default(),
+        recent_budget: RecentBudget::new(config.recent_bytes),
         commands: handle.commands(),
         lanes: queues.clone(),
         behind,
@@ -202,7 +203,9 @@ impl Engine {
             Command::WorkerFrame { worker, frame } => self.worker_frame(worker, frame),
             Command::WorkerDisconnected { worker } => self.worker_disconnected(worker),
             Command::Committed(committed) => self.committed(committed),
-            Command::PayloadRead { submission, sequence, payload } => self.payload_read(submission, sequence, payload),
+            Command::PayloadsRead { submission, sequences, payloads } => {
+                self.payloads_read(submission, &sequences, payloads);
+            }
             Command::Loaded { batches } => self.loaded(&batches),
             Command::Reread { submission, recovered } => self.reread(submission, recovered.as_deref()),
         }
@@ -231,6 +234,7 @@ impl Engine {
         }
         self.flush_settled();
         self.load_next();
+        self.read_next();
     }
 
     /// Puts a unit into its submission's lane: always the same one, so that its writes keep their order.

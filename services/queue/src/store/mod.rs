@@ -35,7 +35,7 @@ pub(crate) use load::load_batches;
 pub(crate) use ownership::{Ownership, acquire, lapse, owner_address, release, renew};
 pub(crate) use partitions::{Change, Maintenance, PARENTS, Partition, PartitionKind};
 pub(crate) use reads::{
-    ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payload, dead_letters, find_key, named_batch, results,
+    ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payloads, dead_letters, find_key, named_batch, results,
     submission, submissions, wal_bytes,
 };
 pub(crate) use recover::{load_one, load_unfinished};

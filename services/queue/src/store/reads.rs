@@ -17,7 +17,7 @@ use hashmesh_database::{
 use uuid::Uuid;
 
 pub(in crate::store) use batches::fingerprint;
-pub(crate) use batches::{batch_fingerprint, batch_payload, named_batch};
+pub(crate) use batches::{batch_fingerprint, batch_payloads, named_batch};
 pub(crate) use results::{ResultsLimit, dead_letters, results};
 pub(crate) use submissions::{SubmissionsPage, find_key, submission, submissions};
 

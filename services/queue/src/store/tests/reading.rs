@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        ResultsLimit, StoreError, SubmissionsPage, batch_payload,
+        ResultsLimit, StoreError, SubmissionsPage, batch_payloads,
         model::{NewSubmission, Totals, Write},
         results, submissions, wal_bytes,
     },
@@ -119,11 +119,12 @@ async fn a_batch_of_any_size_comes_back_byte_for_byte() {
     }
     owner.write(&[unit(id, writes)]).await;
     for (sequence, payload) in (0..).zip(&payloads) {
-        let (tasks, names) = batch_payload(&db, id, sequence).await.unwrap().unwrap();
+        let (found, tasks, names) = batch_payloads(&db, id, &[sequence, 77]).await.unwrap().pop().unwrap();
+        assert_eq!(found, sequence);
         assert_eq!(tasks, payload);
         assert_eq!(names.unwrap().data, &b"n\xFF"[..]);
     }
-    assert!(batch_payload(&db, id, 5).await.unwrap().is_none());
+    assert!(batch_payloads(&db, id, &[5]).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,0 +1,90 @@
+//! Reads the payload of stored batches for the leases that wait for it, aside: several batches of a submission at once.
+
+use uuid::Uuid;
+
+use super::{Command, payload::Payload, run::Engine};
+use crate::{core::Grant, store};
+
+/// Reads under way at once.
+const READS: usize = 4;
+/// Batches in one read.
+const TOGETHER: usize = 64;
+/// Payload in one read, about. How much is read in all is bounded by the workers' credit.
+const READ_BYTES: u64 = 8 * 1024 * 1024;
+
+impl Engine {
+    /// Lets a lease wait for the payload of its batch.
+    pub(super) fn wait_for_payload(&mut self, grant: Grant) {
+        let key = (grant.submission, grant.sequence);
+        let waiting = self.unread.entry(key).or_default();
+        if waiting.is_empty() {
+            self.to_read.push_back(key);
+        }
+        waiting.push(grant);
+    }
+
+    /// Starts as many reads as may be under way.
+    pub(super) fn read_next(&mut self) {
+        while self.reading < READS
+            && let Some((submission, sequences)) = self.take_reads()
+        {
+            self.reading += 1;
+            let (database, commands) = (self.database.clone(), self.commands.clone());
+            tokio::spawn(async move {
+                let found = match store::batch_payloads(&database, submission, &sequences).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "batches could not be read; their leases are given back"
+                        );
+                        Vec::new()
+                    }
+                };
+                let found = found.into_iter().map(|(sequence, tasks, names)| (sequence, Payload::new(tasks, names)));
+                let payloads = found.collect();
+                // If the engine is gone, nobody waits for the payload.
+                let _ = commands.send(Command::PayloadsRead { submission, sequences, payloads }).await;
+            });
+        }
+    }
+
+    /// The batches of the next read: the one that has waited longest, and those right behind it of the same submission.
+    fn take_reads(&mut self) -> Option<(Uuid, Vec<u32>)> {
+        let (submission, _) = *self.to_read.front()?;
+        let mut sequences = Vec::new();
+        let mut bytes = 0;
+        while let Some((next, sequence)) = self.to_read.front().copied()
+            && next == submission
+            && sequences.len() < TOGETHER
+        {
+            bytes += self.core.byte_count(submission, sequence).map_or(0, u64::from);
+            if bytes > READ_BYTES && !sequences.is_empty() {
+                break;
+            }
+            self.to_read.pop_front();
+            sequences.push(sequence);
+        }
+        Some((submission, sequences))
+    }
+
+    /// Payload was read: sends the leases that wait for it. What was not found is given back.
+    pub(super) fn payloads_read(&mut self, submission: Uuid, sequences: &[u32], payloads: Vec<(u32, Payload)>) {
+        self.reading -= 1;
+        for (sequence, payload) in payloads {
+            let key = (submission, sequence);
+            // Gone, if the batch was resolved or its submission cancelled meanwhile.
+            if self.core.byte_count(submission, sequence).is_some()
+                && let Some(grants) = self.unread.remove(&key)
+            {
+                self.payloads.insert(key, payload);
+                grants.iter().for_each(|grant| self.send_lease(grant));
+                self.payloads.commit(key);
+            }
+        }
+        for sequence in sequences {
+            let grants = self.unread.remove(&(submission, *sequence)).unwrap_or_default();
+            grants.iter().for_each(|grant| self.undo(grant));
+        }
+    }
+}
