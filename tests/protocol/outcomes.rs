@@ -240,6 +240,9 @@ async fn a_call_that_waits_answers_with_the_outcomes_in_readable_rows() {
     let answer = submit(&mut gateway, request).await.expect("it is accepted");
     let submission = answer.submission.expect("the answer has it");
     assert_eq!((submission.state(), submission.succeeded_tasks), (SubmissionState::Completed, 2));
+    // It may come from the Queue's memory; the tables say the same, to the microsecond.
+    let request = hashmesh::gateway::v1::GetSubmissionRequest { submission_id: submission.submission_id.clone() };
+    assert_eq!(gateway.get_submission(request).await.expect("it is there").into_inner().submission, Some(submission));
     assert_eq!(positions(&answer.outcomes), [1, 2]);
     assert_eq!((answer.outcomes[0].name.as_str(), answer.outcomes[0].raw_name.len()), ("a", 0));
     assert_eq!(answer.outcomes[1].raw_name.as_ref(), [0xff, b'\n']);

@@ -7,7 +7,7 @@ use hashmesh::{
     gateway::v1::{SubmitBatchRequest, SubmitBatchResponse},
     limits::MAX_WAIT_ANSWER_BYTES,
     queue::v1::{self as queue, stream_results_response::Frame},
-    v1::{Outcome, ResultShape, Submission},
+    v1::{Outcome, ResultShape, Results, Submission},
 };
 use prost::Message as _;
 use tonic::Status;
@@ -27,7 +27,7 @@ const FOLLOW_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Stores the submission; with `wait`, follows its results to the end.
 ///
-/// The wait is ours and not the Queue's: so it outlives the Queue's restarts, and a caller whose deadline passes is told
+/// The Queue answers with the outcomes if they come soon. Beyond that the wait is ours and not the Queue's: so it outlives the Queue's restarts, and a caller whose deadline passes is told
 /// under which id the submission goes on.
 pub(crate) async fn submit_batch(
     gateway: &Gateway,
@@ -47,13 +47,19 @@ pub(crate) async fn submit_batch(
     }
     let batch = batch.validate().await?;
     let repeat = repeat_by_key(&open.idempotency_key);
-    let inner = queue::SubmitBatchRequest { open: Some(open), batch: Some(batch) };
-    let submission = ask!(gateway, repeat, deadline, submit_batch(inner))?.submission.unwrap_or_default();
+    let inner = queue::SubmitBatchRequest { open: Some(open), batch: Some(batch), wait: request.wait };
+    let stored = ask!(gateway, repeat, deadline, submit_batch(inner))?;
+    let submission = stored.submission.unwrap_or_default();
     if !request.wait {
         return Ok(SubmitBatchResponse { submission: Some(submission), outcomes: Vec::new() });
     }
 
     let mut answer = Answer::default();
+    if let Some(results) = stored.results {
+        // It ended while the Queue was asked.
+        answer.take_all(results).await?;
+        return Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes });
+    }
     match deadline.limit(answer.follow(gateway, &submission.submission_id)).await {
         Ok(submission) => Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes }),
         Err(status) if reason(&status) == Some(Reason::DeadlineExceeded) => {
@@ -111,17 +117,20 @@ impl Answer {
         let (mut inner, _slot) = results::open(gateway, request).await?;
         while let Some(message) = inner.message().await.map_err(|status| gateway.queue.status(&status))? {
             match message.frame {
-                Some(Frame::Results(results)) => {
-                    for piece in frames::shaped(results, ResultShape::Rows).await? {
-                        self.through_position = piece.through_position;
-                        self.take(piece.rows);
-                    }
-                }
+                Some(Frame::Results(results)) => self.take_all(results).await?,
                 Some(Frame::Completed(completed)) => return Ok(completed.summary),
                 Some(Frame::Draining(_)) | None => {}
             }
         }
         Ok(None)
+    }
+
+    async fn take_all(&mut self, results: Results) -> Result<(), Status> {
+        for piece in frames::shaped(results, ResultShape::Rows).await? {
+            self.through_position = piece.through_position;
+            self.take(piece.rows);
+        }
+        Ok(())
     }
 
     /// Takes rows up to the first that does not fit: what the caller gets is without holes.

@@ -24,6 +24,8 @@ pub(super) struct Script {
     pub(super) page: ListResultsResponse,
     pub(super) results: Vec<Result<StreamResultsResponse, Status>>,
     pub(super) batch: Option<ValidatedBatch>,
+    /// What `submit_batch` answers with; not set: an unfinished submission.
+    pub(super) stored: Option<SubmitBatchResponse>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,8 +89,11 @@ impl QueueService for FakeQueue {
     ) -> Result<Response<SubmitBatchResponse>, Status> {
         let mut script = self.called("submit_batch")?;
         script.batch = request.into_inner().batch;
+        if let Some(stored) = script.stored.take() {
+            return Ok(Response::new(stored));
+        }
         let submission = hashmesh::v1::Submission { submission_id: super::mesh::ID.to_owned(), ..Default::default() };
-        Ok(Response::new(SubmitBatchResponse { submission: Some(submission) }))
+        Ok(Response::new(SubmitBatchResponse { submission: Some(submission), results: None }))
     }
 
     async fn list_results(&self, _: Request<ListResultsRequest>) -> Result<Response<ListResultsResponse>, Status> {

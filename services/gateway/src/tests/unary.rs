@@ -7,7 +7,7 @@ use hashmesh::{
         SubmitBatchRequest, submit_batch_request::Tasks,
     },
     limits::MAX_RESULTS_FRAME_BYTES,
-    queue::v1::{ListResultsResponse, StreamResultsResponse, stream_results_response::Frame},
+    queue::v1::{self as queue, ListResultsResponse, StreamResultsResponse, stream_results_response::Frame},
     v1::{Completed, PackedOutcomes, PackedTasks, Results, Submission, SubmissionState},
 };
 use prost::Message as _;
@@ -66,6 +66,19 @@ async fn waiting_outlives_a_lost_queue_and_gets_every_outcome_once() {
     let status = mesh.client().submit_batch(request).await.unwrap_err();
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
     assert!(mesh.queue.script.lock().unwrap().calls.iter().filter(|call| **call == "stream_results").count() > 1);
+}
+
+#[tokio::test]
+async fn outcomes_that_the_queue_has_at_once_are_not_asked_for_again() {
+    let mesh = Mesh::start().await;
+    let results = Results { columns: vec![outcomes(1, 2)], through_position: 2, ..Default::default() };
+    let submission = Submission { state: SubmissionState::Completed.into(), ..Default::default() };
+    let stored = queue::SubmitBatchResponse { submission: Some(submission), results: Some(results) };
+    mesh.queue.script.lock().unwrap().stored = Some(stored);
+    let answer = mesh.client().submit_batch(submit(2, true)).await.unwrap().into_inner();
+    assert_eq!(answer.submission.unwrap().state(), SubmissionState::Completed);
+    assert_eq!(answer.outcomes.iter().map(|row| row.position).collect::<Vec<_>>(), [1, 2]);
+    assert!(!mesh.queue.script.lock().unwrap().calls.contains(&"stream_results"));
 }
 
 #[tokio::test]

@@ -6,13 +6,14 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::SystemTime,
 };
 
 use hashmesh::v1::PackedOutcomes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::error::QueueError;
+use crate::{error::QueueError, store::model::Totals};
 
 /// How far a submission is, as far as it is committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,11 @@ pub(crate) struct Tail {
     pub(crate) accepted: u64,
     /// The last position.
     pub(crate) position: u64,
+    pub(crate) totals: Totals,
+    /// By the database's clock. Not set: not created, or by an owner before this one.
+    pub(crate) created_at: Option<SystemTime>,
+    /// By the database's clock. Not set: not ended.
+    pub(crate) ended_at: Option<SystemTime>,
     /// Sealed, or beyond.
     pub(crate) sealed: bool,
     /// Completed or cancelled.

@@ -172,6 +172,7 @@ impl Engine {
             stored: recovered.next_sequence,
             accepted: recovered.accepted_tasks,
             position: recovered.totals.recorded(),
+            totals: recovered.totals,
             sealed: recovered.batch_count.is_some(),
             ..Tail::default()
         };

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use hashmesh::v1::PackedOutcomes;
@@ -15,7 +16,7 @@ use crate::{
     error::QueueError,
     store::{
         Lane, LaneError, UnitError,
-        model::{Unit, Write},
+        model::{Totals, Unit, Write},
     },
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct After {
     pub(super) outcomes: Vec<PackedOutcomes>,
     /// The last position.
     pub(super) position: Option<u64>,
+    /// The submission's counters.
+    pub(super) totals: Option<Totals>,
     pub(super) sealed: bool,
     pub(super) ended: bool,
     /// A lease that nothing more is wanted of.
@@ -119,7 +122,8 @@ impl LaneQueue {
 /// A finished transaction, for the engine.
 #[derive(Debug)]
 pub(crate) struct Committed {
-    pub(super) units: Vec<(Uuid, After, Result<(), UnitError>)>,
+    /// With the transaction's time, by the database's clock.
+    pub(super) units: Vec<(Uuid, After, Result<SystemTime, UnitError>)>,
 }
 
 /// Commits groups until the connection or the ownership is lost, or the engine is gone.

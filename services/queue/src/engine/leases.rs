@@ -250,6 +250,7 @@ impl Engine {
             kernel: kernel.to_owned(),
             totals: row.totals,
         }));
+        after.totals = Some(row.totals);
         after.position = Some(row.position + u64::from(row.run.count) - 1);
         let Some(payload) = self.payloads.get((id, row.sequence)) else { return };
         let names = payload.names_of(row.run);

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hashmesh::{
@@ -249,13 +249,13 @@ impl Engine {
         self.rates.commits += 1;
         for (id, after, result) in committed.units {
             match result {
-                Ok(()) => self.unit_committed(id, after),
+                Ok(at) => self.unit_committed(id, after, at),
                 Err(error) => self.unit_failed(id, after, &error),
             }
         }
     }
 
-    fn unit_committed(&mut self, id: Uuid, after: After) {
+    fn unit_committed(&mut self, id: Uuid, after: After, at: SystemTime) {
         if let Some((worker, lease)) = after.settle {
             self.settle(worker, LeaseId(lease.0));
         }
@@ -273,6 +273,9 @@ impl Engine {
                 stored: after.stored.map_or(before.stored, |(stored, _)| stored),
                 accepted: after.stored.map_or(before.accepted, |(_, accepted)| accepted),
                 position: after.position.unwrap_or(before.position),
+                totals: after.totals.unwrap_or(before.totals),
+                created_at: if after.created { Some(at) } else { before.created_at },
+                ended_at: if after.ended { Some(at) } else { before.ended_at },
                 sealed: before.sealed || after.sealed,
                 ended: before.ended || after.ended,
                 writer: before.writer,

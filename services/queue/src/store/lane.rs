@@ -1,6 +1,10 @@
 //! Group commit: a connection of its own that writes whole groups of units in one transaction each.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use hashmesh_database::{
     Database, Dedicated, Failure, classify,
@@ -79,9 +83,9 @@ impl Lane {
     /// Writes all units of the group in one transaction. If one is refused, each is written in a transaction of its
     /// own, in order; whatever follows a refused one in its submission is refused too.
     ///
-    /// `Ok`: an answer per unit, and units with `Ok` are durable. After an error the lane cannot be used again; nor
+    /// `Ok`: an answer per unit, and units with `Ok` are durable, with what their transaction calls `now()`. After an error the lane cannot be used again; nor
     /// after this future was dropped early, when the outcome is as unknown.
-    pub(crate) async fn commit(&mut self, group: &[Unit]) -> Result<Vec<Result<(), UnitError>>, LaneError> {
+    pub(crate) async fn commit(&mut self, group: &[Unit]) -> Result<Vec<Result<SystemTime, UnitError>>, LaneError> {
         if !self.usable {
             return Err(LaneError::Unknown("the lane's last transaction had no answer".to_owned()));
         }
@@ -94,16 +98,16 @@ impl Lane {
         Ok(answers)
     }
 
-    async fn commit_group(&self, group: &[Unit]) -> Result<Vec<Result<(), UnitError>>, LaneError> {
+    async fn commit_group(&self, group: &[Unit]) -> Result<Vec<Result<SystemTime, UnitError>>, LaneError> {
         let units: Vec<&Unit> = group.iter().collect();
         match self.attempt(&units).await? {
-            Ok(()) => Ok(group.iter().map(|_| Ok(())).collect()),
+            Ok(began) => Ok(group.iter().map(|_| Ok(began)).collect()),
             Err(refusal) if refusal.by_content && group.len() > 1 => self.commit_one_by_one(group).await,
             Err(refusal) => Ok(group.iter().map(|_| Err(refusal.error.clone())).collect()),
         }
     }
 
-    async fn commit_one_by_one(&self, group: &[Unit]) -> Result<Vec<Result<(), UnitError>>, LaneError> {
+    async fn commit_one_by_one(&self, group: &[Unit]) -> Result<Vec<Result<SystemTime, UnitError>>, LaneError> {
         let mut failed: BTreeSet<Uuid> = BTreeSet::new();
         let mut answers = Vec::with_capacity(group.len());
         for unit in group {
@@ -121,7 +125,7 @@ impl Lane {
     }
 
     /// One transaction, sent again if it failed by bad luck.
-    async fn attempt(&self, units: &[&Unit]) -> Result<Result<(), Refusal>, LaneError> {
+    async fn attempt(&self, units: &[&Unit]) -> Result<Result<SystemTime, Refusal>, LaneError> {
         let columns = match Columns::of(units) {
             Ok(columns) => columns,
             Err(unfit) => return Ok(Err(Refusal::from(unfit))),
@@ -129,8 +133,9 @@ impl Lane {
         let fence = Fence::around(&self.ownership, units.iter().map(|unit| unit.shard));
         let mut pauses = RETRY_PAUSES.iter();
         loop {
-            let error = match self.send(&fence, &columns).await {
-                Outcome::Committed => return Ok(Ok(())),
+            let mut began = SystemTime::UNIX_EPOCH;
+            let error = match self.send(&fence, &columns, &mut began).await {
+                Outcome::Committed => return Ok(Ok(began)),
                 Outcome::RolledBack(error) => error,
                 Outcome::Unknown(Some(error)) => return Err(LaneError::Unknown(in_full(&error))),
                 Outcome::Unknown(None) => return Err(LaneError::Unknown("Postgres did not answer in time".to_owned())),
@@ -149,7 +154,8 @@ impl Lane {
     }
 
     /// The whole transaction at once, in the order in which a submission's writes may follow one another.
-    async fn send(&self, fence: &Fence, columns: &Columns<'_>) -> Outcome {
+    /// `began` becomes the transaction's time.
+    async fn send(&self, fence: &Fence, columns: &Columns<'_>, began: &mut SystemTime) -> Outcome {
         let statements = &self.statements;
         let completed: Option<Parameters<'_>> = (!columns.completed.is_empty()).then(|| vec![&columns.completed as _]);
         let cancelled: Option<Parameters<'_>> = (!columns.cancelled.is_empty()).then(|| vec![&columns.cancelled as _]);
@@ -165,7 +171,7 @@ impl Lane {
         let mut sent = vec![
             fence::begin(&self.connection),
             self.prepared(&statements.lock_shards, vec![&LOCK_CLASS, &fence.shards]),
-            self.prepared(&statements.check_epochs, vec![&fence.shards, &fence.epochs]),
+            self.checked(&statements.check_epochs, fence, began),
         ];
         for (statement, parameters) in writes {
             if let Some(parameters) = parameters {
@@ -174,6 +180,14 @@ impl Lane {
         }
         sent.push(fence::commit(&self.connection));
         fence::transact(sent).await
+    }
+
+    fn checked<'a>(&'a self, check_epochs: &'a Statement, fence: &'a Fence, began: &'a mut SystemTime) -> Sent<'a> {
+        Box::pin(async move {
+            let row = self.connection.query_one(check_epochs, &[&fence.shards, &fence.epochs]).await?;
+            *began = row.try_get(1)?;
+            Ok(1)
+        })
     }
 
     fn prepared<'a>(&'a self, statement: &'a Statement, parameters: Parameters<'a>) -> Sent<'a> {
