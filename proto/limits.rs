@@ -34,6 +34,12 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
 /// The most attempts that a submission may ask for.
 pub const MAX_MAX_ATTEMPTS: u32 = 20;
+/// The highest priority; the lowest is 0.
+pub const MAX_PRIORITY: u32 = 9;
+/// The priority of a submission that does not say.
+pub const DEFAULT_PRIORITY: u32 = 5;
+/// The highest limit of concurrently leased tasks: it fits a Postgres `integer`.
+pub const MAX_LEASED_TASKS: u32 = i32::MAX as u32;
 /// Batches of one submission: a sequence number fits a Postgres `integer`.
 pub const MAX_BATCHES: u32 = i32::MAX as u32;
 /// The longest retention that a submission may ask for: ten years. A day is kept as long as its last submission.

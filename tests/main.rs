@@ -9,6 +9,7 @@ mod graceful;
 mod health_reflection;
 mod history;
 mod kills;
+mod order;
 mod ownership;
 mod protocol;
 mod retries;

@@ -218,6 +218,25 @@ impl GatewayService for Scripts {
         unused()
     }
 
+    async fn pause_work(&self, _: Request<PauseWorkRequest>) -> Result<Response<PauseWorkResponse>, Status> {
+        unused()
+    }
+
+    async fn resume_work(&self, _: Request<ResumeWorkRequest>) -> Result<Response<ResumeWorkResponse>, Status> {
+        unused()
+    }
+
+    async fn set_tenant_limits(
+        &self,
+        _: Request<SetTenantLimitsRequest>,
+    ) -> Result<Response<SetTenantLimitsResponse>, Status> {
+        unused()
+    }
+
+    async fn get_controls(&self, _: Request<GetControlsRequest>) -> Result<Response<GetControlsResponse>, Status> {
+        unused()
+    }
+
     async fn cancel_submission(
         &self,
         _: Request<CancelSubmissionRequest>,

@@ -11,12 +11,13 @@ use crate::{
     gateway::v1::{
         AppendBatchRequest, AppendBatchResponse, Batch, CancelSubmissionRequest, ComputeDigestRequest,
         ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse, CreateSubmissionRequest,
-        GetCapabilitiesRequest, GetCapabilitiesResponse, GetStatsRequest, GetStatsResponse, GetSubmissionRequest,
-        ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse, RetryTasksRequest,
-        SealSubmissionRequest, SubmitBatchRequest, SubmitBatchResponse, gateway_service_client::GatewayServiceClient,
+        GetCapabilitiesRequest, GetCapabilitiesResponse, GetControlsRequest, GetStatsRequest, GetStatsResponse,
+        GetSubmissionRequest, ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse,
+        PauseWorkRequest, ResumeWorkRequest, RetryTasksRequest, SealSubmissionRequest, SetTenantLimitsRequest,
+        SubmitBatchRequest, SubmitBatchResponse, gateway_service_client::GatewayServiceClient,
     },
     limits::MAX_WAIT,
-    v1::{Algorithm, Opened, Submission, SubmissionOptions},
+    v1::{Algorithm, Opened, Submission, SubmissionOptions, TenantControls},
 };
 
 /// Every call takes the message's fields, makes attempts until one is answered, and fails with [`ClientError::Refused`]
@@ -99,6 +100,46 @@ impl Client {
         let request = CancelSubmissionRequest { submission_id: submission_id.to_owned() };
         let answer = self.call(request, async |mut gateway, request| gateway.cancel_submission(request).await).await?;
         answer.submission.ok_or_else(|| missing("submission"))
+    }
+
+    /// Hands out no more of the tenant's tasks, or of everyone's, until [`Client::resume_work`].
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn pause_work(&self, everyone: bool) -> Result<TenantControls, ClientError> {
+        let request = PauseWorkRequest { everyone };
+        let answer = self.call(request, async |mut gateway, request| gateway.pause_work(request).await).await?;
+        answer.controls.ok_or_else(|| missing("controls"))
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn resume_work(&self, everyone: bool) -> Result<TenantControls, ClientError> {
+        let request = ResumeWorkRequest { everyone };
+        let answer = self.call(request, async |mut gateway, request| gateway.resume_work(request).await).await?;
+        answer.controls.ok_or_else(|| missing("controls"))
+    }
+
+    /// Limits how many of the tenant's tasks workers may hold at once; 0: any number.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn set_tenant_limits(&self, max_leased_tasks: u32) -> Result<TenantControls, ClientError> {
+        let request = SetTenantLimitsRequest { max_leased_tasks };
+        let answer = self.call(request, async |mut gateway, request| gateway.set_tenant_limits(request).await).await?;
+        answer.controls.ok_or_else(|| missing("controls"))
+    }
+
+    /// What holds for the tenant's work.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn get_controls(&self) -> Result<TenantControls, ClientError> {
+        let request = GetControlsRequest {};
+        let answer = self.call(request, async |mut gateway, request| gateway.get_controls(request).await).await?;
+        answer.controls.ok_or_else(|| missing("controls"))
     }
 
     /// A page of outcomes, by position. [`Client::results`] reads many.

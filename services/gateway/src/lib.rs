@@ -10,6 +10,7 @@
 mod admission;
 mod batch;
 mod config;
+mod controls;
 mod deadline;
 mod detail;
 mod digest;

@@ -12,8 +12,8 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 use crate::{
-    admission::Admission, deadline::Deadline, digest, error, outbound::Frames, results, stats, submit, submit_batch,
-    unary, upstream::Upstream, watch,
+    admission::Admission, controls, deadline::Deadline, digest, error, outbound::Frames, results, stats, submit,
+    submit_batch, unary, upstream::Upstream, watch,
 };
 
 /// What the services behind us may answer with: frames with 10,000 outcomes of long names exceed gRPC's usual 4 MiB.
@@ -159,6 +159,34 @@ impl GatewayService for Gateway {
         request: Request<api::RetryTasksRequest>,
     ) -> Result<Response<api::RetryTasksResponse>, Status> {
         self.answer(request, |request, deadline| unary::retry_tasks(self, request, deadline)).await
+    }
+
+    async fn pause_work(
+        &self,
+        request: Request<api::PauseWorkRequest>,
+    ) -> Result<Response<api::PauseWorkResponse>, Status> {
+        self.answer(request, |request, deadline| controls::pause_work(self, request, deadline)).await
+    }
+
+    async fn resume_work(
+        &self,
+        request: Request<api::ResumeWorkRequest>,
+    ) -> Result<Response<api::ResumeWorkResponse>, Status> {
+        self.answer(request, |request, deadline| controls::resume_work(self, request, deadline)).await
+    }
+
+    async fn set_tenant_limits(
+        &self,
+        request: Request<api::SetTenantLimitsRequest>,
+    ) -> Result<Response<api::SetTenantLimitsResponse>, Status> {
+        self.answer(request, |request, deadline| controls::set_tenant_limits(self, request, deadline)).await
+    }
+
+    async fn get_controls(
+        &self,
+        request: Request<api::GetControlsRequest>,
+    ) -> Result<Response<api::GetControlsResponse>, Status> {
+        self.answer(request, |_, deadline| controls::get_controls(self, deadline)).await
     }
 
     async fn compute_digest(

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use hashmesh::{
     error::bad_field,
     limits::{
-        DEFAULT_MAX_ATTEMPTS, MAX_ALGORITHMS, MAX_BATCH_BYTES, MAX_BATCHES, MAX_IDEMPOTENCY_KEY_BYTES,
-        MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MAX_ATTEMPTS, MAX_RETENTION,
+        DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, MAX_ALGORITHMS, MAX_BATCH_BYTES, MAX_BATCHES,
+        MAX_IDEMPOTENCY_KEY_BYTES, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LEASED_TASKS,
+        MAX_MAX_ATTEMPTS, MAX_PRIORITY, MAX_RETENTION,
     },
     v1::{Algorithm, OutcomeStatus, ResultShape, SubmissionOptions, SubmissionState},
 };
+use prost_types::Timestamp;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -42,6 +44,7 @@ pub(crate) fn options(field: &str, options: Option<SubmissionOptions>) -> Result
         }
     }
     options.retention = retention(&format!("{field}.retention"), options.retention)?;
+    order(field, &mut options)?;
     Ok(options)
 }
 
@@ -55,6 +58,43 @@ fn retention(field: &str, given: Option<prost_types::Duration>) -> Result<Option
         Ok(found) if found <= longest && given.nanos >= 0 => Ok(Some(prost_types::Duration { seconds, nanos: 0 })),
         _ => Err(bad_field(field, format!("must be 0 to {longest} s; is {seconds} s"))),
     }
+}
+
+/// When the tasks are to be leased.
+fn order(field: &str, options: &mut SubmissionOptions) -> Result<(), Status> {
+    let priority = options.priority.get_or_insert(DEFAULT_PRIORITY);
+    if *priority > MAX_PRIORITY {
+        let wanted = format!("must be 0 to {MAX_PRIORITY}, or not set for {DEFAULT_PRIORITY}; is {priority}");
+        return Err(bad_field(&format!("{field}.priority"), wanted));
+    }
+    timestamp(&format!("{field}.not_before"), options.not_before.as_mut())?;
+    timestamp(&format!("{field}.deadline"), options.deadline.as_mut())?;
+    if let (Some(not_before), Some(deadline)) = (&options.not_before, &options.deadline)
+        && (deadline.seconds, deadline.nanos) <= (not_before.seconds, not_before.nanos)
+    {
+        return Err(bad_field(&format!("{field}.deadline"), "must be after not_before"));
+    }
+    max_leased_tasks(&format!("{field}.max_leased_tasks"), options.max_leased_tasks)?;
+    Ok(())
+}
+
+/// A time from the year 1 to 9999, cut to the microseconds that the database keeps.
+fn timestamp(field: &str, timestamp: Option<&mut Timestamp>) -> Result<(), Status> {
+    const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+    let Some(timestamp) = timestamp else { return Ok(()) };
+    if !SECONDS.contains(&timestamp.seconds) || !(0..1_000_000_000).contains(&timestamp.nanos) {
+        return Err(bad_field(field, "must be a time from year 1 to 9999, with 0 to 999,999,999 nanos"));
+    }
+    timestamp.nanos -= timestamp.nanos % 1_000;
+    Ok(())
+}
+
+/// How many tasks workers may hold at once; 0: any number.
+pub(crate) fn max_leased_tasks(field: &str, tasks: u32) -> Result<u32, Status> {
+    if tasks > MAX_LEASED_TASKS {
+        return Err(bad_field(field, format!("must be 1 to {MAX_LEASED_TASKS}, or 0 for no limit; is {tasks}")));
+    }
+    Ok(tasks)
 }
 
 /// Algorithms: known, each once, at most [`MAX_ALGORITHMS`]; SHA-256 if none is named.
@@ -236,6 +276,36 @@ mod tests {
         let options = options("open.options", None).unwrap();
         assert_eq!(options.algorithms, [Algorithm::Sha256 as i32]);
         assert_eq!(options.max_attempts, 5);
+        assert_eq!(options.priority, Some(5));
+    }
+
+    #[test]
+    fn the_order_of_work_is_held_to_each_limit() {
+        let with = |change: fn(&mut SubmissionOptions)| {
+            let mut given = SubmissionOptions::default();
+            change(&mut given);
+            options("options", Some(given))
+        };
+        let at = |seconds, nanos| Some(Timestamp { seconds, nanos });
+        assert_eq!(with(|options| options.priority = Some(0)).unwrap().priority, Some(0));
+        assert!(with(|options| options.priority = Some(9)).is_ok());
+        assert_eq!(field_of(with(|options| options.priority = Some(10))), "options.priority");
+        assert!(with(|options| options.max_leased_tasks = i32::MAX as u32).is_ok());
+        assert_eq!(
+            field_of(with(|options| options.max_leased_tasks = i32::MAX as u32 + 1)),
+            "options.max_leased_tasks"
+        );
+        let times = |not_before, deadline| {
+            options("options", Some(SubmissionOptions { not_before, deadline, ..SubmissionOptions::default() }))
+        };
+        assert_eq!(times(at(5, 1_999), None).unwrap().not_before, at(5, 1_000));
+        assert!(times(at(-62_135_596_800, 0), at(253_402_300_799, 999_999_999)).is_ok());
+        assert_eq!(field_of(times(at(-62_135_596_801, 0), None)), "options.not_before");
+        assert_eq!(field_of(times(None, at(253_402_300_800, 0))), "options.deadline");
+        assert_eq!(field_of(times(at(5, -1), None)), "options.not_before");
+        assert_eq!(field_of(times(None, at(5, 1_000_000_000))), "options.deadline");
+        assert!(times(at(5, 0), at(5, 1_000)).is_ok());
+        assert_eq!(field_of(times(at(5, 0), at(5, 999))), "options.deadline");
     }
 
     #[test]

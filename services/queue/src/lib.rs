@@ -22,6 +22,7 @@ mod rates;
 mod rpc;
 mod shard;
 mod store;
+mod wall;
 
 use std::sync::Arc;
 

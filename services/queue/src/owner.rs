@@ -96,6 +96,7 @@ async fn own(
     maintenance::prepare(config, storage).await;
     let began = Instant::now();
     let recovered = store::load_unfinished(database, config.index_batches).await?;
+    let controls = store::tenant_controls(database).await?;
     tracing::info!(submissions = recovered.len(), elapsed = ?began.elapsed(), "took over the queue");
     let mut lanes = Vec::with_capacity(config.lanes);
     for _ in 0..config.lanes.max(1) {
@@ -112,6 +113,7 @@ async fn own(
         ownership: Arc::clone(&ownership),
         lanes,
         recovered,
+        controls,
         handle,
         commands,
         behind,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     WorkerConfig, WorkerError,
-    execute::Executor,
+    execute::{Door, Executor},
     session::SessionSettings,
     sources::Sources,
     stream::{self, Presence},
@@ -68,6 +68,15 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         algorithms: Algorithm::ALL.map(i32::from).to_vec(),
         sources: sources.announced(),
     };
-    let executor = Arc::new(Executor { inline, objects, sources: Arc::new(sources), busy: Arc::default() });
+    // A few small groups in line for each thread, so that none idles; objects take longer than it takes to call the next.
+    let (inline_door, objects_door) = (Door::new(4 * inline.threads()), Door::new(objects.threads()));
+    let executor = Arc::new(Executor {
+        inline,
+        objects,
+        inline_door,
+        objects_door,
+        sources: Arc::new(sources),
+        busy: Arc::default(),
+    });
     Ok(SessionSettings { hello, credit: config.credit(), drain_grace: config.drain_grace, executor })
 }

@@ -7,6 +7,7 @@
 mod algorithms;
 mod bench;
 mod cancel;
+mod controls;
 mod deliver;
 mod failure;
 mod feed;
@@ -14,6 +15,7 @@ mod get;
 mod list;
 mod manifest;
 mod name;
+mod order;
 mod outcome;
 mod output;
 mod placement;
@@ -54,6 +56,9 @@ pub(crate) enum Verb {
     List(list::ListArgs),
     Cancel(cancel::CancelArgs),
     Retry(retry::RetryArgs),
+    Pause(controls::PauseArgs),
+    Resume(controls::ResumeArgs),
+    Controls(controls::ControlsArgs),
     Stats(stats::StatsArgs),
     Bench(bench::BenchArgs),
 }
@@ -88,6 +93,9 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::List(args) => args.run().await,
         Verb::Cancel(args) => args.run().await,
         Verb::Retry(args) => args.run().await,
+        Verb::Pause(args) => args.run().await,
+        Verb::Resume(args) => args.run().await,
+        Verb::Controls(args) => args.run().await,
         Verb::Stats(args) => args.run().await,
         Verb::Bench(args) => args.run().await,
     }

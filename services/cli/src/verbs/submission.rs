@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::SystemTime};
 
-use hashmesh::v1::{Algorithm, Submission, SubmissionState, WaitReason};
+use hashmesh::v1::{Algorithm, EndReason, Submission, SubmissionState, WaitReason};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -30,13 +30,28 @@ pub(super) fn json(submission: &Submission) -> Value {
         ("cancelled_tasks".to_owned(), json!(submission.cancelled_tasks)),
         ("hashed_bytes".to_owned(), json!(submission.hashed_bytes)),
     ]);
-    for (key, time) in [("create_time", &submission.create_time), ("end_time", &submission.end_time)] {
+    if let Some(priority) = options.priority {
+        object.insert("priority".to_owned(), json!(priority));
+    }
+    if options.max_leased_tasks > 0 {
+        object.insert("max_leased_tasks".to_owned(), json!(options.max_leased_tasks));
+    }
+    let times = [
+        ("not_before", &options.not_before),
+        ("deadline", &options.deadline),
+        ("create_time", &submission.create_time),
+        ("end_time", &submission.end_time),
+    ];
+    for (key, time) in times {
         if let Some(text) = time.as_ref().and_then(timestamp) {
             object.insert(key.to_owned(), json!(text));
         }
     }
     if !submission.retry_of.is_empty() {
         object.insert("retry_of".to_owned(), json!(submission.retry_of));
+    }
+    if let Some(reason) = ended_by(submission) {
+        object.insert("end_reason".to_owned(), json!(reason));
     }
     if let Some(reason) = waits_for(submission) {
         object.insert("wait_reason".to_owned(), json!(reason));
@@ -121,5 +136,15 @@ fn waits_for(submission: &Submission) -> Option<&'static str> {
     match submission.wait_reason() {
         WaitReason::Unspecified => None,
         WaitReason::WaitingForWorker => Some("waiting for a worker that may read its sources"),
+        WaitReason::Paused => Some("paused"),
+        WaitReason::NotBefore => Some("its time has not come"),
+    }
+}
+
+fn ended_by(submission: &Submission) -> Option<&'static str> {
+    match submission.end_reason() {
+        EndReason::Unspecified => None,
+        EndReason::Caller => Some("cancelled by a caller"),
+        EndReason::Deadline => Some("its deadline passed"),
     }
 }

@@ -155,6 +155,14 @@ impl QueueService for FakeQueue {
         unreachable!("not scripted")
     }
 
+    async fn set_controls(&self, _: Request<SetControlsRequest>) -> Result<Response<SetControlsResponse>, Status> {
+        unreachable!("not scripted")
+    }
+
+    async fn get_controls(&self, _: Request<GetControlsRequest>) -> Result<Response<GetControlsResponse>, Status> {
+        unreachable!("not scripted")
+    }
+
     async fn retry_tasks(&self, _: Request<RetryTasksRequest>) -> Result<Response<RetryTasksResponse>, Status> {
         unreachable!("not scripted")
     }

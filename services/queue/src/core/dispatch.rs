@@ -1,4 +1,4 @@
-//! Who gets what next: workers with credit in turn, submissions in turn, within a submission the oldest first.
+//! Work meets workers: workers with credit in turn, each is given what is next for it (see [`super::order`]).
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -6,26 +6,17 @@ use uuid::Uuid;
 
 use super::{
     Core, Effect, Grant, LeaseId, Now, WorkerId,
+    order::{LEVELS, Pick, Place},
     ranges::{RunSet, TaskRun},
     submission::ReadyRun,
     worker::{Lease, Worker},
 };
 
-/// How a submission fares when a worker asks it for work.
-enum Offer {
-    /// This run is for the worker.
-    Run { sequence: u32, run: TaskRun, ready: ReadyRun },
-    /// Other workers may take its next run, this one may not.
-    NotForThisWorker,
-    /// It has no ready run left.
-    Nothing,
-}
-
 impl Core {
     /// Grants leases until credit or ready runs are used up.
     pub(super) fn dispatch(&mut self, now: Now) {
         let mut without_luck = 0;
-        while !self.rotation.is_empty() {
+        while !self.order.is_empty() {
             let Some(worker) = self.next_taker(now) else { return };
             self.served = worker;
             if self.grant_to(worker, now) {
@@ -48,89 +39,150 @@ impl Core {
     }
 
     /// Grants one lease to a worker. False if there is nothing for it.
-    fn grant_to(&mut self, worker: WorkerId, now: Now) -> bool {
-        for _ in 0..self.rotation.len() {
-            let Some(id) = self.rotation.pop_front() else { return false };
-            match self.offer(id, worker) {
-                Offer::Run { sequence, run, ready } => {
-                    self.rotation.push_back(id);
-                    self.grant(now, worker, id, sequence, run, ready);
-                    return true;
-                }
-                Offer::NotForThisWorker => self.rotation.push_back(id),
-                Offer::Nothing => {
-                    if let Some(submission) = self.submissions.get_mut(&id) {
-                        submission.in_rotation = false;
-                    }
-                }
+    fn grant_to(&mut self, worker_id: WorkerId, now: Now) -> bool {
+        let Some(worker) = self.workers.get(&worker_id) else { return false };
+        let Some(pick) = self.order.pick(&self.classes, worker.kind, worker.lowest_level()) else { return false };
+        let Place { tenant, class, .. } = pick.place;
+        let id = pick.submission;
+        let room = self.order.tenants.get(tenant).map_or(0, super::order::Tenant::room);
+        let Some(submission) = self.submissions.get_mut(&id) else { return false };
+        let Some((key, ready)) = submission.ready.first(class) else {
+            debug_assert!(false, "{id} stands in the order with nothing to give");
+            self.order.remove(pick.place, id);
+            return true;
+        };
+        let (sequence, first) = key;
+        let Some(batch) = submission.window.get(sequence) else {
+            // Resolved without this run: nothing is left to do.
+            self.ready.remove(id, &mut submission.ready, class, key);
+            if submission.ready.first(class).is_none() {
+                self.order.remove(pick.place, id);
             }
+            return true;
+        };
+        let wanted = submission.lease_tasks(batch);
+        let room = u32::try_from(room.min(submission.room())).unwrap_or(u32::MAX);
+        let count = ready.count.min(wanted).min(room);
+        if count == 0 {
+            debug_assert!(false, "{id} stands in the order at its limit");
+            return false;
         }
-        false
+        self.ready.remove(id, &mut submission.ready, class, key);
+        if count < ready.count {
+            let rest = ReadyRun { count: ready.count - count, ..ready };
+            self.ready.insert(id, &mut submission.ready, class, (sequence, first + count), rest);
+        }
+        self.grant(now, worker_id, &pick, sequence, TaskRun::new(first, count), ready.attempt);
+        true
     }
 
-    /// What a submission has for a worker: its oldest ready run, cut to the size of a lease. Runs that no connected worker
-    /// may take are parked on the way, so that they do not stand before others.
-    fn offer(&mut self, id: Uuid, worker_id: WorkerId) -> Offer {
-        let Some(submission) = self.submissions.get_mut(&id) else { return Offer::Nothing };
-        let set = submission.algorithm_set;
-        while let Some((&(sequence, first), &ready)) = submission.ready.first_key_value() {
-            let Some(batch) = submission.window.get(sequence) else {
-                submission.ready.remove(&(sequence, first));
-                continue;
-            };
-            let prefix = batch.reference_prefix.as_deref();
-            let may_take = |worker: &Worker| worker.info.algorithms.covers(set) && worker.info.reaches(prefix);
-            if !self.workers.get(&worker_id).is_some_and(may_take) {
-                if self.workers.values().any(may_take) {
-                    return Offer::NotForThisWorker;
-                }
-                submission.ready.remove(&(sequence, first));
-                submission.parked.insert((sequence, first), ready);
-                continue;
-            }
-            let count = ready.count.min(submission.lease_tasks(batch));
-            submission.ready.remove(&(sequence, first));
-            if count < ready.count {
-                let rest = ReadyRun { count: ready.count - count, ..ready };
-                submission.ready.insert((sequence, first + count), rest);
-            }
-            return Offer::Run { sequence, run: TaskRun::new(first, count), ready };
-        }
-        Offer::Nothing
-    }
-
-    fn grant(&mut self, now: Now, worker_id: WorkerId, id: Uuid, sequence: u32, run: TaskRun, ready: ReadyRun) {
+    fn grant(&mut self, now: Now, worker_id: WorkerId, pick: &Pick, sequence: u32, run: TaskRun, attempt: u32) {
+        let id = pick.submission;
         let lease_id = LeaseId(self.next_lease);
         self.next_lease += 1;
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         let cost_bytes = submission.window.get(sequence).map_or(0, |batch| batch.cost_bytes(run.count));
-        worker.credit_tasks -= i64::from(run.count);
-        worker.credit_bytes = worker.credit_bytes.saturating_sub(i64::try_from(cost_bytes).unwrap_or(i64::MAX));
-        worker.leases.insert(lease_id);
+        let (level, priority) = (submission.level(), submission.order.priority);
+        worker.hand(lease_id, level, run.count, cost_bytes);
         submission.leases.insert(lease_id);
+        submission.leased_tasks += u64::from(run.count);
+        self.leased_tasks += u64::from(run.count);
+        self.order.charge(pick, cost_bytes, run.count);
+        if submission.ready.first(pick.place.class).is_none() {
+            self.order.remove(pick.place, id);
+        }
+        if submission.room() == 0 {
+            self.sync(id);
+        }
         let lease = Lease {
             worker: worker_id,
             submission: id,
             sequence,
             task_count: run.count,
-            attempt: ready.attempt,
+            cost_bytes,
+            level,
+            attempt,
             unresolved: RunSet::of(run),
             granted_at: now,
             expires_at: now + self.config.lease_duration,
             progress: None,
         };
         self.leases.insert(lease_id, lease);
-        let attempt = ready.attempt;
+        let worker = worker_id;
         self.effects.push(Effect::Dispatch(Grant {
-            worker: worker_id,
+            worker,
             lease: lease_id,
             submission: id,
             sequence,
             run,
             attempt,
             cost_bytes,
+            priority,
+            flow: pick.place.tenant.number(),
         }));
+    }
+
+    /// Puts a submission's ready runs into the order, or takes them out, as it may be leased now.
+    pub(super) fn sync(&mut self, id: Uuid) {
+        let Some(submission) = self.submissions.get(&id) else { return };
+        let (tenant, level, may_be_leased) = (submission.tenant, submission.level(), submission.may_be_leased());
+        for class in submission.ready.classes() {
+            let place = Place { tenant, level, class };
+            if may_be_leased {
+                self.order.push(place, id);
+            } else {
+                self.order.remove(place, id);
+            }
+        }
+    }
+
+    /// Makes a run of tasks wait for a worker.
+    pub(super) fn put_ready(&mut self, id: Uuid, sequence: u32, first: u32, run: ReadyRun) {
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        let Some(batch) = submission.window.get(sequence) else { return };
+        let prefix = batch.reference_prefix.as_deref();
+        let class = self.classes.class_of(submission.algorithm_set, prefix);
+        self.ready.insert(id, &mut submission.ready, class, (sequence, first), run);
+        if submission.may_be_leased() {
+            let place = Place { tenant: submission.tenant, level: submission.level(), class };
+            self.order.push(place, id);
+        }
+    }
+
+    /// Takes every ready run of a submission out of the order. Returns them.
+    pub(super) fn withdraw(&mut self, id: Uuid) -> Vec<((u32, u32), ReadyRun)> {
+        let Some(submission) = self.submissions.get_mut(&id) else { return Vec::new() };
+        let (tenant, level) = (submission.tenant, submission.level());
+        for class in submission.ready.classes() {
+            self.order.remove(Place { tenant, level, class }, id);
+        }
+        self.ready.drain(id, &mut submission.ready)
+    }
+
+    /// Tasks of a submission are in no worker's hands any more.
+    pub(super) fn release_leased(&mut self, id: Uuid, tasks: u32) {
+        self.leased_tasks = self.leased_tasks.saturating_sub(u64::from(tasks));
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        let was_full = submission.room() == 0;
+        submission.leased_tasks = submission.leased_tasks.saturating_sub(u64::from(tasks));
+        self.order.release(submission.tenant, tasks);
+        if was_full {
+            self.sync(id);
+        }
+    }
+
+    /// Workers of a kind that was not there before have come: who may take what is found out anew.
+    pub(super) fn classify_again(&mut self) {
+        let with_runs = self.submissions.iter().filter(|(_, submission)| !submission.ready.is_empty());
+        let ids: Vec<Uuid> = with_runs.map(|(id, _)| *id).collect();
+        // All out before any goes in: a class of now may have the number of another of before.
+        let runs: Vec<_> = ids.into_iter().map(|id| (id, self.withdraw(id))).collect();
+        for (id, runs) in runs {
+            for ((sequence, first), run) in runs {
+                self.put_ready(id, sequence, first, run);
+            }
+        }
     }
 
     /// Leases older than `age` and runs that wait for another attempt: what others may be shown, and what a new owner
@@ -155,12 +207,40 @@ impl Core {
         });
         let again = self.waiting.iter().filter(|waiting| waiting.attempt > 1);
         let again = again.map(|waiting| row(waiting.submission, waiting.sequence, waiting.run, waiting.attempt, None));
-        let ready_again = self.submissions.iter().flat_map(|(id, submission)| {
-            let runs = submission.ready.iter().chain(&submission.parked).filter(|(_, ready)| ready.attempt > 1);
-            runs.map(|((sequence, first), ready)| {
-                row(*id, *sequence, TaskRun::new(*first, ready.count), ready.attempt, None)
-            })
-        });
+        let ready_again = self.ready.tried();
+        let ready_again = ready_again.map(|(id, sequence, run, attempt)| row(id, sequence, run, attempt, None));
         held.chain(again).chain(ready_again).collect()
     }
 }
+
+impl Worker {
+    /// Notes a lease in its hands.
+    fn hand(&mut self, lease: LeaseId, level: usize, tasks: u32, cost_bytes: u64) {
+        self.credit_tasks -= i64::from(tasks);
+        self.credit_bytes = self.credit_bytes.saturating_sub(i64::try_from(cost_bytes).unwrap_or(i64::MAX));
+        self.held_tasks += i64::from(tasks);
+        self.held_bytes = self.held_bytes.saturating_add(i64::try_from(cost_bytes).unwrap_or(i64::MAX));
+        self.levels[level] += 1;
+        self.leases.insert(lease);
+    }
+
+    /// A lease is in its hands no more. Its credit comes back by itself, when the worker says so.
+    pub(super) fn let_go(&mut self, id: LeaseId, lease: &Lease) {
+        if self.leases.remove(&id) {
+            self.held_tasks -= i64::from(lease.task_count);
+            self.held_bytes = self.held_bytes.saturating_sub(i64::try_from(lease.cost_bytes).unwrap_or(i64::MAX));
+            self.levels[lease.level] -= 1;
+        }
+    }
+
+    /// The lowest level that it may be given work of. The last part of its credit is for what is more urgent than all
+    /// that it holds, so that urgent work is never shut out by a worker whose hands are full.
+    pub(super) fn lowest_level(&self) -> usize {
+        let reserve = |all: i64| all / RESERVE;
+        let plenty = self.credit_tasks > reserve(self.most_tasks) && self.credit_bytes > reserve(self.most_bytes);
+        if plenty { 0 } else { (0..LEVELS).rev().find(|level| self.levels[*level] > 0).map_or(0, |level| level + 1) }
+    }
+}
+
+/// One part in this many of a worker's credit is kept for work more urgent than what it holds.
+const RESERVE: i64 = 16;

@@ -12,7 +12,7 @@ use super::{
     submission::{Batch, Phase, Submission},
     window::Window,
 };
-use crate::store::model::{Recovered, RecoveredBatch};
+use crate::store::model::{Recovered, RecoveredBatch, WorkOrder};
 
 /// What the rules need to know about a new batch.
 #[derive(Clone, Debug)]
@@ -87,14 +87,44 @@ pub(crate) enum CancelRefusal {
 
 impl Core {
     /// A new, empty submission.
+    pub(crate) fn create_for(
+        &mut self,
+        id: Uuid,
+        tenant: &str,
+        algorithms: &[Algorithm],
+        max_attempts: u32,
+        order: WorkOrder,
+    ) {
+        let submission = self.begin(id, tenant, algorithms, max_attempts, order);
+        self.submissions.insert(id, submission);
+    }
+
+    /// A new, empty submission that is like most others.
+    #[cfg(test)]
     pub(crate) fn create(&mut self, id: Uuid, algorithms: &[Algorithm], max_attempts: u32) {
-        self.submissions.insert(id, Submission::new(algorithms.into(), max_attempts));
+        self.create_for(id, "default", algorithms, max_attempts, WorkOrder::default());
+    }
+
+    fn begin(
+        &mut self,
+        id: Uuid,
+        tenant: &str,
+        algorithms: &[Algorithm],
+        max_attempts: u32,
+        order: WorkOrder,
+    ) -> Submission {
+        let tenant = self.order.tenants.named(tenant);
+        self.order.tenants.enter(tenant);
+        let mut submission = Submission::new(algorithms.into(), max_attempts, tenant, order);
+        submission.held = self.timers.enter(id, &order);
+        submission
     }
 
     /// An unfinished submission that a new owner found. If nothing of it is left to do, it must be completed at once:
     /// then this returns true.
     pub(crate) fn recover(&mut self, now: Now, recovered: &Recovered) -> bool {
-        let mut submission = Submission::new(recovered.algorithms.as_slice().into(), recovered.max_attempts);
+        let Recovered { id, tenant, algorithms, max_attempts, order, .. } = recovered;
+        let mut submission = self.begin(*id, tenant, algorithms, *max_attempts, *order);
         submission.totals = recovered.totals;
         submission.accepted_tasks = recovered.accepted_tasks;
         submission.window = Window::over(recovered.next_sequence, recovered.resolved_through);
@@ -219,23 +249,22 @@ impl Core {
     /// Drops a submission from memory: it is finished, or its truth must be read again from Postgres.
     pub(crate) fn forget(&mut self, id: Uuid) {
         self.release_submission(id, "the submission is over");
-        self.submissions.remove(&id);
+        if let Some(submission) = self.submissions.remove(&id) {
+            self.timers.leave(id, &submission.order);
+            self.order.tenants.leave(submission.tenant);
+        }
     }
 
     /// Takes back every lease and every waiting run of a submission.
     fn release_submission(&mut self, id: Uuid, reason: &'static str) {
+        self.withdraw(id);
         let Some(submission) = self.submissions.get_mut(&id) else { return };
-        submission.ready.clear();
-        submission.parked.clear();
         self.kept_batches -= submission.window.len();
         submission.window.clear();
-        let leases = std::mem::take(&mut submission.leases);
+        let leases = submission.leases.clone();
         let waiting_runs = std::mem::take(&mut submission.waiting_runs);
         for lease_id in leases {
-            if let Some(lease) = self.leases.remove(&lease_id) {
-                if let Some(worker) = self.workers.get_mut(&lease.worker) {
-                    worker.leases.remove(&lease_id);
-                }
+            if let Some(lease) = self.end_lease(lease_id) {
                 self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });
             }
         }

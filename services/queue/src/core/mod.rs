@@ -4,18 +4,21 @@
 //! out. The same calls in the same order give the same effects, so that property tests and simulations can drive it
 //! through any schedule.
 //!
-//! What holds after every call: each unresolved task of an active submission is in exactly one place, a ready run, a
-//! parked run, a run that waits for its retry, or the unresolved part of one lease. That is why an outcome can be
-//! recorded at most once, and why none is forgotten.
+//! What holds after every call: each unresolved task of an active submission is in exactly one place, a ready run, a run
+//! that waits for its retry, or the unresolved part of one lease. That is why an outcome can be recorded at most once,
+//! and why none is forgotten.
 
+mod controls;
 mod dispatch;
 mod intake;
 mod load;
+mod order;
 mod ranges;
 mod retry;
 mod settle;
 mod submission;
 mod window;
+mod timers;
 mod worker;
 mod workers;
 
@@ -23,21 +26,24 @@ mod workers;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
     time::Duration,
 };
 
 use hashmesh::v1::Algorithm;
 use uuid::Uuid;
 
+pub(crate) use controls::{TenantControls, Waits};
 pub(crate) use intake::{AppendRefusal, Appended, CancelRefusal, NewBatchMeta, SealRefusal, Sealed};
 pub(crate) use ranges::TaskRun;
 pub(crate) use settle::{AttemptFailure, OutcomesPart, Recorded, Verdict};
 pub(crate) use submission::{Phase, Resolved};
 pub(crate) use worker::WorkerInfo;
 
+use order::{Order, classes::Classes, ready::ReadyIndex};
 use retry::{Backoff, Waiting};
 use submission::Submission;
+use timers::Timers;
 use worker::{Lease, Worker};
 
 #[cfg(test)]
@@ -127,6 +133,8 @@ pub(crate) enum Effect {
     Load(WantedBatches),
     /// Record dead letters that no worker reported.
     Bury { submission: Uuid, recorded: Recorded, complete: bool, reason: &'static str },
+    /// Record that the submission is cancelled, because its deadline has passed.
+    DeadlinePassed { submission: Uuid },
 }
 
 /// A lease as it is sent.
@@ -139,6 +147,9 @@ pub(crate) struct Grant {
     pub(crate) run: TaskRun,
     pub(crate) attempt: u32,
     pub(crate) cost_bytes: u64,
+    pub(crate) priority: u8,
+    /// Equal for grants of one tenant.
+    pub(crate) flow: u64,
 }
 
 /// Numbers about the whole state.
@@ -159,12 +170,16 @@ pub(crate) struct Core {
     config: CoreConfig,
     backoff: Backoff,
     submissions: HashMap<Uuid, Submission>,
-    /// Submissions with ready runs, in the order in which they are served next.
-    rotation: VecDeque<Uuid>,
+    /// Who gets work next.
+    order: Order,
+    classes: Classes,
+    ready: ReadyIndex,
+    timers: Timers,
     workers: BTreeMap<WorkerId, Worker>,
     /// The worker served last: the next dispatch begins behind it.
     served: WorkerId,
     leases: BTreeMap<LeaseId, Lease>,
+    leased_tasks: u64,
     /// Runs that wait for their next attempt, soonest first.
     waiting: BinaryHeap<Waiting>,
     waiting_tasks: u64,
@@ -187,10 +202,14 @@ impl Core {
             backoff: Backoff::new(config.backoff_base, config.backoff_cap, config.seed),
             config,
             submissions: HashMap::new(),
-            rotation: VecDeque::new(),
+            order: Order::new(),
+            classes: Classes::default(),
+            ready: ReadyIndex::default(),
+            timers: Timers::default(),
             workers: BTreeMap::new(),
             served: WorkerId(0),
             leases: BTreeMap::new(),
+            leased_tasks: 0,
             waiting: BinaryHeap::new(),
             waiting_tasks: 0,
             kept_batches: 0,
@@ -231,10 +250,13 @@ impl Core {
         taken
     }
 
-    /// Time passes: takes back leases that expired or stand still, and makes due retries ready.
+    /// Time passes: takes back leases that expired or stand still, makes due retries ready, and does what is due by the
+    /// clock.
     pub(crate) fn tick(&mut self, now: Now) {
         self.expire_leases(now);
         self.release_due(now);
+        self.fire_timers(now);
+        self.order.sweep();
         self.dispatch(now);
     }
 
@@ -253,13 +275,6 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn totals(&self, id: Uuid) -> Option<Totals> {
         Some(self.submissions.get(&id)?.totals)
-    }
-
-    /// True if the submission has tasks that no connected worker may take.
-    pub(crate) fn waits_for_worker(&self, id: Uuid) -> bool {
-        let Some(submission) = self.submissions.get(&id) else { return false };
-        let nobody = self.workers.values().all(|worker| worker.draining);
-        !submission.parked.is_empty() || (nobody && submission.totals.recorded() < submission.accepted_tasks)
     }
 
     /// What the store needs to know about a batch in hand: algorithms of the submission, fingerprint of the batch.
@@ -294,22 +309,18 @@ impl Core {
 
     /// Numbers about the whole state.
     pub(crate) fn stats(&self, now: Now) -> CoreStats {
-        let mut stats = CoreStats {
+        let active = self.submissions.values().filter(|submission| submission.active());
+        let unresolved: u64 = active.map(|one| one.accepted_tasks.saturating_sub(one.totals.recorded())).sum();
+        CoreStats {
             unfinished_submissions: self.submissions.len() as u64,
-            ready_tasks: self.waiting_tasks,
+            // Those that are in Postgres only included.
+            ready_tasks: unresolved.saturating_sub(self.leased_tasks),
+            leased_tasks: self.leased_tasks,
+            oldest_ready: self.ready.oldest().map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             refused_tasks: self.refused_tasks,
             retried_tasks: self.retried_tasks,
             rescued_leases: self.rescued_leases,
-            leased_tasks: self.leases.values().map(|lease| u64::from(lease.unresolved.tasks())).sum(),
-            ..CoreStats::default()
-        };
-        for submission in self.submissions.values() {
-            for run in submission.ready.values().chain(submission.parked.values()) {
-                stats.ready_tasks += u64::from(run.count);
-                stats.oldest_ready = stats.oldest_ready.max(now.saturating_sub(run.since));
-            }
         }
-        stats
     }
 
     /// A connected worker's leases, their tasks, and the outcomes recorded from it.

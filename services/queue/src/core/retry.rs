@@ -4,7 +4,11 @@ use std::{cmp::Ordering, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Core, Now, ranges::TaskRun, submission::ReadyRun};
+use super::{
+    Core, Now,
+    ranges::TaskRun,
+    submission::{ReadyRun, Submission},
+};
 
 /// Exponential back-off with full jitter, after Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015):
 /// a uniformly random part of `base × 2^(attempt − 1)`, at most `cap`.
@@ -85,15 +89,8 @@ impl Core {
 
     /// Puts a run at the disposal of the dispatcher, unless its submission is over.
     pub(super) fn make_ready(&mut self, id: Uuid, sequence: u32, run: TaskRun, attempt: u32, now: Now) {
-        let Some(submission) = self.submissions.get_mut(&id) else { return };
-        if run.count == 0 || !submission.active() {
-            return;
-        }
-        let ready = ReadyRun { count: run.count, attempt, since: now };
-        submission.ready.insert((sequence, run.first), ready);
-        if !submission.in_rotation {
-            submission.in_rotation = true;
-            self.rotation.push_back(id);
+        if run.count > 0 && self.submissions.get(&id).is_some_and(Submission::active) {
+            self.put_ready(id, sequence, run.first, ReadyRun { count: run.count, attempt, since: now });
         }
     }
 }

@@ -79,6 +79,7 @@ impl Core {
         lease.expires_at = now + self.config.lease_duration;
         let (id, sequence, attempt) = (lease.submission, lease.sequence, lease.attempt);
         let lease_over = part.last || lease.unresolved.is_empty();
+        self.release_leased(id, part.run.count);
 
         let recorded = self.divide(now, id, sequence, attempt, part);
         let recorded_tasks: u64 = recorded.iter().map(|run| u64::from(run.run.count)).sum();
@@ -253,11 +254,12 @@ impl Core {
     pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
         if let Some(worker) = self.workers.get_mut(&lease.worker) {
-            worker.leases.remove(&id);
+            worker.let_go(id, &lease);
         }
         if let Some(submission) = self.submissions.get_mut(&lease.submission) {
             submission.leases.remove(&id);
         }
+        self.release_leased(lease.submission, lease.unresolved.tasks());
         Some(lease)
     }
 

@@ -1,15 +1,15 @@
 //! One unfinished submission in the owner's memory.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hashmesh::v1::Algorithm;
 
-use super::{AlgorithmSet, LeaseId, Now, window::Window};
-use crate::store::model::Totals;
+use super::{
+    AlgorithmSet, LeaseId, Now,
+    order::{LEVELS, TenantId, ready::ReadyRuns},
+    window::Window,
+};
+use crate::store::model::{Totals, WorkOrder};
 
 /// Where an unfinished submission stands. A finished one is not in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,15 +83,17 @@ pub(crate) struct Submission {
     pub(crate) totals: Totals,
     /// How far the submission was resolved when that was last looked at, to be noted once it is committed.
     pub(crate) resolved: Option<Resolved>,
-    /// Runs that wait for a worker, by (sequence, first task): the oldest first.
-    pub(crate) ready: BTreeMap<(u32, u32), ReadyRun>,
-    /// Runs that no connected worker may take.
-    pub(crate) parked: BTreeMap<(u32, u32), ReadyRun>,
-    /// True while the submission stands in the dispatcher's rotation.
-    pub(crate) in_rotation: bool,
     /// Outcomes from before this owner that may belong to batches that are not in memory: above the first position, up to
     /// the second.
     pub(crate) unread_outcomes: (u64, u64),
+    pub(super) tenant: TenantId,
+    pub(crate) order: WorkOrder,
+    /// Its tasks may not be leased yet, or not any more.
+    pub(crate) held: bool,
+    /// Runs that wait for a worker.
+    pub(super) ready: ReadyRuns,
+    /// Its tasks in workers' hands.
+    pub(crate) leased_tasks: u64,
     /// Leases on its tasks.
     pub(crate) leases: BTreeSet<LeaseId>,
     /// Runs that wait for their next attempt.
@@ -102,7 +104,7 @@ pub(crate) struct Submission {
 
 impl Submission {
     /// A submission without batches.
-    pub(crate) fn new(algorithms: Arc<[Algorithm]>, max_attempts: u32) -> Self {
+    pub(super) fn new(algorithms: Arc<[Algorithm]>, max_attempts: u32, tenant: TenantId, order: WorkOrder) -> Self {
         Self {
             algorithm_set: AlgorithmSet::of(&algorithms),
             algorithms,
@@ -112,10 +114,12 @@ impl Submission {
             accepted_tasks: 0,
             totals: Totals::default(),
             resolved: None,
-            ready: BTreeMap::new(),
-            parked: BTreeMap::new(),
-            in_rotation: false,
             unread_outcomes: (0, 0),
+            tenant,
+            order,
+            held: false,
+            ready: ReadyRuns::default(),
+            leased_tasks: 0,
             leases: BTreeSet::new(),
             waiting_runs: 0,
             task_seconds: None,
@@ -135,6 +139,22 @@ impl Submission {
     /// True while its tasks may be leased and their outcomes recorded.
     pub(crate) fn active(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Sealed)
+    }
+
+    /// Its level of priority.
+    pub(super) fn level(&self) -> usize {
+        usize::from(self.order.priority).min(LEVELS - 1)
+    }
+
+    /// How many more of its tasks may be leased.
+    pub(super) fn room(&self) -> u64 {
+        let max = self.order.max_leased_tasks.map_or(u64::MAX, u64::from);
+        max.saturating_sub(self.leased_tasks)
+    }
+
+    /// True if a lease on its ready tasks may be granted now, as far as it is up to the submission.
+    pub(super) fn may_be_leased(&self) -> bool {
+        self.active() && !self.held && self.room() > 0
     }
 
     /// How many tasks the next lease on `batch` should hold.

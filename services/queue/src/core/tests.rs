@@ -11,7 +11,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::model::{Recovered, RecoveredBatch};
+use crate::{
+    store::model::{Recovered, RecoveredBatch, WorkOrder},
+    wall::WallTime,
+};
 use world::{Step, World, step};
 
 const LEASE: Duration = Duration::from_secs(5);

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use uuid::Uuid;
 
-use super::{AlgorithmSet, LeaseId, Now, WorkerId, ranges::RunSet};
+use super::{
+    AlgorithmSet, LeaseId, Now, WorkerId,
+    order::{LEVELS, classes::KindId},
+    ranges::RunSet,
+};
 
 /// Leases in one worker's hands, however small they are and whatever its credit: its stream holds more frames than this,
 /// so that a burst never makes it look like a worker that does not read.
@@ -21,6 +25,11 @@ pub(crate) struct WorkerInfo {
 }
 
 impl WorkerInfo {
+    /// True if it can do exactly what another can.
+    pub(super) fn same_kind(&self, other: &Self) -> bool {
+        self.algorithms == other.algorithms && self.source_prefixes == other.source_prefixes
+    }
+
     /// True if it may be able to read a batch whose URIs have this common prefix. A prefix above one of its roots means a
     /// batch over several roots: it takes what it can and gives the rest back uncharged.
     pub(crate) fn reaches(&self, reference_prefix: Option<&str>) -> bool {
@@ -41,6 +50,16 @@ pub(crate) struct Worker {
     /// It said that it is stopping.
     pub(crate) draining: bool,
     pub(crate) leases: BTreeSet<LeaseId>,
+    /// Which other workers can do the same.
+    pub(super) kind: KindId,
+    /// What its leases have used up of its credit.
+    pub(super) held_tasks: i64,
+    pub(super) held_bytes: i64,
+    /// The most that its credit and its leases have come to: its whole credit.
+    pub(super) most_tasks: i64,
+    pub(super) most_bytes: i64,
+    /// How many leases it holds of each level of priority.
+    pub(super) levels: [u32; LEVELS],
     /// When it last finished a lease: the next one kept it busy since then.
     pub(crate) last_finish: Now,
     pub(crate) recorded_tasks: u64,
@@ -62,6 +81,8 @@ pub(crate) struct Lease {
     pub(crate) submission: Uuid,
     pub(crate) sequence: u32,
     pub(crate) task_count: u32,
+    pub(super) cost_bytes: u64,
+    pub(super) level: usize,
     pub(crate) attempt: u32,
     /// Tasks that have had no outcome yet.
     pub(crate) unresolved: RunSet,

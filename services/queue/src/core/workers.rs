@@ -1,12 +1,13 @@
 //! What workers do apart from working: connect, give credit, live, drain, vanish.
 
-use super::{Core, LeaseId, Now, WorkerId, WorkerInfo, worker::Worker};
+use super::{Core, LeaseId, Now, WorkerId, WorkerInfo, order::LEVELS, worker::Worker};
 
 impl Core {
     /// A worker connected. It gets nothing before it gives credit.
     pub(crate) fn worker_connected(&mut self, now: Now, info: WorkerInfo) -> WorkerId {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
+        let (kind, new_kind) = self.classes.connect(&info);
         let worker = Worker {
             info,
             credit_tasks: 0,
@@ -14,11 +15,19 @@ impl Core {
             heard_at: now,
             draining: false,
             leases: std::collections::BTreeSet::new(),
+            kind,
+            held_tasks: 0,
+            held_bytes: 0,
+            most_tasks: 0,
+            most_bytes: 0,
+            levels: [0; LEVELS],
             last_finish: now,
             recorded_tasks: 0,
         };
         self.workers.insert(id, worker);
-        self.unpark();
+        if new_kind {
+            self.classify_again();
+        }
         id
     }
 
@@ -37,6 +46,8 @@ impl Core {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.credit_tasks = worker.credit_tasks.saturating_add(i64::from(tasks));
         worker.credit_bytes = worker.credit_bytes.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        worker.most_tasks = worker.most_tasks.max(worker.credit_tasks.saturating_add(worker.held_tasks));
+        worker.most_bytes = worker.most_bytes.max(worker.credit_bytes.saturating_add(worker.held_bytes));
         self.dispatch(now);
     }
 
@@ -64,14 +75,20 @@ impl Core {
 
     /// A worker takes no more leases.
     pub(crate) fn worker_draining(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && !worker.draining
+        {
             worker.draining = true;
+            self.classes.disconnect(worker.kind);
         }
     }
 
     /// A worker's stream is closed: its leases go to others at once. Not charged as an attempt.
     pub(crate) fn worker_disconnected(&mut self, now: Now, id: WorkerId) {
         let Some(worker) = self.workers.remove(&id) else { return };
+        if !worker.draining {
+            self.classes.disconnect(worker.kind);
+        }
         for lease_id in worker.leases {
             if let Some(lease) = self.end_lease(lease_id) {
                 self.rescued_leases += 1;
@@ -79,19 +96,5 @@ impl Core {
             }
         }
         self.dispatch(now);
-    }
-
-    /// Gives every parked run another chance.
-    fn unpark(&mut self) {
-        for (id, submission) in &mut self.submissions {
-            if submission.parked.is_empty() {
-                continue;
-            }
-            submission.ready.append(&mut submission.parked);
-            if !submission.in_rotation {
-                submission.in_rotation = true;
-                self.rotation.push_back(*id);
-            }
-        }
     }
 }

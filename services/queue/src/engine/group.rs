@@ -236,7 +236,7 @@ mod tests {
                     counts[index].0 += 1;
                 }
             }
-            (0..3).for_each(|submission| incoming.push_back(queued(submission, Write::Cancel)));
+            (0..3).for_each(|submission| incoming.push_back(queued(submission, Write::Cancel { reason: hashmesh::v1::EndReason::Caller })));
             let total = incoming.len();
 
             let mut waiting = VecDeque::new();

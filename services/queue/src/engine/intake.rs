@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashmesh::tasks::without_inputs;
+use hashmesh::{tasks::without_inputs, v1::EndReason};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ impl Engine {
         }
         let shard = new.idempotency.as_ref().map(|idempotency| Shard::of_key(&new.tenant, &idempotency.key));
         let id = self.mint.mint(shard);
-        self.core.create(id, &new.algorithms, new.max_attempts);
+        self.core.create_for(id, &new.tenant, &new.algorithms, new.max_attempts, new.order);
         let handle = self.go_live(id, &new, Tail::default());
         let mut writes = vec![Write::Create(new)];
         let mut after = After { created: true, ..After::default() };
@@ -148,7 +148,7 @@ impl Engine {
             Ok(false) => self.push(id, Vec::new(), After { reply: Some(reply), ..After::default() }),
             Ok(true) => {
                 let after = After { ended: true, reply: Some(reply), ..After::default() };
-                self.push(id, vec![Write::Cancel], after);
+                self.push(id, vec![Write::Cancel { reason: EndReason::Caller }], after);
             }
         }
     }
@@ -185,6 +185,7 @@ impl Engine {
             retention_seconds: None,
             labels: std::collections::BTreeMap::new(),
             retry_of: None,
+            order: recovered.order,
             // Its key is in the tables, where callers look first.
             idempotency: None,
         };

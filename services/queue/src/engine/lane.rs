@@ -16,7 +16,7 @@ use crate::{
     error::QueueError,
     store::{
         Lane, LaneError, UnitError,
-        model::{Totals, Unit, Write},
+        model::{ControlsChange, Totals, Unit, Write},
     },
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct After {
     pub(super) totals: Option<Totals>,
     pub(super) sealed: bool,
     pub(super) ended: bool,
+    /// What an operator changed.
+    pub(super) controls: Option<ControlsChange>,
     /// A lease that nothing more is wanted of.
     pub(super) settle: Option<(WorkerId, LeaseId)>,
     /// A caller who waits for this unit.

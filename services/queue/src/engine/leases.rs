@@ -75,6 +75,7 @@ impl Engine {
                 Effect::Bury { submission, recorded, complete, reason } => {
                     self.bury(submission, &recorded, complete, reason);
                 }
+                Effect::DeadlinePassed { submission } => self.end_at_deadline(submission),
             }
         }
     }
@@ -113,6 +114,8 @@ impl Engine {
             algorithms: self.core.algorithms(id).map(numbers).unwrap_or_default(),
             tasks,
             cost_bytes: grant.cost_bytes,
+            priority: grant.priority.into(),
+            flow: grant.flow,
         };
         self.send(grant.worker, Frame::Lease(frame));
     }

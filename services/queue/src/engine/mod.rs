@@ -1,6 +1,7 @@
 //! The engine: one task that owns the [`crate::core`] and carries out its effects. Callers talk to it by commands,
 //! lanes report to it, workers get their frames from it. It never waits for Postgres or for a peer.
 
+mod controls;
 mod group;
 mod handle;
 mod intake;
@@ -25,9 +26,9 @@ pub(crate) use handle::{SubmissionHandle, Tail, weight};
 pub(crate) use run::{GenerationEnd, GenerationStart, run};
 
 use crate::{
-    core::{LeaseId, NewBatchMeta, WorkerId, WorkerInfo},
+    core::{LeaseId, NewBatchMeta, TenantControls, Waits, WorkerId, WorkerInfo},
     error::QueueError,
-    store::model::{LoadedBatches, NewSubmission, Recovered},
+    store::model::{ControlsChange, LoadedBatches, NewSubmission, Recovered},
 };
 
 /// A validated batch from a caller.
@@ -105,9 +106,18 @@ pub(crate) enum Command {
         id: Uuid,
         reply: Reply<Result<(), QueueError>>,
     },
-    WaitsForWorker {
+    Waits {
         id: Uuid,
-        reply: Reply<bool>,
+        reply: Reply<Option<Waits>>,
+    },
+    /// Answers once the change is committed and holds.
+    Control {
+        change: ControlsChange,
+        reply: Reply<Result<(), QueueError>>,
+    },
+    Controls {
+        tenant: String,
+        reply: Reply<TenantControls>,
     },
     Stats {
         reply: Reply<QueueStats>,

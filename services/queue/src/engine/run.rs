@@ -30,8 +30,9 @@ use crate::{
     shard::{IdMint, Shard},
     store::{
         self, Lane, LaneError, Ownership, UnitError,
-        model::{Recovered, Unit, WantedBatches, Write},
+        model::{ControlsChange, Recovered, Unit, WantedBatches, Write},
     },
+    wall::WallTime,
 };
 
 /// How often leases are checked for expiry.
@@ -48,6 +49,7 @@ pub(crate) struct GenerationStart {
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) recovered: Vec<Recovered>,
+    pub(crate) controls: Vec<ControlsChange>,
     pub(crate) handle: EngineHandle,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) behind: Behind,
@@ -111,7 +113,7 @@ pub(super) struct Engine {
 
 /// Runs an ownership until it is lost or the process stops.
 pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
-    let GenerationStart { config, ownership, lanes, recovered, handle, mut commands, behind } = start;
+    let GenerationStart { config, ownership, lanes, recovered, controls, handle, mut commands, behind } = start;
     let queues: Vec<Arc<LaneQueue>> = lanes.iter().map(|_| Arc::default()).collect();
     let core = CoreConfig {
         lease_duration: config.lease_duration,
@@ -143,6 +145,8 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         rates: Rates::default(),
         started: Instant::now(),
     };
+    engine.core.clock(WallTime::now());
+    controls.iter().for_each(|change| engine.apply_controls(change));
     for submission in &recovered {
         engine.recover(submission);
     }
@@ -197,7 +201,9 @@ impl Engine {
             Command::Append { id, batch, permit, reply } => drop(reply.send(self.append(id, *batch, permit))),
             Command::Seal { id, batch_count, reply } => self.seal(id, batch_count, reply),
             Command::Cancel { id, reply } => self.cancel(id, reply),
-            Command::WaitsForWorker { id, reply } => drop(reply.send(self.core.waits_for_worker(id))),
+            Command::Waits { id, reply } => drop(reply.send(self.core.waits(id))),
+            Command::Control { change, reply } => self.control(change, reply),
+            Command::Controls { tenant, reply } => drop(reply.send(self.core.controls(&tenant))),
             Command::Stats { reply } => drop(reply.send(self.stats())),
             Command::WorkerConnected(new) => self.worker_connected(*new),
             Command::WorkerFrame { worker, frame } => self.worker_frame(worker, frame),
@@ -213,6 +219,7 @@ impl Engine {
 
     fn tick(&mut self) {
         let now = self.now();
+        self.core.clock(WallTime::now());
         self.core.tick(now);
         self.rates.tick(now);
         let (core, live) = (&mut self.core, &self.live);
@@ -283,6 +290,9 @@ impl Engine {
             self.rates.accepted += tail.accepted - before.accepted;
             self.rates.recorded += tail.position - before.position;
             live.tail.send_replace(tail);
+        }
+        if let Some(change) = &after.controls {
+            self.apply_controls(change);
         }
         if after.ended {
             self.let_go(id);

@@ -15,7 +15,8 @@ use crate::{
     core::{AlgorithmSet, NewBatchMeta},
     engine::IncomingBatch,
     error::QueueError,
-    store::model::{IdempotencyKey, NewSubmission},
+    store::model::{IdempotencyKey, NewSubmission, WorkOrder},
+    wall::WallTime,
 };
 
 fn invalid(field: &'static str, description: impl Into<String>) -> QueueError {
@@ -91,8 +92,9 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
         max_attempts: options.max_attempts,
         keep_inputs: options.keep_inputs,
         retention_seconds: retention_seconds(options.retention)?,
-        labels: options.labels,
+        labels: options.labels.clone(),
         retry_of,
+        order: work_order(&options)?,
         idempotency,
     })
 }
@@ -109,10 +111,30 @@ fn retention_seconds(retention: Option<prost_types::Duration>) -> Result<Option<
     Ok((seconds > 0).then_some(seconds))
 }
 
-/// Tells equal options from others. Maps are ordered, so that equal options have equal bytes.
+/// When a submission's tasks are leased.
+fn work_order(options: &SubmissionOptions) -> Result<WorkOrder, QueueError> {
+    let priority = options.priority.unwrap_or(limits::DEFAULT_PRIORITY);
+    let wanted = format!("must be 0 to {}", limits::MAX_PRIORITY);
+    let fitting = u8::try_from(priority).ok().filter(|_| priority <= limits::MAX_PRIORITY);
+    let priority = fitting.ok_or_else(|| invalid("options.priority", wanted))?;
+    if options.max_leased_tasks > limits::MAX_LEASED_TASKS {
+        let wanted = format!("must be 0 to {}", limits::MAX_LEASED_TASKS);
+        return Err(invalid("options.max_leased_tasks", wanted));
+    }
+    Ok(WorkOrder {
+        priority,
+        not_before: options.not_before.as_ref().map(WallTime::of_timestamp),
+        deadline: options.deadline.as_ref().map(WallTime::of_timestamp),
+        max_leased_tasks: (options.max_leased_tasks > 0).then_some(options.max_leased_tasks),
+    })
+}
+
+/// Tells equal options from others. Maps are ordered, so that equal options have equal bytes. Defaults of options that
+/// came later are left out, so that a key from before finds its submission.
 fn options_fingerprint(options: &SubmissionOptions, retry_of: Option<Uuid>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&options.encode_to_vec());
+    let priority = options.priority.filter(|priority| *priority != limits::DEFAULT_PRIORITY);
+    hasher.update(&SubmissionOptions { priority, ..options.clone() }.encode_to_vec());
     if let Some(id) = retry_of {
         hasher.update(id.as_bytes());
     }

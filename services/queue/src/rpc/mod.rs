@@ -1,6 +1,7 @@
 //! The gRPC side: decodes, asks the engine or the store, encodes. Everything here works for one call or one stream and
 //! knows no rule of the queue.
 
+mod controls;
 mod convert;
 mod lease;
 mod resolve;
@@ -16,12 +17,12 @@ use std::{pin::Pin, sync::Arc};
 use futures::Stream;
 use hashmesh::queue::v1::{
     AppendBatchRequest, AppendBatchResponse, CancelSubmissionRequest, CancelSubmissionResponse,
-    CreateSubmissionRequest, CreateSubmissionResponse, GetQueueStatsRequest, GetQueueStatsResponse,
-    GetSubmissionRequest, GetSubmissionResponse, LeaseTasksRequest, LeaseTasksResponse, ListResultsRequest,
-    ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse, RetryTasksRequest, RetryTasksResponse,
-    SealSubmissionRequest, SealSubmissionResponse, StreamResultsRequest, StreamResultsResponse, SubmitBatchRequest,
-    SubmitBatchResponse, WatchSubmissionRequest, WatchSubmissionResponse, WriteSubmissionRequest,
-    WriteSubmissionResponse, queue_service_server::QueueService,
+    CreateSubmissionRequest, CreateSubmissionResponse, GetControlsRequest, GetControlsResponse, GetQueueStatsRequest,
+    GetQueueStatsResponse, GetSubmissionRequest, GetSubmissionResponse, LeaseTasksRequest, LeaseTasksResponse,
+    ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse, RetryTasksRequest,
+    RetryTasksResponse, SealSubmissionRequest, SealSubmissionResponse, SetControlsRequest, SetControlsResponse,
+    StreamResultsRequest, StreamResultsResponse, SubmitBatchRequest, SubmitBatchResponse, WatchSubmissionRequest,
+    WatchSubmissionResponse, WriteSubmissionRequest, WriteSubmissionResponse, queue_service_server::QueueService,
 };
 use hashmesh_runtime::shutdown::Shutdown;
 use tokio::sync::watch as watch_channel;
@@ -151,6 +152,20 @@ impl QueueService for QueueRpc {
         request: Request<Streaming<LeaseTasksRequest>>,
     ) -> Result<Response<Self::LeaseTasksStream>, Status> {
         Ok(Response::new(lease::serve(&self.shared, request.into_inner()).await?))
+    }
+
+    async fn set_controls(
+        &self,
+        request: Request<SetControlsRequest>,
+    ) -> Result<Response<SetControlsResponse>, Status> {
+        Ok(Response::new(self.shared.set_controls(request.into_inner()).await?))
+    }
+
+    async fn get_controls(
+        &self,
+        request: Request<GetControlsRequest>,
+    ) -> Result<Response<GetControlsResponse>, Status> {
+        Ok(Response::new(self.shared.get_controls(request.into_inner()).await?))
     }
 
     async fn get_queue_stats(

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Shared, convert};
 use crate::{
+    core::Waits,
     engine::{Command, CreateSubmission, Created, EngineHandle, IncomingBatch, SubmissionHandle},
     error::QueueError,
     shard::Shard,
@@ -89,10 +90,13 @@ impl Shared {
     pub(super) async fn submission(&self, id: Uuid) -> Result<Submission, QueueError> {
         let (_, mut submission) = store::submission(&self.config.database, id).await?.ok_or(QueueError::NotFound)?;
         if !final_state(&submission) {
-            let waits = self.engine().await?.ask(|reply| Command::WaitsForWorker { id, reply }).await?;
-            if waits {
-                submission.set_wait_reason(WaitReason::WaitingForWorker);
-            }
+            let waits = self.engine().await?.ask(|reply| Command::Waits { id, reply }).await?;
+            submission.set_wait_reason(match waits {
+                None => WaitReason::Unspecified,
+                Some(Waits::Paused) => WaitReason::Paused,
+                Some(Waits::NotBefore) => WaitReason::NotBefore,
+                Some(Waits::ForWorker) => WaitReason::WaitingForWorker,
+            });
         }
         Ok(submission)
     }

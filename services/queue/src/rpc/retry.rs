@@ -5,7 +5,7 @@ use hashmesh::{
     limits,
     queue::v1::{OpenSubmission, RetryTasksRequest, RetryTasksResponse, ValidatedBatch},
     tasks::{self, Joined},
-    v1::{PackedNames, PackedTasks, SubmissionState},
+    v1::{PackedNames, PackedTasks, SubmissionOptions, SubmissionState},
 };
 use prost::Message as _;
 use uuid::Uuid;
@@ -27,9 +27,12 @@ impl Shared {
         if submission.failed_tasks == 0 {
             return Err(QueueError::NothingToRetry);
         }
+        // Times that were meant for the first try say nothing about the second.
+        let options =
+            submission.options.clone().map(|options| SubmissionOptions { not_before: None, deadline: None, ..options });
         let open = OpenSubmission {
             tenant: request.tenant,
-            options: submission.options.clone(),
+            options,
             idempotency_key: request.idempotency_key,
             ..OpenSubmission::default()
         };

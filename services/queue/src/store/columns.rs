@@ -1,14 +1,17 @@
 //! A group's writes as columns: one statement per kind, one array per column. Payload is borrowed, never copied.
 
+use std::time::SystemTime;
+
 use hashmesh::v1::PackedNames;
 use hashmesh_database::postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::{
     elision::Elision,
-    model::{NewBatch, NewResults, NewSubmission, Unit, Write},
+    model::{ControlsChange, NewBatch, NewResults, NewSubmission, Unit, Write},
+    reads::end_reason_text,
 };
-use crate::shard::Shard;
+use crate::{shard::Shard, wall::WallTime};
 
 /// The most payload of one group. A parameter of Postgres holds 1 GiB.
 const MAX_GROUP_BYTES: usize = 256 * 1024 * 1024;
@@ -25,7 +28,8 @@ pub(super) struct Columns<'a> {
     pub(super) results: Results<'a>,
     pub(super) sealed: Sealed,
     pub(super) completed: Vec<Uuid>,
-    pub(super) cancelled: Vec<Uuid>,
+    pub(super) cancelled: Cancelled,
+    pub(super) controls: Controls<'a>,
     payload_bytes: usize,
 }
 
@@ -42,6 +46,10 @@ pub(super) struct Created<'a> {
     max_attempts: Vec<i16>,
     labels: Vec<String>,
     retry_of: Vec<Option<Uuid>>,
+    priorities: Vec<i16>,
+    not_before: Vec<Option<SystemTime>>,
+    deadlines: Vec<Option<SystemTime>>,
+    max_leased_tasks: Vec<Option<i32>>,
     /// Set where the same transaction seals the submission.
     batch_counts: Vec<Option<i32>>,
     keep_inputs: Vec<bool>,
@@ -101,6 +109,48 @@ pub(super) struct Sealed {
     batch_counts: Vec<i32>,
 }
 
+/// Submissions whose unresolved tasks will never have an outcome, and why.
+#[derive(Debug, Default)]
+pub(super) struct Cancelled {
+    ids: Vec<Uuid>,
+    reasons: Vec<Option<&'static str>>,
+}
+
+/// Rows of `tenant_controls`, each tenant once.
+#[derive(Debug, Default)]
+pub(super) struct Controls<'a> {
+    tenants: Vec<&'a str>,
+    paused: Vec<Option<bool>>,
+    max_leased_tasks: Vec<Option<i32>>,
+}
+
+impl Cancelled {
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        (!self.ids.is_empty()).then(|| vec![&self.ids as _, &self.reasons as _])
+    }
+}
+
+impl<'a> Controls<'a> {
+    fn push(&mut self, change: &'a ControlsChange) -> Result<(), Unfit> {
+        let max = change.max_leased_tasks.map(|max| integer("max_leased_tasks", max)).transpose()?;
+        // No statement may write a row twice, so the later of two changes joins the earlier.
+        if let Some(row) = self.tenants.iter().position(|tenant| *tenant == change.tenant) {
+            self.paused[row] = change.paused.or(self.paused[row]);
+            self.max_leased_tasks[row] = max.or(self.max_leased_tasks[row]);
+        } else {
+            self.tenants.push(&change.tenant);
+            self.paused.push(change.paused);
+            self.max_leased_tasks.push(max);
+        }
+        Ok(())
+    }
+
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        let parameters: Parameters<'_> = vec![&self.tenants, &self.paused, &self.max_leased_tasks];
+        (!self.tenants.is_empty()).then_some(parameters)
+    }
+}
+
 /// A value that no column can hold; the text says which.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -150,7 +200,11 @@ impl<'a> Columns<'a> {
                 }
             }
             Write::Complete => self.completed.push(id),
-            Write::Cancel => self.cancelled.push(id),
+            Write::Cancel { reason } => {
+                self.cancelled.ids.push(id);
+                self.cancelled.reasons.push(end_reason_text(*reason));
+            }
+            Write::Controls(change) => self.controls.push(change)?,
         }
         Ok(())
     }
@@ -171,6 +225,12 @@ impl<'a> Created<'a> {
         self.max_attempts.push(small("max_attempts", submission.max_attempts)?);
         self.labels.push(labels);
         self.retry_of.push(submission.retry_of);
+        let order = &submission.order;
+        self.priorities.push(small("priority", order.priority)?);
+        self.not_before.push(order.not_before.map(WallTime::to_system_time));
+        self.deadlines.push(order.deadline.map(WallTime::to_system_time));
+        let max_leased_tasks = order.max_leased_tasks.map(|max| integer("max_leased_tasks", max)).transpose()?;
+        self.max_leased_tasks.push(max_leased_tasks);
         self.batch_counts.push(None);
         self.keep_inputs.push(submission.keep_inputs);
         self.retention_seconds
@@ -208,6 +268,10 @@ impl<'a> Created<'a> {
             &self.batch_counts,
             &self.keep_inputs,
             &self.retention_seconds,
+            &self.priorities,
+            &self.not_before,
+            &self.deadlines,
+            &self.max_leased_tasks,
         ];
         Some(parameters)
     }

@@ -158,7 +158,6 @@ impl Lane {
     async fn send(&self, fence: &Fence, columns: &Columns<'_>, began: &mut SystemTime) -> Outcome {
         let statements = &self.statements;
         let completed: Option<Parameters<'_>> = (!columns.completed.is_empty()).then(|| vec![&columns.completed as _]);
-        let cancelled: Option<Parameters<'_>> = (!columns.cancelled.is_empty()).then(|| vec![&columns.cancelled as _]);
         let writes = [
             (&statements.create_submissions, columns.created.parameters()),
             (&statements.insert_keys, columns.keys.parameters()),
@@ -166,7 +165,8 @@ impl Lane {
             (&statements.seal, columns.sealed.parameters()),
             (&statements.insert_results, columns.results.parameters()),
             (&statements.complete, completed),
-            (&statements.cancel, cancelled),
+            (&statements.cancel, columns.cancelled.parameters()),
+            (&statements.control, columns.controls.parameters()),
         ];
         let mut sent = vec![
             fence::begin(&self.connection),
@@ -239,6 +239,7 @@ struct Statements {
     seal: Statement,
     complete: Statement,
     cancel: Statement,
+    control: Statement,
 }
 
 impl Statements {
@@ -253,6 +254,7 @@ impl Statements {
             seal: connection.prepare(include_str!("sql/seal.sql")).await?,
             complete: connection.prepare(include_str!("sql/complete.sql")).await?,
             cancel: connection.prepare(include_str!("sql/cancel.sql")).await?,
+            control: connection.prepare(include_str!("sql/control.sql")).await?,
         })
     }
 }

@@ -36,6 +36,6 @@ pub(crate) use ownership::{Ownership, acquire, lapse, owner_address, release, re
 pub(crate) use partitions::{Change, Maintenance, PARENTS, Partition, PartitionKind};
 pub(crate) use reads::{
     ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payloads, dead_letters, find_key, named_batch, results,
-    submission, submissions, wal_bytes,
+    submission, submissions, tenant_controls, wal_bytes,
 };
 pub(crate) use recover::{load_one, load_unfinished};

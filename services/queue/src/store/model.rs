@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hashmesh::v1::{Algorithm, PackedNames};
+use hashmesh::{
+    limits::DEFAULT_PRIORITY,
+    v1::{Algorithm, EndReason, PackedNames},
+};
 use uuid::Uuid;
 
-use crate::shard::Shard;
+use crate::{shard::Shard, wall::WallTime};
 
 /// What one transaction does for one submission: all of it or nothing.
 #[derive(Clone, Debug)]
@@ -32,7 +35,11 @@ pub(crate) enum Write {
     /// Every task has its outcome.
     Complete,
     /// Unresolved tasks will never have one.
-    Cancel,
+    Cancel {
+        reason: EndReason,
+    },
+    /// What an operator says about a tenant or everyone. Belongs to no submission.
+    Controls(ControlsChange),
 }
 
 /// A row of `submissions`, and of `idempotency_keys` if it has a key.
@@ -47,7 +54,39 @@ pub(crate) struct NewSubmission {
     pub(crate) retention_seconds: Option<u64>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) retry_of: Option<Uuid>,
+    pub(crate) order: WorkOrder,
     pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+/// When a submission's tasks are leased, and before whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkOrder {
+    /// 0 to 9, the higher the sooner.
+    pub(crate) priority: u8,
+    /// None of its tasks is leased before.
+    pub(crate) not_before: Option<WallTime>,
+    /// It is cancelled then, if it has not ended.
+    pub(crate) deadline: Option<WallTime>,
+    /// How many of its tasks workers may hold at once.
+    pub(crate) max_leased_tasks: Option<u32>,
+}
+
+impl Default for WorkOrder {
+    fn default() -> Self {
+        let priority = u8::try_from(DEFAULT_PRIORITY).unwrap_or(u8::MAX);
+        Self { priority, not_before: None, deadline: None, max_leased_tasks: None }
+    }
+}
+
+/// What an operator changes about a tenant or everyone: the row of `tenant_controls`, made if need be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ControlsChange {
+    /// Empty: everyone.
+    pub(crate) tenant: String,
+    /// Whether none of its tasks is leased. `None`: as before.
+    pub(crate) paused: Option<bool>,
+    /// How many of its tasks workers may hold at once, 0: any number. `None`: as before.
+    pub(crate) max_leased_tasks: Option<u32>,
 }
 
 /// A key that makes a rerun find its submission.
@@ -116,6 +155,7 @@ pub(crate) struct Recovered {
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) max_attempts: u32,
     pub(crate) keep_inputs: bool,
+    pub(crate) order: WorkOrder,
     /// Set if sealed.
     pub(crate) batch_count: Option<u32>,
     /// Every batch below is resolved.

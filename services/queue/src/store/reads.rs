@@ -2,6 +2,7 @@
 //! returns was true at one moment; bytes per call are bounded where rows are large.
 
 mod batches;
+mod order;
 mod results;
 mod submissions;
 
@@ -18,6 +19,8 @@ use uuid::Uuid;
 
 pub(in crate::store) use batches::fingerprint;
 pub(crate) use batches::{batch_fingerprint, batch_payloads, named_batch};
+pub(crate) use order::tenant_controls;
+pub(in crate::store) use order::{end_reason_text, work_order};
 pub(crate) use results::{ResultsLimit, dead_letters, results};
 pub(crate) use submissions::{SubmissionsPage, find_key, submission, submissions};
 

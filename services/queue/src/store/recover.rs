@@ -13,7 +13,7 @@ use super::{
     StoreError,
     load::{self, BEGIN},
     model::{Recovered, Totals, WantedBatches},
-    reads::{algorithms, natural},
+    reads::{algorithms, natural, work_order},
 };
 
 const LOAD: &str = "load unfinished submissions";
@@ -79,6 +79,7 @@ fn read_submission(row: &Row) -> Result<Recovered, StoreError> {
         algorithms: algorithms(id, &numbers)?,
         max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
         keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
+        order: work_order(id, row, LOAD)?,
         batch_count: batch_count.map(|count| natural(id, "batch_count", count)).transpose()?,
         resolved_through: number("resolved_through")?,
         outcomes_after: total("resolved_position")?,

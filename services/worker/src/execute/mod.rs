@@ -4,6 +4,7 @@
 //! slow one delays only itself. What they have done is put on a shelf; the lease's own async task sends it: all at once
 //! if the lease is quick, which is the rule, else in parts.
 
+mod door;
 mod group;
 mod piece;
 mod plan;
@@ -15,7 +16,9 @@ use hashmesh::queue::v1::{Lease, Nack, NackReason, lease_tasks_request::Frame};
 use hashmesh_hash::{HashError, HashPool};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+pub(crate) use self::door::Door;
 use self::{
+    door::Standing,
     group::{GroupWork, Stopped},
     piece::Shelf,
     plan::Plan,
@@ -30,6 +33,9 @@ use crate::{
 /// Longer leases send what is done this often.
 const PART_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What a task costs the threads besides its bytes, in bytes.
+const TASK_COST: usize = 64;
+
 /// What every lease of a worker runs on.
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -37,6 +43,9 @@ pub(crate) struct Executor {
     pub(crate) inline: HashPool,
     /// For leases that read objects: threads of their own, because a slow disk must not hold up what needs none.
     pub(crate) objects: HashPool,
+    /// Whose turn it is on either.
+    pub(crate) inline_door: Door,
+    pub(crate) objects_door: Door,
     /// What may be read.
     pub(crate) sources: Arc<Sources>,
     /// What the threads do.
@@ -70,8 +79,9 @@ impl Executor {
                 return give_back(&held, NackReason::Unsupported, &outbox).await;
             }
         };
+        let standing = Standing { priority: lease.priority, flow: lease.flow };
         let mut sender = PartSender { lease: LeaseHead::of(lease), outbox, shelf: Arc::default(), sent_tasks: 0 };
-        let ran = self.run_groups(&plan, &held, &mut sender).await;
+        let ran = self.run_groups(&plan, standing, &held, &mut sender).await;
         // The payload, before the outcomes wait for their turn.
         drop(plan);
         match ran {
@@ -84,10 +94,12 @@ impl Executor {
     async fn run_groups(
         &self,
         plan: &Arc<Plan>,
+        standing: Standing,
         held: &Arc<HeldLease>,
         sender: &mut PartSender,
     ) -> Result<(), Executed> {
-        let pool = if plan.reads_objects { &self.objects } else { &self.inline };
+        let (pool, door) =
+            if plan.reads_objects { (&self.objects, &self.objects_door) } else { (&self.inline, &self.inline_door) };
         let works = plan.groups.iter().map(|group| {
             let work = GroupWork {
                 plan: Arc::clone(plan),
@@ -97,7 +109,10 @@ impl Executor {
                 shelf: Arc::clone(&sender.shelf),
                 busy: Arc::clone(&self.busy),
             };
-            pool.run(group.data_bytes, move || work.run())
+            async move {
+                let _place = door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64).await;
+                pool.run(group.data_bytes, move || work.run()).await
+            }
         });
         // No more at once than there are threads: leases that come later get their turn between this one's groups.
         let mut groups = stream::iter(works.collect::<Vec<_>>()).buffer_unordered(pool.threads());

@@ -117,6 +117,7 @@ fn lease(lease_id: u64, tasks: Vec<Task>) -> Lease {
         algorithms: vec![Algorithm::Sha256.into()],
         tasks: tasks.encode_to_vec().into(),
         cost_bytes: 1_000 + lease_id,
+        ..Lease::default()
     }
 }
 

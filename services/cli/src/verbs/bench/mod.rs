@@ -32,6 +32,7 @@ use self::{
 use super::{
     algorithms::{AlgorithmArgs, numbers},
     failure::{self, Failure},
+    order::OrderArgs,
     output::{Format, write_document, write_text},
     server::ServerArgs,
 };
@@ -63,6 +64,8 @@ pub(crate) struct BenchArgs {
     /// Have every task's bytes stored, even where its outcome is known before they are written.
     #[arg(long)]
     keep_inputs: bool,
+    #[command(flatten)]
+    order: OrderArgs,
     #[command(flatten)]
     algorithms: AlgorithmArgs,
     /// Lines for people, one document, or one line.
@@ -172,12 +175,14 @@ impl BenchArgs {
     }
 
     fn options(&self, algorithms: &[Algorithm]) -> SubmissionOptions {
-        SubmissionOptions {
+        let mut options = SubmissionOptions {
             algorithms: numbers(algorithms),
             labels: [("bench".to_owned(), "true".to_owned())].into(),
             keep_inputs: self.keep_inputs,
             ..SubmissionOptions::default()
-        }
+        };
+        self.order.fill(&mut options);
+        options
     }
 
     /// Shares the tasks among the streams.

@@ -20,6 +20,7 @@ use super::{
     deliver::{Open, deliver, detach},
     failure::{self, Failure},
     feed::Fed,
+    order::OrderArgs,
     output::{Format, Output, write_document, write_text},
     placement::PlacementArgs,
     print::OutcomePrinter,
@@ -57,6 +58,8 @@ pub(crate) struct SubmitArgs {
     /// A note on the submission, to find it by; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
+    #[command(flatten)]
+    order: OrderArgs,
     #[command(flatten)]
     placement: PlacementArgs,
     /// Tasks in a batch, at most. A batch is what is stored and acknowledged at once.
@@ -104,19 +107,25 @@ impl SubmitArgs {
         let algorithms = self.algorithms.or_default()?;
         let client = self.server.client()?;
         if stdin && !self.lines {
-            if self.detach || self.id.is_some() || self.idempotency_key.is_some() || !self.labels.is_empty() {
-                let text = "`-` alone stores nothing: --detach, --id, --idempotency-key and --label make no sense";
+            if self.detach
+                || self.id.is_some()
+                || self.idempotency_key.is_some()
+                || !self.labels.is_empty()
+                || !self.order.is_empty()
+            {
+                let text = "`-` alone stores nothing: --detach, --id, --idempotency-key, --label and when its work\n             is to be done make no sense";
                 return Err(Failure::Usage(text.into()));
             }
             return stream::run(&client, &algorithms, self.output, self.tag).await;
         }
-        let options = SubmissionOptions {
+        let mut options = SubmissionOptions {
             algorithms: numbers(&algorithms),
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
-            max_attempts: 0,
             keep_inputs: self.keep_inputs,
             retention: self.keep_for.and_then(|kept| kept.try_into().ok()),
+            ..SubmissionOptions::default()
         };
+        self.order.fill(&mut options);
         let started = Instant::now();
         let lines = if self.lines { Some(self.lines_input()?) } else { None };
         let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));

@@ -5,9 +5,23 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::store::model::{LoadedBatches, Totals, WantedBatches};
 
+/// Batches of a submission in memory, at most: few, so that they come and go.
+pub(super) const WINDOW: usize = 3;
+
+pub(super) const TENANTS: [&str; 3] = ["a", "b", "c"];
+
+/// How the core under test is set up.
+pub(super) fn config(honours_expired: bool) -> CoreConfig {
+    CoreConfig { lease_duration: LEASE, seed: 7, honours_expired, window_batches: WINDOW, ..CoreConfig::default() }
+}
+
 /// What is known of a submission without asking the core.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    pub(super) tenant: usize,
+    pub(super) order: WorkOrder,
+    /// The time of its `not_before` has been.
+    pub(super) begun: bool,
     pub(super) batches: Vec<NewBatchMeta>,
     pub(super) sealed: bool,
     pub(super) cancelled: bool,
@@ -94,7 +108,8 @@ impl Known {
     pub(super) fn recovered(&self, id: Uuid, eager: bool) -> Recovered {
         let mut recovered = Recovered {
             id,
-            tenant: "default".to_owned(),
+            tenant: TENANTS[self.tenant].to_owned(),
+            order: self.order,
             algorithms: vec![Algorithm::Sha256],
             max_attempts: 3,
             keep_inputs: false,

@@ -2,16 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{known::Known, *};
-use crate::store::model::WantedBatches;
+mod order;
 
-/// Batches of a submission in memory, at most: few, so that they come and go.
-const WINDOW: usize = 3;
+use order::{Order, order};
+
+use super::{
+    known::{Known, TENANTS, WINDOW, config},
+    *,
+};
+use crate::store::model::WantedBatches;
 
 /// What happens next. Numbers choose among what there is, modulo its size.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Create,
+    Create {
+        tenant: usize,
+        order: Order,
+    },
+    Pause {
+        tenant: Option<usize>,
+        paused: bool,
+    },
+    Limit {
+        tenant: usize,
+        max_leased: Option<u32>,
+    },
+    /// Somebody sets the clock.
+    SetClock {
+        ms: i64,
+    },
     Append {
         submission: usize,
         task_count: u32,
@@ -71,7 +90,10 @@ pub(super) enum Step {
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let any_index = 0usize..1000;
     prop_oneof![
-        1 => Just(Step::Create),
+        1 => (0..TENANTS.len(), order()).prop_map(|(tenant, order)| Step::Create { tenant, order }),
+        1 => (prop::option::of(0..TENANTS.len()), any::<bool>()).prop_map(|(tenant, paused)| Step::Pause { tenant, paused }),
+        1 => (0..TENANTS.len(), prop::option::of(1u32..60)).prop_map(|(tenant, max_leased)| Step::Limit { tenant, max_leased }),
+        1 => (-5000i64..5000).prop_map(|ms| Step::SetClock { ms }),
         4 => (any_index.clone(), 1u32..40, any::<bool>()).prop_map(|(submission, task_count, by_reference)| Step::Append { submission, task_count, by_reference }),
         1 => any_index.clone().prop_map(|submission| Step::Repeat { submission }),
         1 => any_index.clone().prop_map(|submission| Step::Seal { submission }),
@@ -96,6 +118,11 @@ pub(super) struct World {
     core: Core,
     honours_expired: bool,
     now: Now,
+    /// What somebody has set the clock ahead by, in ms.
+    clock_ms: i64,
+    everyone_paused: bool,
+    /// Paused, and the most tasks that may be leased.
+    controls: [(bool, Option<u32>); TENANTS.len()],
     known: BTreeMap<Uuid, Known>,
     workers: Vec<WorkerId>,
     /// Every lease ever granted by this owner.
@@ -111,6 +138,9 @@ impl World {
             core,
             honours_expired,
             now: Duration::ZERO,
+            clock_ms: 0,
+            everyone_paused: false,
+            controls: [(false, None); TENANTS.len()],
             known: BTreeMap::new(),
             workers: Vec::new(),
             granted: Vec::new(),
@@ -129,10 +159,22 @@ impl World {
 
     pub(super) fn apply(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Create => {
-                let id = Uuid::from_u128(self.known.len() as u128 + 1);
-                self.core.create(id, &[Algorithm::Sha256], 3);
-                self.known.insert(id, Known::default());
+            Step::Create { tenant, order } => self.create(*tenant, order),
+            Step::Pause { tenant: None, paused } => {
+                self.everyone_paused = *paused;
+                self.core.pause_everyone(self.now, *paused);
+            }
+            Step::Pause { tenant: Some(tenant), paused } => {
+                self.controls[*tenant].0 = *paused;
+                self.control(*tenant);
+            }
+            Step::Limit { tenant, max_leased } => {
+                self.controls[*tenant].1 = *max_leased;
+                self.control(*tenant);
+            }
+            Step::SetClock { ms } => {
+                self.clock_ms += ms;
+                self.tick();
             }
             Step::Append { submission, task_count, by_reference } => {
                 self.append(*submission, *task_count, *by_reference)?;
@@ -171,7 +213,7 @@ impl World {
             }
             Step::Pass { ms } => {
                 self.now += Duration::from_millis(*ms);
-                self.core.tick(self.now);
+                self.tick();
             }
             Step::Commit { submission } => {
                 if let Some(id) = self.pick(*submission) {
@@ -183,7 +225,11 @@ impl World {
             Step::Restart { eager } => self.restart(*eager)?,
         }
         self.effects()?;
-        self.check()
+        self.check()?;
+        if matches!(step, Step::Pass { .. } | Step::SetClock { .. }) {
+            self.check_nobody_waits_without_reason()?;
+        }
+        Ok(())
     }
 
     fn append(&mut self, index: usize, task_count: u32, by_reference: bool) -> Result<(), TestCaseError> {
@@ -331,6 +377,19 @@ impl World {
         self.core.loaded(self.now, wanted.submission, &loaded);
     }
 
+    /// All that is handed to lanes is committed, and all that the core asked for is read.
+    fn catch_up(&mut self) -> Result<(), TestCaseError> {
+        for id in self.known.keys().copied().collect::<Vec<_>>() {
+            self.commit(id);
+        }
+        self.effects()?;
+        while !self.loads.is_empty() {
+            self.load(0);
+            self.effects()?;
+        }
+        Ok(())
+    }
+
     fn write_behind(&mut self) -> Result<(), TestCaseError> {
         let known = &self.known;
         for (id, resolved) in self.core.take_resolved(|id| Some(known[&id].committed().1)) {
@@ -340,9 +399,25 @@ impl World {
     }
 
     fn effects(&mut self) -> Result<(), TestCaseError> {
+        let mut granted_to = BTreeSet::new();
         for effect in self.core.take_effects() {
             match effect {
-                Effect::Dispatch(grant) => self.granted.push(grant),
+                Effect::Dispatch(grant) => {
+                    let known = &self.known[&grant.submission];
+                    prop_assert!(!self.everyone_paused && !self.controls[known.tenant].0, "leased while paused");
+                    prop_assert!(known.begun, "leased before its time");
+                    granted_to.insert(known.tenant);
+                    self.granted.push(grant);
+                }
+                Effect::DeadlinePassed { submission } => {
+                    let wall = self.wall();
+                    let known = self.known.get_mut(&submission).unwrap();
+                    prop_assert!(known.order.deadline.is_some_and(|at| at <= wall), "cancelled before its deadline");
+                    prop_assert!(!known.completed && !known.cancelled);
+                    known.cancelled = true;
+                    self.commit(submission);
+                    self.core.forget(submission);
+                }
                 Effect::Bury { submission, recorded, complete, .. } => {
                     let known = self.known.get_mut(&submission).unwrap();
                     known.note(&recorded, &vec![OutcomeStatus::Failed as u8; recorded.run.count as usize])?;
@@ -356,6 +431,13 @@ impl World {
                 Effect::Revoke { .. } | Effect::BatchResolved { .. } => {}
             }
         }
+        for tenant in granted_to {
+            let leased = self.leased(|known| known.tenant == tenant);
+            prop_assert!(
+                self.controls[tenant].1.is_none_or(|max| leased <= u64::from(max)),
+                "a tenant beyond its limit"
+            );
+        }
         Ok(())
     }
 
@@ -364,11 +446,16 @@ impl World {
         self.workers.clear();
         self.granted.clear();
         self.loads.clear();
+        self.core.clock(self.wall());
+        let wall = self.wall();
+        self.core.pause_everyone(self.now, self.everyone_paused);
+        (0..TENANTS.len()).for_each(|tenant| self.control(tenant));
         for (id, known) in &mut self.known {
             if known.completed || known.cancelled {
                 continue;
             }
             known.roll_back()?;
+            known.begun |= known.order.not_before.is_none_or(|at| at <= wall);
             if self.core.recover(self.now, &known.recovered(*id, eager)) {
                 prop_assert!(known.sealed);
                 known.completed = true;
@@ -381,6 +468,7 @@ impl World {
     /// Each unresolved task in memory is in exactly one place, and no other is; what is not in memory is resolved or can be
     /// loaded. What the core says of recorded tasks is what was recorded.
     fn check(&self) -> Result<(), TestCaseError> {
+        let mut ready_tasks = 0;
         for (id, known) in &self.known {
             let Some(submission) = self.core.submissions.get(id) else {
                 prop_assert!(known.completed || known.cancelled, "a submission was forgotten");
@@ -391,9 +479,13 @@ impl World {
             let mut place = |sequence: u32, run: TaskRun| {
                 (run.first..run.end()).for_each(|task| *places.entry((sequence, task)).or_default() += 1);
             };
-            for ((sequence, first), ready) in submission.ready.iter().chain(&submission.parked) {
-                place(*sequence, TaskRun::new(*first, ready.count));
+            for ((sequence, first), ready) in submission.ready.iter() {
+                place(sequence, TaskRun::new(first, ready.count));
+                ready_tasks += u64::from(ready.count);
             }
+            let leased = self.leased(|other| std::ptr::eq(other, known));
+            prop_assert_eq!(submission.leased_tasks, leased);
+            prop_assert!(known.order.max_leased_tasks.is_none_or(|max| leased <= u64::from(max)), "beyond its limit");
             for lease in self.core.leases.values().filter(|lease| lease.submission == *id) {
                 lease.unresolved.iter().for_each(|run| place(lease.sequence, run));
             }
@@ -414,6 +506,9 @@ impl World {
                 }
             }
         }
+        prop_assert_eq!(self.core.ready.tasks(), ready_tasks);
+        prop_assert_eq!(self.core.leased_tasks, self.leased(|_| true));
+        prop_assert!(self.core.timers.len() <= 2 * self.core.submissions.len(), "timers of what is over");
         Ok(())
     }
 
@@ -424,28 +519,25 @@ impl World {
         }
         let worker = self.core.worker_connected(self.now, info());
         self.core.credit(self.now, worker, u32::MAX, u64::MAX);
+        self.apply(&Step::Pause { tenant: None, paused: false })?;
+        for tenant in 0..TENANTS.len() {
+            self.apply(&Step::Pause { tenant: Some(tenant), paused: false })?;
+        }
         self.effects()?;
         let mut answered = BTreeSet::new();
         for _ in 0..200 {
-            for id in self.known.keys().copied().collect::<Vec<_>>() {
-                self.commit(id);
-            }
-            self.effects()?;
-            while !self.loads.is_empty() {
-                self.load(0);
-                self.effects()?;
-            }
             self.write_behind()?;
-            let mine = self.granted.iter().filter(|grant| grant.worker == worker && !answered.contains(&grant.lease));
-            let open: Vec<Grant> = mine.cloned().collect();
-            for grant in open {
+            loop {
+                self.catch_up()?;
+                let mine = |grant: &&Grant| grant.worker == worker && !answered.contains(&grant.lease);
+                let Some(grant) = self.granted.iter().find(mine).cloned() else { break };
                 answered.insert(grant.lease);
                 self.answer(&grant, grant.run, &[5], true)?;
                 self.effects()?;
             }
             self.now += Duration::from_secs(1);
             self.core.heard(self.now, worker);
-            self.core.tick(self.now);
+            self.tick();
             self.effects()?;
             self.check()?;
         }
@@ -456,8 +548,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-pub(super) fn config(honours_expired: bool) -> CoreConfig {
-    CoreConfig { lease_duration: LEASE, seed: 7, honours_expired, window_batches: WINDOW, ..CoreConfig::default() }
 }

@@ -9,8 +9,11 @@ use hashmesh_database::{
 };
 use uuid::Uuid;
 
-use super::{StoreError, algorithms, natural, one};
-use crate::shard::Shard;
+use super::{
+    StoreError, algorithms, natural, one,
+    order::{self, work_order},
+};
+use crate::{shard::Shard, wall::WallTime};
 
 const READ: &str = "read a submission";
 const LIST: &str = "list submissions";
@@ -122,6 +125,9 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
     let retention_seconds: Option<i64> = row.try_get("retention_seconds").map_err(&failed)?;
     let retry_of: Option<Uuid> = row.try_get("retry_of").map_err(&failed)?;
 
+    let work_order = work_order(id, row, what)?;
+    let end_reason: Option<&str> = row.try_get("end_reason").map_err(&failed)?;
+
     let accepted_tasks = count("accepted")?;
     let (succeeded_tasks, mismatched_tasks, failed_tasks) =
         (count("succeeded")?, count("mismatched")?, count("failed")?);
@@ -137,6 +143,10 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
             max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
             keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
             retention: retention_seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+            priority: Some(work_order.priority.into()),
+            not_before: work_order.not_before.map(WallTime::to_timestamp),
+            deadline: work_order.deadline.map(WallTime::to_timestamp),
+            max_leased_tasks: work_order.max_leased_tasks.unwrap_or(0),
         }),
         next_sequence: natural(id, "next_sequence", row.try_get::<_, i32>("next_sequence").map_err(&failed)?)?,
         accepted_tasks,
@@ -149,6 +159,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
         create_time: Some(created_at.into()),
         end_time: ended_at.map(Into::into),
         retry_of: retry_of.map(|id| id.to_string()).unwrap_or_default(),
+        end_reason: if state == SubmissionState::Cancelled { order::end_reason(end_reason).into() } else { 0 },
         ..Submission::default()
     };
     Ok((row.try_get("tenant").map_err(&failed)?, submission))

@@ -1,7 +1,7 @@
 WITH written AS (
     UPDATE submissions
-    SET state = 'cancelled', ended_at = now()
-    FROM unnest($1::uuid[]) AS given (id)
+    SET state = 'cancelled', ended_at = now(), end_reason = given.reason
+    FROM unnest($1::uuid[], $2::text[]) AS given (id, reason)
     WHERE submissions.id = given.id AND submissions.state IN ('open', 'sealed') AND fenced()
     RETURNING 1
 )

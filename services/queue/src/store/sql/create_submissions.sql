@@ -9,13 +9,17 @@ WITH given AS (
            unnest($9::uuid[]) AS retry_of,
            unnest($10::integer[]) AS batch_count,
            unnest($11::boolean[]) AS keep_inputs,
-           unnest($12::bigint[]) AS retention_seconds
+           unnest($12::bigint[]) AS retention_seconds,
+           unnest($13::smallint[]) AS priority,
+           unnest($14::timestamptz[]) AS not_before,
+           unnest($15::timestamptz[]) AS deadline,
+           unnest($16::integer[]) AS max_leased_tasks
 ), written AS (
     INSERT INTO submissions (id, tenant, shard, state, algorithms, max_attempts, labels, retry_of, batch_count,
-                             keep_inputs, retention_seconds)
+                             keep_inputs, retention_seconds, priority, not_before, deadline, max_leased_tasks)
     SELECT id, tenant, shard, CASE WHEN batch_count IS NULL THEN 'open' ELSE 'sealed' END,
            ($6::smallint[])[algorithms_from:algorithms_to], max_attempts, labels::jsonb, retry_of, batch_count,
-           keep_inputs, retention_seconds
+           keep_inputs, retention_seconds, priority, not_before, deadline, max_leased_tasks
     FROM given
     WHERE fenced()
     RETURNING 1

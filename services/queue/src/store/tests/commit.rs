@@ -12,7 +12,7 @@ use super::{
         submission, write_behind,
     },
     cluster::database,
-    fixture::{LONG, Owner, batch, create, new_id, new_submission, number, results, unit},
+    fixture::{LONG, Owner, batch, cancel, create, new_id, new_submission, number, results, unit},
 };
 use crate::core::Resolved;
 use crate::shard::{IdMint, Shard};
@@ -93,11 +93,11 @@ async fn a_finished_submission_takes_no_seal_no_completion_and_no_cancel() {
     owner
         .write(&[
             unit(completed, [create(), Write::Seal { batch_count: 0 }, Write::Complete]),
-            unit(cancelled, [create(), Write::Cancel]),
+            unit(cancelled, [create(), cancel()]),
         ])
         .await;
     for id in [completed, cancelled] {
-        for write in [Write::Seal { batch_count: 0 }, Write::Complete, Write::Cancel] {
+        for write in [Write::Seal { batch_count: 0 }, Write::Complete, cancel()] {
             let answers = owner.lane.commit(&[unit(id, [write])]).await.unwrap();
             assert!(matches!(answers[..], [Err(UnitError::Refused(_))]), "{answers:?}");
         }

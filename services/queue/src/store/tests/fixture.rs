@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hashmesh::v1::{Algorithm, PackedFailure, PackedNames, PackedOutcomes, PackedTasks, TaskError};
+use hashmesh::v1::{Algorithm, EndReason, PackedFailure, PackedNames, PackedOutcomes, PackedTasks, TaskError};
 use hashmesh_database::{Database, Dedicated};
 use hashmesh_runtime::shutdown::Shutdown;
 use prost::Message as _;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::{
     Lane, Ownership, acquire,
-    model::{NewBatch, NewResults, NewSubmission, Totals, Unit, Write},
+    model::{NewBatch, NewResults, NewSubmission, Totals, Unit, WorkOrder, Write},
 };
 use crate::shard::{IdMint, Shard};
 
@@ -21,6 +21,11 @@ pub(super) const LONG: Duration = Duration::from_secs(600);
 pub(super) const EXPIRED: Duration = Duration::ZERO;
 
 pub(super) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
+
+/// A cancellation as a caller asks for it.
+pub(super) fn cancel() -> Write {
+    Write::Cancel { reason: EndReason::Caller }
+}
 
 /// An owner of a database, with a lane.
 pub(super) struct Owner {
@@ -75,6 +80,7 @@ pub(super) fn new_submission() -> NewSubmission {
         retention_seconds: None,
         labels: BTreeMap::from([("purpose".to_owned(), "a \"test\" \\ ü".to_owned())]),
         retry_of: None,
+        order: WorkOrder::default(),
         idempotency: None,
     }
 }

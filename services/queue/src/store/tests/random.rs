@@ -21,7 +21,7 @@ use super::{
         named_batch, results, submission,
     },
     cluster::database,
-    fixture::{ALGORITHMS, LONG, Owner, batch, create, digests, new_id, unit},
+    fixture::{ALGORITHMS, LONG, Owner, batch, cancel, create, digests, new_id, unit},
 };
 
 /// A submission: what becomes of each task, and how that is written.
@@ -124,7 +124,7 @@ fn written(plan: &Plan) -> Written {
     }
     match state {
         SubmissionState::Completed => writes.push(Write::Complete),
-        SubmissionState::Cancelled => writes.push(Write::Cancel),
+        SubmissionState::Cancelled => writes.push(cancel()),
         _ => {}
     }
     Written { id: new_id(), writes, batches, runs, totals, state }

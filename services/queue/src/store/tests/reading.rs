@@ -14,7 +14,7 @@ use super::{
         results, submissions, wal_bytes,
     },
     cluster::database,
-    fixture::{self, LONG, Owner, batch, create, new_id, new_submission, unit},
+    fixture::{self, LONG, Owner, batch, cancel, create, new_id, new_submission, unit},
 };
 
 const ALL: ResultsLimit = ResultsLimit { tasks: u64::MAX, bytes: usize::MAX };
@@ -37,7 +37,7 @@ async fn pages_of_submissions_are_newest_first_and_filtered() {
         }
         let mut writes = vec![Write::Create(options)];
         if index < 2 {
-            writes.push(Write::Cancel);
+            writes.push(cancel());
         }
         owner.write(&[unit(*id, writes)]).await;
     }

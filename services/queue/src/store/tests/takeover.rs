@@ -19,7 +19,7 @@ use super::{
         owner_address, release, renew, write_behind,
     },
     cluster::database,
-    fixture::{EXPIRED, LONG, Owner, batch, create, new_id, number, take, take_as, unit, until},
+    fixture::{EXPIRED, LONG, Owner, batch, cancel, create, new_id, number, take, take_as, unit, until},
 };
 use crate::core::Resolved;
 use crate::{shard::Shard, store::Ownership};
@@ -65,7 +65,7 @@ async fn promise_3_a_stale_owner_writes_nothing_after_a_takeover() {
     assert_eq!(number(&db, BATCHES).await, 0);
 
     // Not another chance either, and nothing behind the work.
-    let again = stale.lane.commit(&[unit(id, [Write::Cancel])]).await;
+    let again = stale.lane.commit(&[unit(id, [cancel()])]).await;
     assert!(matches!(again, Err(LaneError::Unknown(_))), "{again:?}");
     let lease = LeaseRow { submission: id, sequence: 0, first_task: 0, task_count: 1, attempt: 2, worker: None };
     let behind = write_behind(
@@ -182,7 +182,7 @@ async fn a_lane_whose_backend_is_ended_in_its_transaction_does_not_know_the_outc
         let ended = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
         other.execute(ended, &[]).await.unwrap();
     };
-    let group = [unit(id, [Write::Cancel])];
+    let group = [unit(id, [cancel()])];
     let (answer, ()) = tokio::join!(owner.lane.commit(&group), end);
     assert!(matches!(answer, Err(LaneError::Unknown(_))), "{answer:?}");
     let again = owner.lane.commit(&group).await;

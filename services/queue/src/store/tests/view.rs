@@ -10,7 +10,7 @@ use super::{
         write_behind,
     },
     cluster::database,
-    fixture::{LONG, Owner, batch, create, new_id, results, unit},
+    fixture::{LONG, Owner, batch, cancel, create, new_id, results, unit},
 };
 
 async fn counts(db: &Database) -> BTreeMap<String, i64> {
@@ -42,7 +42,7 @@ async fn every_task_is_counted_once_under_its_status() {
                     Write::Results(second),
                 ],
             ),
-            unit(cancelled, [create(), Write::Batch(batch(0, 10, 10, None)), Write::Results(first), Write::Cancel]),
+            unit(cancelled, [create(), Write::Batch(batch(0, 10, 10, None)), Write::Results(first), cancel()]),
             unit(
                 completed,
                 [

@@ -223,6 +223,20 @@ impl QueueService for Scripted {
         unserved()
     }
 
+    async fn set_controls(
+        &self,
+        _: Request<hashmesh::queue::v1::SetControlsRequest>,
+    ) -> Result<Response<hashmesh::queue::v1::SetControlsResponse>, Status> {
+        unreachable!("not scripted")
+    }
+
+    async fn get_controls(
+        &self,
+        _: Request<hashmesh::queue::v1::GetControlsRequest>,
+    ) -> Result<Response<hashmesh::queue::v1::GetControlsResponse>, Status> {
+        unreachable!("not scripted")
+    }
+
     async fn retry_tasks(&self, _: Request<RetryTasksRequest>) -> Result<Response<RetryTasksResponse>, Status> {
         unserved()
     }

@@ -1,0 +1,100 @@
+//! `hashmesh pause`, `resume` and `controls`: whether and how much work is handed out.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use hashmesh::v1::TenantControls;
+use serde_json::{Value, json};
+
+use super::{
+    failure::{self, Failure},
+    output::{Format, write_document, write_text},
+    server::ServerArgs,
+};
+
+/// Hand out no more work until `hashmesh resume`. What workers hold is finished; submissions are still taken.
+#[derive(Args, Debug)]
+pub(crate) struct PauseArgs {
+    /// The work of all tenants, and not only your own.
+    #[arg(long)]
+    everyone: bool,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Hand out work again after `hashmesh pause`.
+#[derive(Args, Debug)]
+pub(crate) struct ResumeArgs {
+    /// End the pause of everyone, and not your own.
+    #[arg(long)]
+    everyone: bool,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Show whether work is paused and how much of it workers may hold at once; change the latter.
+#[derive(Args, Debug)]
+pub(crate) struct ControlsArgs {
+    /// From now on workers may hold this many of your tasks at once; 0: any number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(i32::MAX)))]
+    max_leased_tasks: Option<u32>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args, Debug)]
+struct CommonArgs {
+    /// Lines for people, one document, or one line.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl PauseArgs {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let controls = self.common.server.client()?.pause_work(self.everyone).await?;
+        write(self.common.output, &controls).await
+    }
+}
+
+impl ResumeArgs {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let controls = self.common.server.client()?.resume_work(self.everyone).await?;
+        write(self.common.output, &controls).await
+    }
+}
+
+impl ControlsArgs {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let client = self.common.server.client()?;
+        let controls = match self.max_leased_tasks {
+            Some(max) => client.set_tenant_limits(max).await?,
+            None => client.get_controls().await?,
+        };
+        write(self.common.output, &controls).await
+    }
+}
+
+async fn write(format: Format, controls: &TenantControls) -> Result<u8, Failure> {
+    let document = json!({
+        "paused": controls.paused,
+        "everyone_paused": controls.everyone_paused,
+        "max_leased_tasks": controls.max_leased_tasks,
+        "leased_tasks": controls.leased_tasks,
+    });
+    match format {
+        Format::Text => write_text(&text(&document)).await?,
+        format => write_document(format, &document).await?,
+    }
+    Ok(failure::OK)
+}
+
+fn text(document: &Value) -> String {
+    let mut lines = String::new();
+    for (key, value) in document.as_object().into_iter().flatten() {
+        // Writing to a string does not fail.
+        let _ = writeln!(lines, "{key}: {value}");
+    }
+    lines
+}

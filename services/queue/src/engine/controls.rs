@@ -1,0 +1,47 @@
+//! What operators say, and what the clock says: pause, resume, limits, deadlines.
+
+use hashmesh::v1::EndReason;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{lane::After, run::Engine};
+use crate::{
+    error::QueueError,
+    store::model::{ControlsChange, Write},
+};
+
+/// Stands for "no submission" where a unit names one: every change of controls goes through one lane, in order.
+const NO_SUBMISSION: Uuid = Uuid::nil();
+
+impl Engine {
+    /// Stores a change; it holds, and the caller is answered, once it is committed.
+    pub(super) fn control(&mut self, change: ControlsChange, reply: oneshot::Sender<Result<(), QueueError>>) {
+        let after = After { controls: Some(change.clone()), reply: Some(reply), ..After::default() };
+        self.push(NO_SUBMISSION, vec![Write::Controls(change)], after);
+    }
+
+    /// What is committed holds.
+    pub(super) fn apply_controls(&mut self, change: &ControlsChange) {
+        let now = self.now();
+        if change.tenant.is_empty() {
+            if let Some(paused) = change.paused {
+                self.core.pause_everyone(now, paused);
+            }
+            return;
+        }
+        let before = self.core.controls(&change.tenant);
+        let paused = change.paused.unwrap_or(before.paused);
+        let max_leased = match change.max_leased_tasks {
+            None => before.max_leased,
+            Some(0) => None,
+            max => max,
+        };
+        self.core.control_tenant(now, &change.tenant, paused, max_leased);
+    }
+
+    /// The core has cancelled a submission whose deadline passed: stores that.
+    pub(super) fn end_at_deadline(&mut self, id: Uuid) {
+        let after = After { ended: true, ..After::default() };
+        self.push(id, vec![Write::Cancel { reason: EndReason::Deadline }], after);
+    }
+}

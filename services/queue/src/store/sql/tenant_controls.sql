@@ -1,0 +1,1 @@
+SELECT tenant, paused, max_leased_tasks FROM tenant_controls
