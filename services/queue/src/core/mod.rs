@@ -17,8 +17,8 @@ mod ranges;
 mod retry;
 mod settle;
 mod submission;
-mod window;
 mod timers;
+mod window;
 mod worker;
 mod workers;
 

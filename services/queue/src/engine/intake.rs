@@ -142,13 +142,13 @@ impl Engine {
     }
 
     /// Cancels a submission; answers once that is committed.
-    pub(super) fn cancel(&mut self, id: Uuid, reply: oneshot::Sender<Result<(), QueueError>>) {
+    pub(super) fn cancel(&mut self, id: Uuid, reason: EndReason, reply: oneshot::Sender<Result<(), QueueError>>) {
         match self.core.cancel(id) {
             Err(refusal) => drop(reply.send(Err(refusal.into()))),
             Ok(false) => self.push(id, Vec::new(), After { reply: Some(reply), ..After::default() }),
             Ok(true) => {
                 let after = After { ended: true, reply: Some(reply), ..After::default() };
-                self.push(id, vec![Write::Cancel { reason: EndReason::Caller }], after);
+                self.push(id, vec![Write::Cancel { reason }], after);
             }
         }
     }

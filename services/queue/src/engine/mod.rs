@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashmesh::{
     queue::v1::{Heartbeat, LeaseOutcomes, LeaseTasksResponse},
-    v1::{Algorithm, PackedNames, QueueStats, SourceRoot},
+    v1::{Algorithm, EndReason, PackedNames, QueueStats, SourceRoot},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
@@ -104,6 +104,7 @@ pub(crate) enum Command {
     },
     Cancel {
         id: Uuid,
+        reason: EndReason,
         reply: Reply<Result<(), QueueError>>,
     },
     Waits {
@@ -232,8 +233,8 @@ impl EngineHandle {
     }
 
     /// Cancels a submission. Answers once that is committed.
-    pub(crate) async fn cancel(&self, id: Uuid) -> Result<(), QueueError> {
-        self.ask(|reply| Command::Cancel { id, reply }).await?
+    pub(crate) async fn cancel(&self, id: Uuid, reason: EndReason) -> Result<(), QueueError> {
+        self.ask(|reply| Command::Cancel { id, reason, reply }).await?
     }
 
     /// The algorithms and everything else of a new submission are on their way to Postgres.

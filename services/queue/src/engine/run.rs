@@ -200,7 +200,7 @@ impl Engine {
             Command::ClaimWriter { id, reply } => drop(reply.send(self.claim_writer(id))),
             Command::Append { id, batch, permit, reply } => drop(reply.send(self.append(id, *batch, permit))),
             Command::Seal { id, batch_count, reply } => self.seal(id, batch_count, reply),
-            Command::Cancel { id, reply } => self.cancel(id, reply),
+            Command::Cancel { id, reason, reply } => self.cancel(id, reason, reply),
             Command::Waits { id, reply } => drop(reply.send(self.core.waits(id))),
             Command::Control { change, reply } => self.control(change, reply),
             Command::Controls { tenant, reply } => drop(reply.send(self.core.controls(&tenant))),

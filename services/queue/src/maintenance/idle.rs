@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hashmesh::v1::EndReason;
+
 use super::StorageStatus;
 use crate::{
     engine::EngineHandle,
@@ -20,7 +22,7 @@ pub(crate) async fn cancel_idle(
         return Ok(());
     }
     for id in tables.idle_open(idle).await? {
-        match engine.cancel(id).await {
+        match engine.cancel(id, EndReason::Idle).await {
             Ok(()) => {
                 tracing::info!(%id, "cancelled a submission that was idle while open");
                 status.note(|stats| stats.idle_cancelled_submissions += 1);

@@ -7,7 +7,7 @@ use hashmesh::{
         GetQueueStatsResponse, GetSubmissionRequest, GetSubmissionResponse, ListSubmissionsRequest,
         ListSubmissionsResponse, SealSubmissionRequest, SealSubmissionResponse,
     },
-    v1::{DatabaseStats, SubmissionState},
+    v1::{DatabaseStats, EndReason, SubmissionState},
 };
 
 use super::{Shared, convert, resolve::Found};
@@ -63,7 +63,7 @@ impl Shared {
     ) -> Result<CancelSubmissionResponse, QueueError> {
         let found = self.resolve(&request.tenant, &request.submission_id).await?;
         match &found {
-            Found::Live(handle) => self.engine().await?.cancel(handle.id).await?,
+            Found::Live(handle) => self.engine().await?.cancel(handle.id, EndReason::Caller).await?,
             Found::Finished(_, submission) if submission.state() == SubmissionState::Cancelled => {}
             Found::Finished(..) => return Err(QueueError::Completed),
         }

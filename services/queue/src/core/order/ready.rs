@@ -58,7 +58,6 @@ impl ReadyRuns {
 /// What is ready in all submissions, kept up to date so that nobody has to look at them all.
 #[derive(Debug, Default)]
 pub(in crate::core) struct ReadyIndex {
-    tasks: u64,
     /// How many runs have been ready since when.
     since: BTreeMap<Now, u32>,
     /// Runs that have been tried before.
@@ -76,7 +75,6 @@ impl ReadyIndex {
         run: ReadyRun,
     ) {
         runs.insert(class, key, run);
-        self.tasks += u64::from(run.count);
         *self.since.entry(run.since).or_default() += 1;
         if run.attempt > 1 {
             self.tried.insert((id, key), run);
@@ -98,7 +96,6 @@ impl ReadyIndex {
     }
 
     fn forget(&mut self, id: Uuid, key: RunKey, run: ReadyRun) {
-        self.tasks -= u64::from(run.count);
         if let Some(count) = self.since.get_mut(&run.since) {
             *count -= 1;
             if *count == 0 {
@@ -108,11 +105,6 @@ impl ReadyIndex {
         if run.attempt > 1 {
             self.tried.remove(&(id, key));
         }
-    }
-
-    /// Ready tasks of all submissions.
-    pub(in crate::core) fn tasks(&self) -> u64 {
-        self.tasks
     }
 
     /// Since when the oldest ready run has been ready.

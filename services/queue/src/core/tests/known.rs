@@ -38,6 +38,10 @@ pub(super) struct Known {
 }
 
 impl Known {
+    pub(super) fn new(tenant: usize, order: WorkOrder, begun: bool) -> Self {
+        Self { tenant, order, begun, ..Self::default() }
+    }
+
     /// Promises 2, 5 and 6: once per task, positions without gap, totals that add up.
     pub(super) fn note(&mut self, row: &Recorded, statuses: &[u8]) -> Result<(), TestCaseError> {
         prop_assert!(!self.completed && !self.cancelled, "recorded after the end");

@@ -45,6 +45,7 @@ pub(in crate::store) fn end_reason_text(reason: EndReason) -> Option<&'static st
         EndReason::Unspecified => None,
         EndReason::Caller => Some("caller"),
         EndReason::Deadline => Some("deadline"),
+        EndReason::Idle => Some("idle"),
     }
 }
 
@@ -52,6 +53,7 @@ pub(in crate::store) fn end_reason_text(reason: EndReason) -> Option<&'static st
 pub(in crate::store) fn end_reason(text: Option<&str>) -> EndReason {
     match text {
         Some("deadline") => EndReason::Deadline,
+        Some("idle") => EndReason::Idle,
         None | Some("caller") => EndReason::Caller,
         // Of a newer program.
         Some(_) => EndReason::Unspecified,

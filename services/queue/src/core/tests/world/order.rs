@@ -43,7 +43,7 @@ impl World {
         };
         let begun = order.not_before.is_none_or(|at| at <= self.wall());
         self.core.create_for(id, TENANTS[tenant], &[Algorithm::Sha256], 3, order);
-        self.known.insert(id, Known { tenant, order, begun, ..Known::default() });
+        self.known.insert(id, Known::new(tenant, order, begun));
     }
 
     pub(super) fn control(&mut self, tenant: usize) {
