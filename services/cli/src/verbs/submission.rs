@@ -146,5 +146,6 @@ fn ended_by(submission: &Submission) -> Option<&'static str> {
         EndReason::Unspecified => None,
         EndReason::Caller => Some("cancelled by a caller"),
         EndReason::Deadline => Some("its deadline passed"),
+        EndReason::Idle => Some("it was open and idle for too long"),
     }
 }
