@@ -58,14 +58,16 @@ impl Reader {
     }
 
     /// Committed outcomes behind the position, about a frame of them; empty at the present.
-    async fn next(&mut self) -> Result<Vec<PackedOutcomes>, QueueError> {
+    async fn next(&mut self, follows: bool) -> Result<Vec<PackedOutcomes>, QueueError> {
         let recent = match &self.found {
             Found::Live(handle) => handle.recent_after(self.position, limits::MAX_RESULTS_FRAME_BYTES),
             Found::Finished(..) => None,
         };
         let rows = match recent {
-            Some(rows) => rows,
-            None => store::results(&self.shared.config.database, self.found.id(), self.position, FRAME_LIMIT).await?,
+            Some(rows) if follows || !rows.is_empty() => rows,
+            // The tables are ahead of what followers were told by a moment: one that reads up to the present must see
+            // what other calls were answered from them.
+            _ => store::results(&self.shared.config.database, self.found.id(), self.position, FRAME_LIMIT).await?,
         };
         if let Some(last) = rows.last() {
             self.position = last.through_position();
@@ -122,10 +124,10 @@ impl Reader {
         loop {
             let seen = tail.as_mut().map(|tail| *tail.borrow_and_update());
             loop {
-                if seen.is_some_and(|seen| self.position >= seen.position) {
+                if follow && seen.is_some_and(|seen| self.position >= seen.position) {
                     break;
                 }
-                let rows = self.next().await?;
+                let rows = self.next(follow).await?;
                 if rows.is_empty() {
                     break;
                 }
@@ -173,12 +175,21 @@ fn statuses(numbers: &[i32]) -> Vec<OutcomeStatus> {
     numbers.iter().filter_map(|number| OutcomeStatus::try_from(*number).ok()).collect()
 }
 
+/// A submission that has ended by the tables has ended for who reads up to the present, even if its end is still on the way
+/// to those who follow.
+async fn present(shared: &Shared, found: Found) -> Result<Found, QueueError> {
+    let Found::Live(handle) = &found else { return Ok(found) };
+    let submission = shared.submission(handle.id).await?;
+    Ok(if final_state(&submission) { Found::Finished(handle.id, Box::new(submission)) } else { found })
+}
+
 /// Serves `StreamResults`.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     request: StreamResultsRequest,
 ) -> Result<Frames<StreamResultsResponse>, QueueError> {
     let found = shared.resolve(&request.tenant, &request.submission_id).await?;
+    let found = if request.follow { found } else { present(&shared, found).await? };
     let reader = Reader::new(shared, found, request.after_position, statuses(&request.statuses));
     let (out, frames) = mpsc::channel(OUTGOING);
     tokio::spawn(async move {
