@@ -48,7 +48,9 @@ pub async fn serve(
     let storage = Arc::new(maintenance::StorageStatus::default());
     let owned = owner::run(config.clone(), health.clone(), current, Arc::clone(&storage), shutdown.clone());
     let owner = tasks::spawn("queue owner", owned);
-    let service = rpc::QueueRpc::new(rpc::Shared { config, current: engine, storage, shutdown: shutdown.clone() });
+    let keys = store::Keys::new(&config.database);
+    let service =
+        rpc::QueueRpc::new(rpc::Shared { config, keys, current: engine, storage, shutdown: shutdown.clone() });
     let service = QueueServiceServer::new(service)
         .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
     let served = GrpcServer::new("queue", health).mount(service).serve(listener, shutdown.clone()).await;

@@ -28,7 +28,7 @@ use hashmesh_runtime::shutdown::Shutdown;
 use tokio::sync::watch as watch_channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{QueueConfig, engine::EngineHandle, maintenance::StorageStatus};
+use crate::{QueueConfig, engine::EngineHandle, maintenance::StorageStatus, store::Keys};
 
 type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -40,6 +40,7 @@ const OUTGOING: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: QueueConfig,
+    pub(crate) keys: Keys,
     /// The engine, while this process owns the queue.
     pub(crate) current: watch_channel::Receiver<Option<EngineHandle>>,
     /// What maintenance found.

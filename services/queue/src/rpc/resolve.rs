@@ -147,9 +147,7 @@ impl Shared {
     async fn find_by_key(&self, new: &model::NewSubmission) -> Result<Option<Found>, QueueError> {
         let Some(idempotency) = &new.idempotency else { return Ok(None) };
         let shard = Shard::of_key(&new.tenant, &idempotency.key);
-        let Some((id, fingerprint)) =
-            store::find_key(&self.config.database, shard, &new.tenant, &idempotency.key).await?
-        else {
+        let Some((id, fingerprint)) = self.keys.find(shard, &new.tenant, &idempotency.key).await? else {
             return Ok(None);
         };
         same_options(new, fingerprint)?;
