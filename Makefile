@@ -5,6 +5,7 @@
 # make test-all   every test in full
 # make lint       formatting, clippy, protos, shell
 # make bench      tasks per second, latency, WAL, CPU, in BENCH_MODES (default: all); fails if the first is below BENCH_MINIMUM
+# make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,14 +15,15 @@ INPUT ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 BENCH_TASKS ?= 10000000
 BENCH_MODES ?=
 BENCH_MINIMUM ?= 500000
+PEERS ?=
 
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hashmesh/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
-SCRIPTS := .ci/run $(wildcard tests/tools/*.sh)
+SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh)
 
-.PHONY: run up test test-all lint bench setup release require-tools
+.PHONY: run up test test-all lint bench bench-peers setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -50,6 +52,9 @@ lint: require-tools
 
 bench: release
 	@tests/tools/bench.sh $(HASHMESH) $(BENCH_TASKS) $(BENCH_MINIMUM) $(BENCH_MODES)
+
+bench-peers: release
+	@tests/bench/peers/run.sh $(HASHMESH) $(PEERS)
 
 setup:
 	@tests/tools/setup.sh '$(TOOLS)'

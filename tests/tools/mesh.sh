@@ -2,7 +2,8 @@
 # A whole mesh for a script: `start_mesh HASHMESH [UP_OPTION…]` returns once it is ready and exports HASHMESH_SERVER; `stop_mesh`
 # fails unless it stops cleanly. Its data is new and goes away with it; its log stays in target/run.
 # `start_roles HASHMESH` starts Gateway, Queue, Worker and Hash as processes of their own, on a database of their own in the
-# Postgres of a mesh that idles beside them; `stop_mesh` stops them too. `cpu_seconds` prints what each has used so far.
+# Postgres of a mesh that idles beside them; `stop_mesh` stops them too. `start_roles_on HASHMESH DATABASE_URL` starts them on a
+# database that is there, without a mesh; `stop_roles` stops them. `cpu_seconds` prints what each has used so far.
 
 ROLES=() ROLE_NAMES=()
 
@@ -28,7 +29,7 @@ start_mesh() {
 }
 
 start_roles() {
-    local hashmesh=$1 name line
+    local hashmesh=$1
     start_mesh "$hashmesh"
     # Its password is in the file beside the cluster.
     local port password server
@@ -37,11 +38,17 @@ start_roles() {
     server=postgresql://hashmesh:$password@127.0.0.1:$port
     psql --quiet "$server/hashmesh" --command 'CREATE DATABASE bench'
     MESH_DATABASE=$server/bench
+    start_roles_on "$hashmesh" "$MESH_DATABASE?sslmode=disable"
+}
+
+start_roles_on() {
+    local hashmesh=$1 queue hash
+    mkdir -p target/run
     ROLES=() ROLE_NAMES=()
-    start_role "$hashmesh" queue --database-url "$MESH_DATABASE?sslmode=disable"
-    local queue=$ROLE_URL
+    start_role "$hashmesh" queue --database-url "$2"
+    queue=$ROLE_URL
     start_role "$hashmesh" hash
-    local hash=$ROLE_URL
+    hash=$ROLE_URL
     start_role "$hashmesh" worker --queue "$queue"
     start_role "$hashmesh" gateway --queue "$queue" --hash "$hash"
     export HASHMESH_SERVER=$ROLE_URL

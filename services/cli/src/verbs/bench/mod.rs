@@ -64,6 +64,9 @@ pub(crate) struct BenchArgs {
     /// Have every task's bytes stored, even where its outcome is known before they are written.
     #[arg(long)]
     keep_inputs: bool,
+    /// What the tasks are made from, so that another program can make them again; default: another one each time.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     #[command(flatten)]
     order: OrderArgs,
     #[command(flatten)]
@@ -143,7 +146,7 @@ impl BenchArgs {
         let calls = Calls {
             callers,
             tasks: self.tasks,
-            payload: Payload { seed: rand::random(), stream: 0, size: self.size, batch: u32::MAX },
+            payload: Payload { seed: self.seed(), stream: 0, size: self.size, batch: u32::MAX },
             sample_every: (self.tasks / SAMPLES).max(1),
             options: self.options(algorithms),
         };
@@ -174,6 +177,10 @@ impl BenchArgs {
         self.answer(&report).await
     }
 
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(rand::random)
+    }
+
     fn options(&self, algorithms: &[Algorithm]) -> SubmissionOptions {
         let mut options = SubmissionOptions {
             algorithms: numbers(algorithms),
@@ -188,7 +195,7 @@ impl BenchArgs {
     /// Shares the tasks among the streams.
     fn loads(&self) -> Vec<Load> {
         let streams = u64::from(self.streams);
-        let seed = rand::random();
+        let seed = self.seed();
         let sample_every = (self.tasks.div_ceil(u64::from(self.batch)) / SAMPLES).max(1);
         let share = |stream: u64| self.tasks / streams + u64::from(stream < self.tasks % streams);
         (0..streams)
