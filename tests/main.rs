@@ -13,6 +13,7 @@ mod kills;
 mod order;
 mod ownership;
 mod protocol;
+mod replicas;
 mod retries;
 mod sql;
 mod support;

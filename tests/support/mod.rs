@@ -14,6 +14,7 @@ pub(crate) mod reflect;
 pub(crate) mod rundir;
 pub(crate) mod scripted_worker;
 pub(crate) mod shared;
+pub(crate) mod standby;
 pub(crate) mod tree;
 pub(crate) mod up;
 pub(crate) mod wait;

@@ -54,17 +54,17 @@ impl ConfigArgs {
         for id in matches
             .ids()
             .map(clap::Id::as_str)
-            .filter(|id| !matches!(*id, "output" | "config" | "UpArgs" | "ConfigArgs"))
+            .filter(|id| !matches!(*id, "output" | "config") && !id.ends_with("Args"))
         {
             let origin = origins.of("config", matches, id);
             let texts: Vec<String> =
                 matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect();
-            let list = matches!(id, "allow_source" | "queue" | "hash");
+            let list = matches!(id, "allow_source" | "queue" | "hash" | "replica_url");
             let value = if list { texts.into() } else { texts.into_iter().next().into() };
             settings.insert(id.to_owned(), Setting { value, origin: origin.to_string() });
         }
         let unset = || Setting { value: serde_json::Value::Null, origin: Origin::Default.to_string() };
-        for id in ["admin_listen", "allow_source", "database_url", "hash", "postgres_bin", "queue"] {
+        for id in ["admin_listen", "allow_source", "database_url", "hash", "postgres_bin", "queue", "replica_url"] {
             settings.entry(id.to_owned()).or_insert_with(unset);
         }
         if let Some(path) = &file.path {

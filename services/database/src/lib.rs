@@ -1,4 +1,4 @@
-//! The one door to Postgres: a pool, connections of their own, migrations.
+//! The one door to Postgres: a pool, connections of their own, replicas, migrations.
 //!
 //! No other crate names a Postgres library: what they need of `tokio-postgres` is re-exported as [`postgres`].
 //!
@@ -15,6 +15,7 @@ mod error;
 mod failure;
 mod migrations;
 mod pool;
+mod replica;
 mod requirements;
 mod tls;
 mod url;
@@ -27,6 +28,7 @@ pub use self::{
     failure::{Failure, classify},
     migrations::{MigrationReport, migrate, migrate_to},
     pool::{PoolStats, Pooled},
+    replica::Replica,
 };
 
 /// What others need of the Postgres driver.

@@ -78,12 +78,16 @@ impl DatabaseUrl {
 
     /// Where it leads, for people. Without the password.
     pub(crate) fn target(&self) -> String {
+        let user = self.config.get_user().unwrap_or("(the system's user)");
+        let database = self.config.get_dbname().unwrap_or(user);
+        format!("Postgres at {} (database {database}, user {user})", self.servers().join(","))
+    }
+
+    /// The servers that it names: `HOST:PORT`, or the path of a socket.
+    pub(crate) fn servers(&self) -> Vec<String> {
         let ports = self.config.get_ports();
-        let hosts: Vec<String> = self
-            .config
-            .get_hosts()
-            .iter()
-            .enumerate()
+        let hosts = self.config.get_hosts().iter().enumerate();
+        hosts
             .map(|(index, host)| {
                 let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
                 match host {
@@ -91,10 +95,7 @@ impl DatabaseUrl {
                     Host::Unix(directory) => format!("{}/.s.PGSQL.{port}", directory.display()),
                 }
             })
-            .collect();
-        let user = self.config.get_user().unwrap_or("(the system's user)");
-        let database = self.config.get_dbname().unwrap_or(user);
-        format!("Postgres at {} (database {database}, user {user})", hosts.join(","))
+            .collect()
     }
 
     /// Whether what is sent may pass a network.

@@ -1,14 +1,20 @@
 //! The queue's settings.
 
+mod replicas;
+
 use std::time::Duration;
 
 use hashmesh_database::Database;
+
+pub use self::replicas::{ReplicaConfig, ReplicasRefused};
 
 /// How a queue works. [`QueueConfig::new`] gives the defaults.
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
     /// Where everything is stored.
     pub database: Database,
+    /// Replicas of it that answer reads of what is stored.
+    pub replicas: ReplicaConfig,
     /// The URL under which Gateways and Workers reach this process; others name it to their callers.
     pub address: String,
     /// Commit lanes: connections that each have one transaction in flight. 1 to 4 make sense.
@@ -47,6 +53,7 @@ impl QueueConfig {
     pub fn new(database: Database, address: String) -> Self {
         Self {
             database,
+            replicas: ReplicaConfig::default(),
             address,
             lanes: 2,
             lease_duration: Duration::from_secs(5),

@@ -30,7 +30,7 @@ use hashmesh::queue::v1::queue_service_server::QueueServiceServer;
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
 use tokio::{net::TcpListener, sync::watch};
 
-pub use config::QueueConfig;
+pub use config::{QueueConfig, ReplicaConfig, ReplicasRefused};
 pub use error::QueueServiceError;
 
 /// What a Gateway's frame may hold besides the batch itself.
@@ -49,8 +49,9 @@ pub async fn serve(
     let owned = owner::run(config.clone(), health.clone(), current, Arc::clone(&storage), shutdown.clone());
     let owner = tasks::spawn("queue owner", owned);
     let keys = store::Keys::new(&config.database);
-    let service =
-        rpc::QueueRpc::new(rpc::Shared { config, keys, current: engine, storage, shutdown: shutdown.clone() });
+    let reads = store::Reads::new(config.database.clone(), &config.replicas.replicas, config.replicas.max_lag);
+    let shared = rpc::Shared { config, keys, current: engine, reads, storage, shutdown: shutdown.clone() };
+    let service = rpc::QueueRpc::new(shared);
     let service = QueueServiceServer::new(service)
         .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
     let served = GrpcServer::new("queue", health).mount(service).serve(listener, shutdown.clone()).await;

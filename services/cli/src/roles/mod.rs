@@ -5,6 +5,7 @@ mod hash;
 mod migrate;
 mod process;
 mod queue;
+mod replicas;
 mod storage;
 mod worker;
 
@@ -13,6 +14,7 @@ pub(crate) use hash::HashArgs;
 pub(crate) use migrate::{MigrateArgs, migrate};
 pub(crate) use process::admin_pages;
 pub(crate) use queue::QueueArgs;
+pub(crate) use replicas::ReplicaArgs;
 pub(crate) use storage::StorageArgs;
 pub(crate) use worker::{WorkerArgs, default_worker_id, serve as serve_worker};
 

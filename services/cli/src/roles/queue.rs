@@ -7,7 +7,7 @@ use clap::Args;
 use hashmesh_database::{Database, DatabaseConfig};
 use hashmesh_queue::QueueConfig;
 
-use super::{migrate::migrate, process::Process, process::admin_pages, storage::StorageArgs};
+use super::{migrate::migrate, process::Process, process::admin_pages, replicas::ReplicaArgs, storage::StorageArgs};
 use crate::address::{HostPort, local};
 
 /// The durable queue. A second process on the same database waits, and takes over when the first one is gone.
@@ -36,10 +36,13 @@ pub(crate) struct QueueArgs {
     no_migrate: bool,
     #[command(flatten)]
     storage: StorageArgs,
+    #[command(flatten)]
+    replicas: ReplicaArgs,
 }
 
 impl QueueArgs {
     pub(crate) async fn run(self) -> Result<()> {
+        let replicas = self.replicas.config()?;
         let process = Process::bind("queue", &self.listen, self.admin_listen.as_ref()).await?;
         let address = match self.advertise {
             Some(url) => url,
@@ -53,6 +56,7 @@ impl QueueArgs {
         let memory = self.memory_mib as usize * 1024 * 1024;
         let mut config = QueueConfig::new(database.clone(), address).within(memory);
         self.storage.apply(&mut config);
+        config.replicas = replicas;
         config.stall_timeout = self.stall_timeout;
         process
             .run(

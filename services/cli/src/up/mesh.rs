@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use hashmesh_database::Database;
 use hashmesh_gateway::GatewayConfig;
 use hashmesh_hash::HashConfig;
-use hashmesh_queue::QueueConfig;
+use hashmesh_queue::{QueueConfig, ReplicaConfig};
 use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks};
 use hashmesh_worker::WorkerConfig;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -33,6 +33,7 @@ pub(super) struct MeshConfig {
     pub(super) threads: usize,
     /// Of the Queue.
     pub(super) storage: StorageArgs,
+    pub(super) replicas: ReplicaConfig,
 }
 
 /// The roles, in the order in which they start: each needs those before it.
@@ -79,6 +80,7 @@ impl Mesh {
         let mut queue = QueueConfig::new(database, queue_url.clone());
         queue.alone = self.config.private_database;
         self.config.storage.apply(&mut queue);
+        queue.replicas = self.config.replicas.clone();
         self.add("queue", listener, queue_health.clone(), |listener, health, shutdown| {
             hashmesh_queue::serve(queue, listener, health, shutdown)
         })?;

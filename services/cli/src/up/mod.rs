@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use hashmesh_database::{Database, DatabaseConfig};
+use hashmesh_queue::ReplicaConfig;
 use hashmesh_runtime::{admin::Admin, resources, shutdown::Shutdown, tasks};
 
 pub(crate) use state::State;
@@ -22,7 +23,7 @@ use self::{
 use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
-    roles::{StorageArgs, admin_pages, default_threads, migrate},
+    roles::{ReplicaArgs, StorageArgs, admin_pages, default_threads, migrate},
     settings::standard_directory,
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct UpArgs {
     threads: usize,
     #[command(flatten)]
     storage: StorageArgs,
+    #[command(flatten)]
+    replicas: ReplicaArgs,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -74,6 +77,7 @@ impl UpArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let shutdown = Shutdown::new();
         shutdown.on_signals();
+        let replicas = self.replicas.config()?;
         // First, since nothing is easier to get wrong than a port.
         let listeners = bind_pair(&self.listen, self.admin_listen.as_ref()).await?;
         let data_dir = DataDir::open(&self.data_dir, self.database_url.is_none())?;
@@ -83,7 +87,7 @@ impl UpArgs {
             (Some(postgres), _) => postgres.url().to_owned(),
             (None, url) => url.clone().unwrap_or_default(),
         };
-        let outcome = self.run_mesh(&data_dir, postgres.as_ref(), url, listeners, &shutdown).await;
+        let outcome = self.run_mesh(&data_dir, postgres.as_ref(), url, replicas, listeners, &shutdown).await;
         // On every way out: Postgres goes last, and never stays behind.
         if let Some(postgres) = postgres {
             postgres.stop().await;
@@ -114,6 +118,7 @@ impl UpArgs {
         data_dir: &DataDir,
         postgres: Option<&Postgres>,
         url: String,
+        replicas: ReplicaConfig,
         (listener, admin_listener): (tokio::net::TcpListener, tokio::net::TcpListener),
         shutdown: &Shutdown,
     ) -> Result<()> {
@@ -130,6 +135,7 @@ impl UpArgs {
             workers: self.workers,
             threads: self.threads,
             storage: self.storage,
+            replicas,
         });
         let mut admin = admin_pages(Admin::new(), database);
         for (name, health) in mesh.healths() {

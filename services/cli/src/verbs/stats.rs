@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use hashmesh::{gateway::v1::GetStatsResponse, v1::WorkerStats};
+use hashmesh::{
+    gateway::v1::GetStatsResponse,
+    v1::{ReplicaStats, WorkerStats},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -68,8 +71,22 @@ fn json(stats: &GetStatsResponse) -> Value {
             "pool_max": database.pool_max,
             "wal_bytes": database.wal_bytes,
             "server_version": database.server_version,
+            "primary_reads": database.primary_reads,
+            "replicas": database.replicas.iter().map(replica).collect::<Vec<_>>(),
         },
         "gateway_streams": stats.gateway_streams,
+    })
+}
+
+fn replica(replica: &ReplicaStats) -> Value {
+    let state = replica.state().as_str_name().trim_start_matches("REPLICA_STATE_").to_ascii_lowercase();
+    json!({
+        "address": replica.address,
+        "state": state,
+        "lag_ms": replica.lag_ms,
+        "reads": replica.reads,
+        "fallbacks": replica.fallbacks,
+        "problem": replica.problem,
     })
 }
 

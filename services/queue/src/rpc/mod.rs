@@ -28,7 +28,12 @@ use hashmesh_runtime::shutdown::Shutdown;
 use tokio::sync::watch as watch_channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{QueueConfig, engine::EngineHandle, maintenance::StorageStatus, store::Keys};
+use crate::{
+    QueueConfig,
+    engine::EngineHandle,
+    maintenance::StorageStatus,
+    store::{Keys, Reads},
+};
 
 type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -43,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     /// The engine, while this process owns the queue.
     pub(crate) current: watch_channel::Receiver<Option<EngineHandle>>,
+    /// Where what is stored is read.
+    pub(crate) reads: Reads,
     /// What maintenance found.
     pub(crate) storage: Arc<StorageStatus>,
     pub(crate) shutdown: Shutdown,

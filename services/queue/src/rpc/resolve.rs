@@ -66,6 +66,7 @@ impl Shared {
         if let Some(handle) = self.engine().await?.find(id).await? {
             return if handle.tenant == tenant { Ok(Found::Live(handle)) } else { Err(QueueError::NotFound) };
         }
+        // Read after the engine has said that it does not know it: what it let go of before is there.
         let (owner, submission) = store::submission(&self.config.database, id).await?.ok_or(QueueError::NotFound)?;
         if owner != tenant {
             return Err(QueueError::NotFound);

@@ -14,6 +14,7 @@ use hashmesh::{
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use uuid::Uuid;
 
 use super::{
     Frames, OUTGOING, Shared,
@@ -67,7 +68,7 @@ impl Reader {
             Some(rows) if follows || !rows.is_empty() => rows,
             // The tables are ahead of what followers were told by a moment: one that reads up to the present must see
             // what other calls were answered from them.
-            _ => store::results(&self.shared.config.database, self.found.id(), self.position, FRAME_LIMIT).await?,
+            _ => self.shared.stored_results(self.found.id(), self.position, FRAME_LIMIT).await?,
         };
         if let Some(last) = rows.last() {
             self.position = last.through_position();
@@ -138,7 +139,10 @@ impl Reader {
                 }
             }
             if seen.is_none_or(|seen| seen.ended) {
-                let summary = Box::new(self.shared.submission(self.found.id()).await?);
+                let summary = match &self.found {
+                    Found::Live(handle) => Box::new(self.shared.submission(handle.id).await?),
+                    Found::Finished(_, submission) => submission.clone(),
+                };
                 let _ = out.send(Ok(wrap(ResultsFrame::Completed(summary)))).await;
                 return Ok(());
             }
@@ -214,10 +218,24 @@ fn wrap(frame: ResultsFrame) -> StreamResultsResponse {
 }
 
 impl Shared {
+    /// Outcomes as they are stored, from a replica or the primary.
+    async fn stored_results(
+        &self,
+        id: Uuid,
+        position: u64,
+        limit: ResultsLimit,
+    ) -> Result<Vec<PackedOutcomes>, QueueError> {
+        let read = |source| async move { store::results(&source, id, position, limit).await };
+        Ok(self.reads.read(read).await?)
+    }
+
     pub(super) async fn list_results(&self, request: ListResultsRequest) -> Result<ListResultsResponse, QueueError> {
         let found = self.resolve(&request.tenant, &request.submission_id).await?;
         // Read before the outcomes: if it says that the submission has ended, nothing can follow what is read after it.
-        let submission = self.submission(found.id()).await?;
+        let submission = match &found {
+            Found::Live(handle) => self.submission(handle.id).await?,
+            Found::Finished(_, submission) => (**submission).clone(),
+        };
         let wanted = statuses(&request.statuses);
         let page_size = u64::from(request.page_size.clamp(1, limits::MAX_RESULTS_PAGE));
         let mut page =
@@ -229,7 +247,7 @@ impl Shared {
         {
             let tasks = if wanted.is_empty() { page_size - count } else { u64::MAX };
             let limit = ResultsLimit { tasks, bytes: limits::MAX_RESULTS_FRAME_BYTES - bytes };
-            let rows = store::results(&self.config.database, found.id(), page.next_after_position, limit).await?;
+            let rows = self.stored_results(found.id(), page.next_after_position, limit).await?;
             let Some(last) = rows.last().map(PackedOutcomes::through_position) else { break };
             let kept = rows.into_iter().flat_map(|row| if wanted.is_empty() { vec![row] } else { row.retain(&wanted) });
             let parts: Vec<PackedOutcomes> = kept.flat_map(cut).collect();

@@ -37,7 +37,11 @@ impl Shared {
         request: GetSubmissionRequest,
     ) -> Result<GetSubmissionResponse, QueueError> {
         let found = self.resolve(&request.tenant, &request.submission_id).await?;
-        Ok(GetSubmissionResponse { submission: Some(self.submission(found.id()).await?) })
+        let submission = match found {
+            Found::Live(handle) => self.submission(handle.id).await?,
+            Found::Finished(_, submission) => *submission,
+        };
+        Ok(GetSubmissionResponse { submission: Some(submission) })
     }
 
     pub(super) async fn list_submissions(
@@ -53,7 +57,9 @@ impl Shared {
             labels: &request.labels,
             retry_of: id(&request.retry_of)?,
         };
-        let (submissions, more) = store::submissions(&self.config.database, &page).await?;
+        let page = &page;
+        let (submissions, more) =
+            self.reads.read(|source| async move { store::submissions(&source, page).await }).await?;
         Ok(ListSubmissionsResponse { submissions, more })
     }
 
@@ -80,6 +86,8 @@ impl Shared {
             pool_max: pool.max,
             wal_bytes: store::wal_bytes(database).await?,
             server_version: database.server_version().to_owned(),
+            primary_reads: self.reads.by_primary(),
+            replicas: self.reads.stats(),
         };
         let storage = Some(self.storage.stats());
         Ok(GetQueueStatsResponse { queue: Some(queue), database: Some(database), storage })

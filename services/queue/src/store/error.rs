@@ -36,6 +36,12 @@ pub(crate) enum StoreError {
         /// What was to be done.
         what: &'static str,
     },
+    /// A replica has not got what it was chosen for: it was restarted, or is another server now.
+    #[error("cannot {what} from a replica: it is not as far as it was")]
+    Behind {
+        /// What was to be done.
+        what: &'static str,
+    },
     /// The submission is being deleted: its retention has passed.
     #[error("the submission was deleted while it was read: its retention has passed")]
     Expired,
@@ -54,7 +60,7 @@ impl StoreError {
     pub(crate) fn passes(&self) -> bool {
         match self {
             Self::Connect { source, .. } => source.passes(),
-            Self::Unknown { .. } => true,
+            Self::Unknown { .. } | Self::Behind { .. } => true,
             Self::Statement { source, .. } => !matches!(classify(source), Failure::Definite),
             Self::Fenced { .. } | Self::Expired | Self::Damaged { .. } => false,
         }

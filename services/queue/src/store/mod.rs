@@ -7,7 +7,7 @@
 //! - [`recover`]: what a new owner starts from.
 //! - [`load`]: the batches that come into memory as work goes on.
 //! - [`partitions`]: the days of the large tables; [`expiry`]: what retention takes out of them.
-//! - [`reads`]: what clients and leases are answered from.
+//! - [`reads`]: what clients and leases are answered from; [`replicas`]: where.
 //!
 //! Every write is a transaction under [`fence`].
 
@@ -25,6 +25,7 @@ mod ownership;
 mod partitions;
 mod reads;
 mod recover;
+mod replicas;
 #[cfg(test)]
 mod tests;
 
@@ -41,3 +42,4 @@ pub(crate) use reads::{
     submission, submissions, tenant_controls, wal_bytes,
 };
 pub(crate) use recover::{load_one, load_unfinished};
+pub(crate) use replicas::Reads;

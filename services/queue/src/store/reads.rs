@@ -9,7 +9,7 @@ mod submissions;
 use bytes::Bytes;
 use hashmesh::v1::{Algorithm, PackedNames};
 use hashmesh_database::{
-    Database,
+    Database, Pooled,
     postgres::{
         Row,
         types::{ToSql, Type},
@@ -34,25 +34,37 @@ pub(crate) async fn wal_bytes(db: &Database) -> Result<u64, StoreError> {
     Ok(bytes.map_or(0, i64::unsigned_abs))
 }
 
+/// Whom a read may ask.
+pub(crate) trait Sessions {
+    /// A connection for the one statement, or the one snapshot, of a read.
+    async fn session(&self, what: &'static str) -> Result<Pooled<'_>, StoreError>;
+}
+
+impl Sessions for Database {
+    async fn session(&self, what: &'static str) -> Result<Pooled<'_>, StoreError> {
+        self.pooled().await.map_err(StoreError::connect(what))
+    }
+}
+
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 async fn one(
-    db: &Database,
+    db: &impl Sessions,
     what: &'static str,
     sql: &str,
     parameters: &[Parameter<'_>],
 ) -> Result<Option<Row>, StoreError> {
-    let connection = db.pooled().await.map_err(StoreError::connect(what))?;
+    let connection = db.session(what).await?;
     connection.query_typed_opt(sql, parameters).await.map_err(StoreError::statement(what))
 }
 
 async fn many(
-    db: &Database,
+    db: &impl Sessions,
     what: &'static str,
     sql: &str,
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<Row>, StoreError> {
-    let connection = db.pooled().await.map_err(StoreError::connect(what))?;
+    let connection = db.session(what).await?;
     connection.query_typed(sql, parameters).await.map_err(StoreError::statement(what))
 }
 

@@ -8,6 +8,8 @@ mod partitions;
 mod previous;
 mod random;
 mod reading;
+mod replicas;
 mod retention;
+mod standby;
 mod takeover;
 mod view;

@@ -9,7 +9,7 @@ use hashmesh_database::{
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::{StoreError, algorithms, many, names, natural};
+use super::{Sessions, StoreError, algorithms, many, names, natural};
 
 const READ: &str = "read results";
 
@@ -37,7 +37,7 @@ pub(crate) struct ResultsLimit {
 /// At least one if there is one and the limit is not zero. Empty: there is none yet. Fewer than the limit does not mean
 /// the end.
 pub(crate) async fn results(
-    db: &Database,
+    db: &impl Sessions,
     id: Uuid,
     after_position: u64,
     limit: ResultsLimit,

@@ -10,7 +10,7 @@ use hashmesh_database::{
 use uuid::Uuid;
 
 use super::{
-    StoreError, algorithms, natural, one,
+    Sessions, StoreError, algorithms, natural, one,
     order::{self, work_order},
 };
 use crate::{shard::Shard, wall::WallTime};
@@ -43,7 +43,7 @@ pub(crate) async fn submission(db: &Database, id: Uuid) -> Result<Option<(String
 /// The submissions of a page, newest first, and whether more follow. Two statements in one snapshot: the first finds
 /// which days the second must look into.
 pub(crate) async fn submissions(
-    db: &Database,
+    db: &impl Sessions,
     page: &SubmissionsPage<'_>,
 ) -> Result<(Vec<Submission>, bool), StoreError> {
     // One more than shown tells whether more follow.
@@ -51,7 +51,7 @@ pub(crate) async fn submissions(
     let state = page.state.and_then(state_text);
     let labels = serde_json::json!(page.labels).to_string();
     let failed = StoreError::statement(LIST);
-    let mut connection = db.pooled().await.map_err(StoreError::connect(LIST))?;
+    let mut connection = db.session(LIST).await?;
     let snapshot = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let snapshot = snapshot.start().await.map_err(&failed)?;
     let found = snapshot

@@ -30,8 +30,8 @@ cat >/dev/null
 
 const TEMPLATE: &str = "hashmesh_template";
 
-struct Cluster {
-    directory: PathBuf,
+pub(super) struct Cluster {
+    pub(super) directory: PathBuf,
     /// Closes with this process.
     _pipe: ChildStdin,
     _keeper: Child,
@@ -58,6 +58,15 @@ pub(super) async fn database_of_version(version: u32) -> (Database, DatabaseConf
     (Database::connect(config.clone()).await.unwrap(), config)
 }
 
+/// A cluster of a test's own, with one database; gone with the handle.
+pub(super) async fn lone() -> (Cluster, Database) {
+    let cluster = launch();
+    create(&cluster, "test", "template1").await;
+    migrate(&cluster.config("test")).await.unwrap();
+    let database = Database::connect(cluster.config("test")).await.unwrap();
+    (cluster, database)
+}
+
 async fn start() -> Cluster {
     let cluster = launch();
     create(&cluster, TEMPLATE, "template1").await;
@@ -72,6 +81,11 @@ async fn create(cluster: &Cluster, name: &str, template: &str) {
 }
 
 impl Cluster {
+    /// A further database, empty.
+    pub(super) async fn create(&self, name: &str) {
+        create(self, name, "template1").await;
+    }
+
     fn config(&self, database: &str) -> DatabaseConfig {
         DatabaseConfig {
             url: format!("postgres:///{database}?host={}&user=postgres", self.directory.display()),
@@ -83,16 +97,7 @@ impl Cluster {
 
 fn launch() -> Cluster {
     let binaries = binaries();
-    // Its owner changes, so that it is no guard's to remove: the keeper removes it.
-    let directory = tempfile::Builder::new().prefix("hashmesh-store-").tempdir().unwrap().keep();
-    let mut command = Command::new("sh");
-    command.args(["-c", KEEPER, "keeper"]).args([&directory, &binaries]);
-    if run_by_root() {
-        // Postgres refuses root.
-        let owned = Command::new("chown").arg("nobody:nogroup").arg(&directory).status().unwrap();
-        assert!(owned.success(), "cannot give {} to nobody", directory.display());
-        command.args(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
-    }
+    let (directory, mut command) = keeper(KEEPER, &binaries, &[]);
     // A group of its own: Ctrl-C must not end the keeper before it has cleaned up.
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut keeper = command.spawn().unwrap();
@@ -107,12 +112,28 @@ fn launch() -> Cluster {
     Cluster { directory, _pipe: pipe, _keeper: keeper }
 }
 
+/// A new directory, and a shell that runs a script for it: $1 is the directory, $2 Postgres' binaries, then what is
+/// given, and the command that others than root are run by.
+pub(super) fn keeper(script: &str, binaries: &Path, given: &[&Path]) -> (PathBuf, Command) {
+    // Its owner changes, so that it is no guard's to remove: the keeper removes it.
+    let directory = tempfile::Builder::new().prefix("hashmesh-store-").tempdir().unwrap().keep();
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "keeper"]).args([directory.as_path(), binaries]).args(given);
+    if run_by_root() {
+        // Postgres refuses root.
+        let owned = Command::new("chown").arg("nobody:nogroup").arg(&directory).status().unwrap();
+        assert!(owned.success(), "cannot give {} to nobody", directory.display());
+        command.args(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    }
+    (directory, command)
+}
+
 fn run_by_root() -> bool {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
 }
 
 /// The folder of `initdb`, `pg_ctl` and `postgres`.
-fn binaries() -> PathBuf {
+pub(super) fn binaries() -> PathBuf {
     if let Some(given) = env::var_os("POSTGRES_BIN") {
         return PathBuf::from(given);
     }
