@@ -12,6 +12,7 @@ mod history;
 mod kills;
 mod order;
 mod ownership;
+mod poison;
 mod protocol;
 mod replicas;
 mod retries;

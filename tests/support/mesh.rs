@@ -149,11 +149,19 @@ pub(crate) struct MeshOptions {
     pub(crate) sources: Vec<PathBuf>,
     /// Environment of the Queue.
     pub(crate) queue_environment: Vec<(String, String)>,
+    /// Environment of the workers.
+    pub(crate) worker_environment: Vec<(String, String)>,
 }
 
 impl Default for MeshOptions {
     fn default() -> Self {
-        Self { workers: 1, threads: 1, sources: Vec::new(), queue_environment: Vec::new() }
+        Self {
+            workers: 1,
+            threads: 1,
+            sources: Vec::new(),
+            queue_environment: Vec::new(),
+            worker_environment: Vec::new(),
+        }
     }
 }
 
@@ -207,7 +215,8 @@ impl Mesh {
         for source in &self.options.sources {
             arguments.extend(["--allow-source".to_owned(), source.to_string_lossy().into_owned()]);
         }
-        let worker = Role::start("worker", &name, arguments, &[], self.directory.clone()).await;
+        let worker =
+            Role::start("worker", &name, arguments, &self.options.worker_environment, self.directory.clone()).await;
         self.workers.push(worker);
         self.workers.last_mut().expect("it was pushed").ready().await;
     }

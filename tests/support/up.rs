@@ -29,17 +29,22 @@ pub(crate) struct Up {
 impl Up {
     /// Starts one on any free port, with a new data directory, and waits until it is ready.
     pub(crate) async fn start(name: &str, options: &[&str]) -> Self {
+        Self::start_in(name, options, &[]).await
+    }
+
+    /// The same in this environment.
+    pub(crate) async fn start_in(name: &str, options: &[&str], environment: &[(String, String)]) -> Self {
         let directory = rundir::directory(name);
         let mut arguments = arguments(&directory, "127.0.0.1:0");
         arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        let spawn = Spawn::hashmesh("up", &directory, arguments).stops_in_order();
+        let spawn = Spawn::hashmesh("up", &directory, arguments).stops_in_order().env(environment);
         let mut process = spawn.start();
         let (server, admin) = ready(&mut process).await;
         // A restart must be found where its clients look for it.
         let address = server.trim_start_matches("http://").to_owned();
         let mut again = self::arguments(&directory, &address);
         again.extend(options.iter().map(|option| (*option).to_owned()));
-        let spawn = Spawn::hashmesh("up", &directory, again).stops_in_order();
+        let spawn = Spawn::hashmesh("up", &directory, again).stops_in_order().env(environment);
         Self { spawn, process, directory, server, admin }
     }
 
@@ -87,6 +92,22 @@ impl Up {
         let (server, admin) = ready(&mut self.process).await;
         assert_eq!(server, self.server);
         self.admin = admin;
+    }
+
+    /// Starts one again that has ended by itself. False: it ended again before it was ready.
+    pub(crate) async fn start_again(&mut self) -> bool {
+        self.process = self.spawn.start();
+        let process = &mut self.process;
+        until("the mesh to be ready or to end", PATIENCE, async || {
+            let ended = process.exited().is_some();
+            (ended || process.output().ends_with("\nready\n")).then_some(!ended)
+        })
+        .await
+    }
+
+    /// True once it has ended by itself.
+    pub(crate) fn ended(&mut self) -> bool {
+        self.process.exited().is_some()
     }
 
     /// SIGTERM, and its exit status; its Postgres must be gone then too.

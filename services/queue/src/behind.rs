@@ -1,7 +1,14 @@
 //! What is written behind, at most once a second and never waited for: who holds which lease, failed attempts, and up to
 //! where submissions are resolved. Losing the last second of it costs a new owner some repeated work, nothing else.
+//!
+//! Few rows are written ahead and waited for: of ranges that may kill whoever works on them (`core/poison.rs`). They go
+//! through the same writer, so that one knows what the table holds.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use hashmesh_database::Database;
 use tokio::sync::mpsc;
@@ -9,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     core::Resolved,
+    engine::{Command, EngineHandle},
     store::{self, Ownership, StoreError, model::LeaseRow},
 };
 
@@ -19,75 +27,142 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) leases: BTreeSet<LeaseRow>,
+    /// Submissions some of whose batches were found and are not in memory yet, from this sequence number on: what the
+    /// table says of those stands.
+    pub(crate) not_loaded: BTreeMap<Uuid, u32>,
     /// How far submissions are resolved that got further.
     pub(crate) resolved: Vec<(Uuid, Resolved)>,
+}
+
+/// What the writer is asked for, in the order in which it became true: a snapshot must not undo what was written ahead
+/// after it was taken.
+#[derive(Debug)]
+pub(crate) enum Note {
+    Snapshot(Snapshot),
+    Ahead(Vec<LeaseRow>),
 }
 
 /// The engine's side: offers a snapshot when the writer is idle.
 #[derive(Debug)]
 pub(crate) struct Behind {
-    writer: mpsc::Sender<Snapshot>,
+    writer: mpsc::Sender<Note>,
     next: Duration,
 }
 
 impl Behind {
     /// The engine's side and the writer's.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Snapshot>) {
-        let (writer, snapshots) = mpsc::channel(1);
-        (Self { writer, next: INTERVAL }, snapshots)
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Note>) {
+        let (writer, notes) = mpsc::channel(1);
+        (Self { writer, next: INTERVAL }, notes)
     }
 
-    /// Takes a snapshot if it is time and the last one is written.
+    /// Hands over rows to be written ahead, if the last note is taken. The engine hears of it when they are written.
+    pub(crate) fn offer_ahead(&mut self, rows: &mut Vec<LeaseRow>) {
+        if rows.is_empty() {
+            return;
+        }
+        if let Ok(place) = self.writer.try_reserve() {
+            place.send(Note::Ahead(std::mem::take(rows)));
+        }
+    }
+
+    /// Takes a snapshot if it is time and the last note is taken.
     pub(crate) fn offer(&mut self, now: Duration, take: impl FnOnce() -> Snapshot) {
         if now < self.next {
             return;
         }
         if let Ok(place) = self.writer.try_reserve() {
-            place.send(take());
+            place.send(Note::Snapshot(take()));
             self.next = now + INTERVAL;
         }
     }
 }
 
-/// Writes snapshots until the engine is gone.
-pub(crate) async fn run(database: Database, ownership: Arc<Ownership>, mut snapshots: mpsc::Receiver<Snapshot>) {
+/// Before what could not be written ahead is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Writes until the engine is gone.
+pub(crate) async fn run(
+    database: Database,
+    ownership: Arc<Ownership>,
+    mut notes: mpsc::Receiver<Note>,
+    engine: EngineHandle,
+) {
     // What the table holds; unknown at first and after an error.
     let mut written: Option<BTreeSet<LeaseRow>> = None;
     let mut unwritten: Vec<(Uuid, Resolved)> = Vec::new();
-    while let Some(Snapshot { leases, resolved }) = snapshots.recv().await {
+    while let Some(note) = notes.recv().await {
+        let Snapshot { leases, not_loaded, resolved } = match note {
+            Note::Snapshot(snapshot) => snapshot,
+            Note::Ahead(rows) => {
+                write_ahead(&database, &ownership, &rows).await;
+                if let Some(written) = &mut written {
+                    replace(written, &rows);
+                }
+                if engine.tell(Command::WrittenAhead { rows }).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
         unwritten.extend(resolved);
-        let result = write(&database, &ownership, written.as_ref(), &leases, &unwritten).await;
+        let result = write(&database, &ownership, written.take(), leases, &not_loaded, &unwritten).await;
         match result {
-            Ok(()) => {
-                written = Some(leases);
+            Ok(holds) => {
+                written = Some(holds);
                 unwritten.clear();
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "writing leases behind failed; trying again");
-                written = None;
             }
         }
     }
 }
 
+/// Until it works: what the rows speak of is not leased before. A lost ownership ends this task.
+async fn write_ahead(database: &Database, ownership: &Ownership, rows: &[LeaseRow]) {
+    while let Err(error) = store::write_behind(database, ownership, rows, &[], &[]).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "writing leases ahead failed; trying again");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Puts rows in the place of those with the same key.
+fn replace(written: &mut BTreeSet<LeaseRow>, rows: &[LeaseRow]) {
+    let replaced: BTreeSet<_> = rows.iter().map(key).collect();
+    written.retain(|row| !replaced.contains(&key(row)));
+    written.extend(rows.iter().cloned());
+}
+
+fn key(row: &LeaseRow) -> (Uuid, u32, u32) {
+    (row.submission, row.sequence, row.first_task)
+}
+
+/// Brings the table in line with a snapshot. Returns what it holds then.
 async fn write(
     database: &Database,
     ownership: &Ownership,
-    written: Option<&BTreeSet<LeaseRow>>,
-    leases: &BTreeSet<LeaseRow>,
+    written: Option<BTreeSet<LeaseRow>>,
+    leases: BTreeSet<LeaseRow>,
+    not_loaded: &BTreeMap<Uuid, u32>,
     resolved: &[(Uuid, Resolved)],
-) -> Result<(), StoreError> {
-    let unchanged = written.is_some_and(|written| written == leases);
+) -> Result<BTreeSet<LeaseRow>, StoreError> {
+    let unchanged = written.as_ref().is_some_and(|written| *written == leases);
     if unchanged && resolved.is_empty() {
-        return Ok(());
+        return Ok(leases);
     }
     let known = match written {
-        Some(written) => written.clone(),
+        Some(written) => written,
         None => store::lease_rows(database).await?,
     };
     let upserts: Vec<LeaseRow> = leases.difference(&known).cloned().collect();
-    let key = |row: &LeaseRow| (row.submission, row.sequence, row.first_task);
     let kept: BTreeSet<_> = leases.iter().map(key).collect();
-    let deletes: Vec<_> = known.iter().map(key).filter(|key| !kept.contains(key)).collect();
-    store::write_behind(database, ownership, &upserts, &deletes, resolved).await
+    let others = known.into_iter().filter(|row| !kept.contains(&key(row)));
+    let stands = |row: &LeaseRow| not_loaded.get(&row.submission).is_some_and(|from| row.sequence >= *from);
+    let (standing, over): (Vec<LeaseRow>, Vec<LeaseRow>) = others.partition(stands);
+    let deletes: Vec<_> = over.iter().map(key).collect();
+    store::write_behind(database, ownership, &upserts, &deletes, resolved).await?;
+    let mut holds = leases;
+    holds.extend(standing);
+    Ok(holds)
 }

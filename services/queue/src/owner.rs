@@ -37,9 +37,11 @@ pub(crate) async fn run(
 ) {
     let owner = Uuid::now_v7();
     let mut pause = Duration::from_millis(50);
+    // What this process itself held is not lost with it when it takes over again.
+    let mut first = true;
     while !shutdown.begun() {
         let began = Instant::now();
-        match own(&config, owner, &health, &current, &storage, &shutdown).await {
+        match own(&config, owner, first, &health, &current, &storage, &shutdown).await {
             Ok(()) => return,
             Err(error) => {
                 health.not_serving(error.to_string());
@@ -50,6 +52,7 @@ pub(crate) async fn run(
             }
         }
         current.send_replace(None);
+        first = false;
         if began.elapsed() > LONGEST_PAUSE {
             pause = Duration::from_millis(50);
         }
@@ -75,6 +78,7 @@ enum OwnershipEnded {
 async fn own(
     config: &QueueConfig,
     owner: Uuid,
+    first: bool,
     health: &Health,
     current: &watch::Sender<Option<EngineHandle>>,
     storage: &Arc<maintenance::StorageStatus>,
@@ -82,6 +86,11 @@ async fn own(
 ) -> Result<(), OwnershipEnded> {
     let database = &config.database;
     health.not_serving("waiting for the ownership of the queue");
+    let mut after_crash = false;
+    if config.alone && first {
+        // Whoever stops in order releases the shards: then nothing was in hand.
+        after_crash = store::owned(database).await?;
+    }
     if config.alone {
         store::lapse(database).await?;
     }
@@ -103,8 +112,9 @@ async fn own(
         lanes.push(Lane::connect(database, Arc::clone(&ownership)).await?);
     }
     let (handle, commands) = EngineHandle::new(config.admission_bytes);
-    let (behind, snapshots) = Behind::new();
-    let writer = AbortOnDrop(tokio::spawn(behind::run(database.clone(), Arc::clone(&ownership), snapshots)));
+    let (behind, notes) = Behind::new();
+    let writer =
+        AbortOnDrop(tokio::spawn(behind::run(database.clone(), Arc::clone(&ownership), notes, handle.clone())));
     let maintenance = AbortOnDrop(tokio::spawn(maintenance::run(config.clone(), handle.clone(), Arc::clone(storage))));
     current.send_replace(Some(handle.clone()));
     health.serving();
@@ -117,6 +127,7 @@ async fn own(
         handle,
         commands,
         behind,
+        after_crash,
     };
     let end = tokio::select! {
         end = engine::run(start) => end,

@@ -25,7 +25,7 @@ pub(crate) struct QueueArgs {
     /// Its Postgres (also DATABASE_URL).
     #[arg(long, value_name = "URL", required = true)]
     database_url: String,
-    /// How long work on a lease may stand still before it is taken back and its attempt is charged.
+    /// How long work on a lease may stand still before it is taken back and counts as a strike against its tasks.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     stall_timeout: Duration,
     /// How much memory it may use, in MiB: at least 64.

@@ -32,6 +32,7 @@ impl Core {
     /// Pauses everyone, or lets everyone go on. Leases that are out finish.
     pub(crate) fn pause_everyone(&mut self, now: Now, paused: bool) {
         self.order.pause_everyone(paused);
+        self.isolate = true;
         self.dispatch(now);
     }
 
@@ -40,6 +41,7 @@ impl Core {
     pub(crate) fn control_tenant(&mut self, now: Now, tenant: &str, paused: bool, max_leased: Option<u32>) {
         let id = self.order.tenants.named(tenant);
         self.order.control(id, paused, max_leased.map(u64::from));
+        self.isolate = true;
         self.dispatch(now);
     }
 
@@ -72,7 +74,7 @@ impl Core {
         }
         let nobody = self.workers.values().all(|worker| worker.draining);
         let unreached = submission.ready.classes().any(|class| !self.classes.reached(class));
-        (nobody || unreached).then_some(Waits::ForWorker)
+        (nobody || unreached || self.suspects_wait(id)).then_some(Waits::ForWorker)
     }
 
     /// True if the submission has tasks that no connected worker may take.

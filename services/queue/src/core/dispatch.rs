@@ -11,10 +11,12 @@ use super::{
     submission::ReadyRun,
     worker::{Lease, Worker},
 };
+use crate::store::model::LeaseRow;
 
 impl Core {
     /// Grants leases until credit or ready runs are used up.
     pub(super) fn dispatch(&mut self, now: Now) {
+        self.dispatch_suspects(now);
         let mut without_luck = 0;
         while !self.order.is_empty() {
             let Some(worker) = self.next_taker(now) else { return };
@@ -72,44 +74,60 @@ impl Core {
             let rest = ReadyRun { count: ready.count - count, ..ready };
             self.ready.insert(id, &mut submission.ready, class, (sequence, first + count), rest);
         }
-        self.grant(now, worker_id, &pick, sequence, TaskRun::new(first, count), ready.attempt);
+        let cost_bytes = self.grant(now, worker_id, id, sequence, TaskRun::new(first, count), ready);
+        self.charge(&pick, cost_bytes, count);
         true
     }
 
-    fn grant(&mut self, now: Now, worker_id: WorkerId, pick: &Pick, sequence: u32, run: TaskRun, attempt: u32) {
+    /// What was picked was given to a worker.
+    fn charge(&mut self, pick: &Pick, cost_bytes: u64, tasks: u32) {
         let id = pick.submission;
-        let lease_id = LeaseId(self.next_lease);
-        self.next_lease += 1;
-        let Some(submission) = self.submissions.get_mut(&id) else { return };
-        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
-        let cost_bytes = submission.window.get(sequence).map_or(0, |batch| batch.cost_bytes(run.count));
-        let (level, priority) = (submission.level(), submission.order.priority);
-        worker.hand(lease_id, level, run.count, cost_bytes);
-        submission.leases.insert(lease_id);
-        submission.leased_tasks += u64::from(run.count);
-        self.leased_tasks += u64::from(run.count);
-        self.order.charge(pick, cost_bytes, run.count);
+        self.order.charge(pick, cost_bytes, tasks);
+        let Some(submission) = self.submissions.get(&id) else { return };
         if submission.ready.first(pick.place.class).is_none() {
             self.order.remove(pick.place, id);
         }
         if submission.room() == 0 {
             self.sync(id);
         }
+    }
+
+    /// Leases a run to a worker. Returns what that costs; its tenant is charged by whoever calls this.
+    pub(super) fn grant(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        id: Uuid,
+        sequence: u32,
+        run: TaskRun,
+        ready: ReadyRun,
+    ) -> u64 {
+        let lease_id = LeaseId(self.next_lease);
+        self.next_lease += 1;
+        let Some(submission) = self.submissions.get_mut(&id) else { return 0 };
+        let Some(taker) = self.workers.get_mut(&worker) else { return 0 };
+        let cost_bytes = submission.window.get(sequence).map_or(0, |batch| batch.cost_bytes(run.count));
+        let (level, priority, flow) = (submission.level(), submission.order.priority, submission.tenant.number());
+        taker.hand(lease_id, level, run.count, cost_bytes);
+        submission.leases.insert(lease_id);
+        submission.leased_tasks += u64::from(run.count);
+        self.leased_tasks += u64::from(run.count);
+        let ReadyRun { attempt, strikes, .. } = ready;
         let lease = Lease {
-            worker: worker_id,
+            worker,
             submission: id,
             sequence,
             task_count: run.count,
             cost_bytes,
             level,
             attempt,
+            strikes,
             unresolved: RunSet::of(run),
             granted_at: now,
             expires_at: now + self.config.lease_duration,
             progress: None,
         };
         self.leases.insert(lease_id, lease);
-        let worker = worker_id;
         self.effects.push(Effect::Dispatch(Grant {
             worker,
             lease: lease_id,
@@ -119,8 +137,9 @@ impl Core {
             attempt,
             cost_bytes,
             priority,
-            flow: pick.place.tenant.number(),
+            flow,
         }));
+        cost_bytes
     }
 
     /// Puts a submission's ready runs into the order, or takes them out, as it may be leased now.
@@ -166,6 +185,8 @@ impl Core {
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         let was_full = submission.room() == 0;
         submission.leased_tasks = submission.leased_tasks.saturating_sub(u64::from(tasks));
+        // Suspects may have waited for it.
+        self.isolate |= was_full || self.order.tenants.get(submission.tenant).is_some_and(|tenant| tenant.room() == 0);
         self.order.release(submission.tenant, tasks);
         if was_full {
             self.sync(id);
@@ -185,31 +206,43 @@ impl Core {
         }
     }
 
-    /// Leases older than `age` and runs that wait for another attempt: what others may be shown, and what a new owner
-    /// should know.
-    pub(crate) fn lease_rows(&self, now: Now, age: Now) -> Vec<crate::store::model::LeaseRow> {
-        use crate::store::model::LeaseRow;
-        let row = |submission, sequence, run: TaskRun, attempt, worker| LeaseRow {
+    /// Leases older than `age`, and everything that a new owner should know of runs that are not leased: attempts made,
+    /// workers lost with them.
+    pub(crate) fn lease_rows(&self, now: Now, age: Now) -> Vec<LeaseRow> {
+        let row = |submission, sequence, run: TaskRun, attempt, strikes, worker| LeaseRow {
             submission,
             sequence,
             first_task: run.first,
             task_count: run.count,
             attempt,
             worker,
+            strikes,
         };
-        let old = self.leases.values().filter(|lease| lease.granted_at + age <= now);
+        let old = self.leases.values().filter(|lease| lease.granted_at + age <= now || lease.strikes > 0);
         let held = old.flat_map(|lease| {
             let name = self.workers.get(&lease.worker).map(|worker| worker.info.name.clone()).unwrap_or_default();
-            lease
-                .unresolved
-                .iter()
-                .map(move |run| row(lease.submission, lease.sequence, run, lease.attempt, Some(name.clone())))
+            let (id, sequence, attempt, strikes) = (lease.submission, lease.sequence, lease.attempt, lease.strikes);
+            lease.unresolved.iter().map(move |run| row(id, sequence, run, attempt, strikes, Some(name.clone())))
         });
-        let again = self.waiting.iter().filter(|waiting| waiting.attempt > 1);
-        let again = again.map(|waiting| row(waiting.submission, waiting.sequence, waiting.run, waiting.attempt, None));
-        let ready_again = self.ready.tried();
-        let ready_again = ready_again.map(|(id, sequence, run, attempt)| row(id, sequence, run, attempt, None));
-        held.chain(again).chain(ready_again).collect()
+        let again = self.waiting.iter().filter(|waiting| waiting.attempt > 1 || waiting.strikes > 0);
+        let again = again.map(|waiting| {
+            row(waiting.submission, waiting.sequence, waiting.run, waiting.attempt, waiting.strikes, None)
+        });
+        let ready_again = self.ready.tried().map(|(id, sequence, run, ready)| {
+            let about_to = self.may_be_held(&ready).then(String::new);
+            row(id, sequence, run, ready.attempt, ready.strikes, about_to)
+        });
+        held.chain(again).chain(ready_again).chain(self.suspect_rows()).chain(self.announced_rows()).collect()
+    }
+
+    /// The submissions some of whose batches a new owner has found and not loaded yet, with the sequence number from
+    /// which on: what `leases` says of those stands.
+    pub(crate) fn not_loaded(&self) -> impl Iterator<Item = (Uuid, u32)> + '_ {
+        let waits = |(id, submission): (&Uuid, &super::submission::Submission)| {
+            let loaded_to = submission.window.loaded_to();
+            (loaded_to < submission.found_below).then_some((*id, loaded_to))
+        };
+        self.submissions.iter().filter_map(waits)
     }
 }
 

@@ -7,12 +7,16 @@ use uuid::Uuid;
 
 use super::{
     AlgorithmSet, Core, Effect, Now,
+    poison::ALONE,
     ranges::{RunSet, TaskRun},
     retry::Waiting,
-    submission::{Batch, Phase, Submission},
+    submission::{Batch, Phase, ReadyRun, Submission},
     window::Window,
 };
-use crate::store::model::{Recovered, RecoveredBatch, WorkOrder};
+use crate::store::model::{Recovered, RecoveredBatch, RecoveredLease, WorkOrder};
+
+/// The number of the first worker that connects to an owner.
+pub(super) const FIRST_WORKER: u64 = 1;
 
 /// What the rules need to know about a new batch.
 #[derive(Clone, Debug)]
@@ -128,6 +132,9 @@ impl Core {
         submission.totals = recovered.totals;
         submission.accepted_tasks = recovered.accepted_tasks;
         submission.window = Window::over(recovered.next_sequence, recovered.resolved_through);
+        submission.found_below = recovered.next_sequence;
+        // What is read again later was in this owner's hands, and its workers live.
+        submission.after_crash = self.config.after_crash && self.next_worker == FIRST_WORKER;
         submission.window.expect_load(recovered.loaded.is_some());
         submission.unread_outcomes = (recovered.outcomes_after, recovered.totals.recorded());
         if let Some(count) = recovered.batch_count {
@@ -149,25 +156,54 @@ impl Core {
         complete
     }
 
-    /// Queues what of a recovered batch has no outcome, with the attempts that were already made.
+    /// Queues what of a loaded batch has no outcome, with the attempts that were already made and the workers that were
+    /// lost with it.
     pub(super) fn recover_runs(&mut self, now: Now, id: Uuid, found: &RecoveredBatch) {
         let sequence = found.sequence;
+        let submission = self.submissions.get(&id);
+        let after_crash = submission.is_some_and(|one| one.after_crash && sequence < one.found_below);
         let mut open = RunSet::of(TaskRun::new(0, found.task_count));
         for (first, count) in &found.recorded {
             open.remove(TaskRun::new(*first, *count));
         }
-        for (first, count, attempt) in &found.attempts {
-            let run = TaskRun::new(*first, *count);
-            // A row that lags behind the results says nothing any more.
-            if open.contains(run) {
+        for lease in &found.leases {
+            let run = TaskRun::new(lease.first_task, lease.task_count);
+            // Rows lag: what has its outcome by now is not spoken of any more, nor what an earlier row spoke of.
+            for run in open.overlap(run) {
                 open.remove(run);
-                let due = now + self.backoff.delay((attempt - 1).max(1));
-                self.wait(Waiting { due, submission: id, sequence, run, attempt: *attempt });
+                self.recover_lease(now, id, sequence, run, lease, after_crash);
             }
         }
         for run in open.iter() {
-            self.make_ready(id, sequence, run, 1, now);
+            if after_crash {
+                self.found_unfinished(id, sequence, run, 1);
+            } else {
+                self.make_ready(id, sequence, run, 1, now);
+            }
         }
+    }
+
+    fn recover_lease(
+        &mut self,
+        now: Now,
+        id: Uuid,
+        sequence: u32,
+        run: TaskRun,
+        lease: &RecoveredLease,
+        after_crash: bool,
+    ) {
+        let RecoveredLease { attempt, strikes, held, .. } = *lease;
+        if after_crash && held && strikes > 0 {
+            return self.strike_found(now, id, sequence, run, attempt, strikes);
+        }
+        if strikes >= ALONE {
+            return self.queue_run(id, sequence, run, ReadyRun { count: run.count, attempt, since: now, strikes });
+        }
+        if after_crash {
+            return self.found_unfinished(id, sequence, run, attempt);
+        }
+        let due = if attempt > 1 { now + self.backoff.delay(attempt - 1) } else { now };
+        self.wait(Waiting { due, submission: id, sequence, run, attempt, strikes });
     }
 
     /// A batch from a client. If it is taken as new, the engine stores it; its tasks may be leased at once.
@@ -258,6 +294,8 @@ impl Core {
     /// Takes back every lease and every waiting run of a submission.
     fn release_submission(&mut self, id: Uuid, reason: &'static str) {
         self.withdraw(id);
+        self.release_suspects(id);
+        self.release_announced(id);
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         self.kept_batches -= submission.window.len();
         submission.window.clear();

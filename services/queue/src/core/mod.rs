@@ -5,14 +5,17 @@
 //! through any schedule.
 //!
 //! What holds after every call: each unresolved task of an active submission is in exactly one place, a ready run, a run
-//! that waits for its retry, or the unresolved part of one lease. That is why an outcome can be recorded at most once,
-//! and why none is forgotten.
+//! that waits for its retry, a suspect, a run that waits to be announced, or the unresolved part of one lease. That is why
+//! an outcome can be recorded at most once, and why none is forgotten.
 
+mod caution;
 mod controls;
 mod dispatch;
 mod intake;
 mod load;
 mod order;
+mod pardon;
+mod poison;
 mod ranges;
 mod retry;
 mod settle;
@@ -40,15 +43,16 @@ pub(crate) use settle::{AttemptFailure, OutcomesPart, Recorded, Verdict};
 pub(crate) use submission::{Phase, Resolved};
 pub(crate) use worker::WorkerInfo;
 
+use caution::Caution;
 use order::{Order, classes::Classes, ready::ReadyIndex};
+use pardon::Accused;
+use poison::{Place, Suspect};
 use retry::{Backoff, Waiting};
 use submission::Submission;
 use timers::Timers;
 use worker::{Lease, Worker};
 
-#[cfg(test)]
-use crate::store::model::Totals;
-use crate::store::model::WantedBatches;
+use crate::store::model::{LeaseRow, WantedBatches};
 
 /// Time since the owner took over, from a clock that never goes back.
 pub(crate) type Now = Duration;
@@ -88,6 +92,8 @@ pub(crate) struct CoreConfig {
     pub(crate) backoff_base: Duration,
     /// The longest wait before any attempt.
     pub(crate) backoff_cap: Duration,
+    /// The last owner died with its workers, and its database is ours alone: see [`caution`].
+    pub(crate) after_crash: bool,
     /// Seeds the jitter of the back-off.
     pub(crate) seed: u64,
     /// Batches in memory of one submission, at most.
@@ -105,6 +111,7 @@ impl Default for CoreConfig {
             stall_timeout: Duration::from_secs(60),
             backoff_base: Duration::from_millis(500),
             backoff_cap: Duration::from_secs(30),
+            after_crash: false,
             seed: 0,
             window_batches: 64 * 1024,
             index_batches: 512 * 1024,
@@ -132,9 +139,11 @@ pub(crate) enum Effect {
     /// Read unresolved batches of a submission and hand them to [`Core::loaded`].
     Load(WantedBatches),
     /// Record dead letters that no worker reported.
-    Bury { submission: Uuid, recorded: Recorded, complete: bool, reason: &'static str },
+    Bury { submission: Uuid, recorded: Recorded, complete: bool, code: &'static str, reason: &'static str },
     /// Record that the submission is cancelled, because its deadline has passed.
     DeadlinePassed { submission: Uuid },
+    /// Write a row of `leases`; what it speaks of is not leased before [`Core::written_ahead`] hears of it.
+    WriteAhead(LeaseRow),
 }
 
 /// A lease as it is sent.
@@ -185,6 +194,13 @@ pub(crate) struct Core {
     waiting_tasks: u64,
     /// Batches in memory, of all submissions.
     kept_batches: usize,
+    /// Ranges that are leased alone, while they are not.
+    suspects: BTreeMap<Place, Suspect>,
+    /// Workers may have to be set aside for suspects.
+    isolate: bool,
+    /// Single tasks that were alone in the hands of lost workers.
+    accused: BTreeMap<Place, Accused>,
+    caution: Caution,
     next_worker: u64,
     next_lease: u64,
     refused_tasks: u64,
@@ -213,7 +229,11 @@ impl Core {
             waiting: BinaryHeap::new(),
             waiting_tasks: 0,
             kept_batches: 0,
-            next_worker: 1,
+            suspects: BTreeMap::new(),
+            isolate: false,
+            accused: BTreeMap::new(),
+            caution: Caution::new(),
+            next_worker: intake::FIRST_WORKER,
             next_lease: 1,
             refused_tasks: 0,
             retried_tasks: 0,
@@ -257,6 +277,9 @@ impl Core {
         self.release_due(now);
         self.fire_timers(now);
         self.order.sweep();
+        self.pass_verdicts(now);
+        self.review_announced();
+        self.isolate = true;
         self.dispatch(now);
     }
 
@@ -269,12 +292,6 @@ impl Core {
     /// Where an unfinished submission stands.
     pub(crate) fn phase(&self, id: Uuid) -> Option<Phase> {
         Some(self.submissions.get(&id)?.phase)
-    }
-
-    /// The totals after every outcome handed to the lane.
-    #[cfg(test)]
-    pub(crate) fn totals(&self, id: Uuid) -> Option<Totals> {
-        Some(self.submissions.get(&id)?.totals)
     }
 
     /// What the store needs to know about a batch in hand: algorithms of the submission, fingerprint of the batch.
@@ -311,12 +328,13 @@ impl Core {
     pub(crate) fn stats(&self, now: Now) -> CoreStats {
         let active = self.submissions.values().filter(|submission| submission.active());
         let unresolved: u64 = active.map(|one| one.accepted_tasks.saturating_sub(one.totals.recorded())).sum();
+        let oldest = self.ready.oldest().into_iter().chain(self.suspects.values().map(|suspect| suspect.since)).min();
         CoreStats {
             unfinished_submissions: self.submissions.len() as u64,
             // Those that are in Postgres only included.
             ready_tasks: unresolved.saturating_sub(self.leased_tasks),
             leased_tasks: self.leased_tasks,
-            oldest_ready: self.ready.oldest().map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            oldest_ready: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             refused_tasks: self.refused_tasks,
             retried_tasks: self.retried_tasks,
             rescued_leases: self.rescued_leases,

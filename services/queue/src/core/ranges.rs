@@ -51,6 +51,15 @@ impl RunSet {
         self.runs.iter().any(|held| held.first <= run.first && run.end() <= held.end())
     }
 
+    /// The parts of `run` that are in the set, ascending.
+    pub(crate) fn overlap(&self, run: TaskRun) -> Vec<TaskRun> {
+        let part = |held: &TaskRun| {
+            let (first, end) = (held.first.max(run.first), held.end().min(run.end()));
+            (first < end).then(|| TaskRun::new(first, end - first))
+        };
+        self.runs.iter().filter_map(part).collect()
+    }
+
     /// Takes `run` out. All of it must be in the set (see [`Self::contains`]).
     pub(crate) fn remove(&mut self, run: TaskRun) {
         let Some(at) = self.runs.iter().position(|held| held.first <= run.first && run.end() <= held.end()) else {
@@ -85,6 +94,8 @@ mod tests {
                 let run = TaskRun::new(first, length);
                 let all_there = (run.first..run.end()).all(|task| model.contains(&task));
                 prop_assert_eq!(set.contains(run), all_there);
+                let overlap: Vec<u32> = set.overlap(run).into_iter().flat_map(|part| part.first..part.end()).collect();
+                prop_assert_eq!(overlap, model.range(run.first..run.end()).copied().collect::<Vec<_>>());
                 if all_there {
                     set.remove(run);
                     model.retain(|task| !(run.first..run.end()).contains(task));

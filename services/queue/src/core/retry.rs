@@ -51,6 +51,7 @@ pub(super) struct Waiting {
     pub(super) sequence: u32,
     pub(super) run: TaskRun,
     pub(super) attempt: u32,
+    pub(super) strikes: u32,
 }
 
 impl Ord for Waiting {
@@ -83,14 +84,20 @@ impl Core {
             if let Some(submission) = self.submissions.get_mut(&due.submission) {
                 submission.waiting_runs -= 1;
             }
-            self.make_ready(due.submission, due.sequence, due.run, due.attempt, now);
+            let ready = ReadyRun { count: due.run.count, attempt: due.attempt, since: now, strikes: due.strikes };
+            self.queue_run(due.submission, due.sequence, due.run, ready);
         }
     }
 
     /// Puts a run at the disposal of the dispatcher, unless its submission is over.
     pub(super) fn make_ready(&mut self, id: Uuid, sequence: u32, run: TaskRun, attempt: u32, now: Now) {
+        self.insert_ready(id, sequence, run, ReadyRun { count: run.count, attempt, since: now, strikes: 0 });
+    }
+
+    /// The same, with all that is known of the run.
+    pub(super) fn insert_ready(&mut self, id: Uuid, sequence: u32, run: TaskRun, ready: ReadyRun) {
         if run.count > 0 && self.submissions.get(&id).is_some_and(Submission::active) {
-            self.put_ready(id, sequence, run.first, ReadyRun { count: run.count, attempt, since: now });
+            self.put_ready(id, sequence, run.first, ready);
         }
     }
 }

@@ -5,7 +5,14 @@ use std::time::Duration;
 use hashmesh::v1::OutcomeStatus;
 use uuid::Uuid;
 
-use super::{Core, Effect, LeaseId, Now, WorkerId, ranges::TaskRun, retry::Waiting, submission::Phase, worker::Lease};
+use super::{
+    Core, Effect, LeaseId, Now, WorkerId,
+    poison::{ALONE, Blow, Place},
+    ranges::TaskRun,
+    retry::Waiting,
+    submission::{Phase, ReadyRun},
+    worker::Lease,
+};
 use crate::store::model::Totals;
 
 /// How long a run waits that its worker could not reach, before any worker is tried again.
@@ -107,7 +114,7 @@ impl Core {
             for run in lease.unresolved.iter() {
                 let due = now + retry_after;
                 let (submission, sequence, attempt) = (lease.submission, lease.sequence, lease.attempt);
-                self.wait(Waiting { due, submission, sequence, run, attempt });
+                self.wait(Waiting { due, submission, sequence, run, attempt, strikes: lease.strikes });
             }
         }
         self.dispatch(now);
@@ -128,11 +135,12 @@ impl Core {
             if lease.expires_at <= now {
                 let reason = "no heartbeat named the lease in time";
                 self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });
-                self.give_back(now, &lease, lease.attempt);
+                let session = self.workers.get(&lease.worker).map(|worker| worker.info.session);
+                self.strike(now, &lease, Blow::Lost(session));
             } else {
                 let reason = "work on the lease stood still";
                 self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });
-                self.charge_stall(now, &lease);
+                self.strike(now, &lease, Blow::Stalled);
             }
         }
     }
@@ -224,29 +232,27 @@ impl Core {
             self.retried_tasks += u64::from(run.count);
             (failure.retry_after.unwrap_or_else(|| self.backoff.delay(attempt)), attempt + 1)
         };
-        self.wait(Waiting { due: now + delay, submission: id, sequence, run, attempt: next });
+        // Its worker lived through it.
+        self.wait(Waiting { due: now + delay, submission: id, sequence, run, attempt: next, strikes: 0 });
     }
 
-    /// Charges an attempt to tasks whose worker stood still; the last attempt makes dead letters of them.
-    fn charge_stall(&mut self, now: Now, lease: &Lease) {
-        let Some(submission) = self.submissions.get(&lease.submission) else { return };
-        if lease.attempt < submission.max_attempts {
-            self.give_back(now, lease, lease.attempt + 1);
+    /// Makes a dead letter of a task that no worker reported.
+    pub(super) fn bury(&mut self, place: Place, attempt: u32, (code, reason): (&'static str, &'static str)) {
+        let (id, sequence, first) = place;
+        let run = TaskRun::new(first, 1);
+        if !self.submissions.get(&id).is_some_and(super::submission::Submission::active) {
             return;
         }
-        for run in lease.unresolved.iter() {
-            let statuses = vec![OutcomeStatus::Failed as u8; run.count as usize];
-            let recorded = self.record(lease.submission, lease.sequence, lease.attempt, run, Some(&statuses), 0);
-            let complete = self.completes(lease.submission);
-            let reason = "every attempt stood still";
-            self.effects.push(Effect::Bury { submission: lease.submission, recorded, complete, reason });
-        }
+        let recorded = self.record(id, sequence, attempt, run, Some(&[OutcomeStatus::Failed as u8]), 0);
+        let complete = self.completes(id);
+        self.effects.push(Effect::Bury { submission: id, recorded, complete, code, reason });
     }
 
     /// Makes what is left of a lease ready again.
     pub(super) fn give_back(&mut self, now: Now, lease: &Lease, attempt: u32) {
         for run in lease.unresolved.iter() {
-            self.make_ready(lease.submission, lease.sequence, run, attempt, now);
+            let ready = ReadyRun { count: run.count, attempt, since: now, strikes: lease.strikes };
+            self.queue_run(lease.submission, lease.sequence, run, ready);
         }
     }
 
@@ -255,6 +261,9 @@ impl Core {
         let lease = self.leases.remove(&id)?;
         if let Some(worker) = self.workers.get_mut(&lease.worker) {
             worker.let_go(id, &lease);
+        }
+        if lease.strikes >= ALONE {
+            self.back_in_line(lease.worker);
         }
         if let Some(submission) = self.submissions.get_mut(&lease.submission) {
             submission.leases.remove(&id);

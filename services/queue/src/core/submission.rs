@@ -66,6 +66,15 @@ pub(crate) struct ReadyRun {
     pub(crate) attempt: u32,
     /// Since when it has been ready.
     pub(crate) since: Now,
+    /// How many workers were lost with it (see [`super::poison`]).
+    pub(crate) strikes: u32,
+}
+
+impl ReadyRun {
+    /// True if a new owner must be told of it.
+    pub(super) fn tried(&self) -> bool {
+        self.attempt > 1 || self.strikes > 0
+    }
 }
 
 /// An unfinished submission.
@@ -77,6 +86,10 @@ pub(crate) struct Submission {
     pub(crate) phase: Phase,
     /// The unresolved batches that are in memory; those whose insert is still on its way included.
     pub(crate) window: Window,
+    /// Batches below were there before this owner.
+    pub(crate) found_below: u32,
+    /// Those were unfinished when the last owner and its workers died together.
+    pub(crate) after_crash: bool,
     /// Tasks in all batches, those in Postgres only included.
     pub(crate) accepted_tasks: u64,
     /// After every outcome handed to the lane; `totals.recorded()` is the last position given out.
@@ -111,6 +124,8 @@ impl Submission {
             max_attempts,
             phase: Phase::Open,
             window: Window::default(),
+            found_below: 0,
+            after_crash: false,
             accepted_tasks: 0,
             totals: Totals::default(),
             resolved: None,

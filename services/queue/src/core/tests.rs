@@ -2,6 +2,8 @@
 //! are checked against a model that knows only what was recorded.
 
 mod known;
+mod poison;
+mod suspects;
 mod world;
 
 use std::time::Duration;
@@ -12,7 +14,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    store::model::{Recovered, RecoveredBatch, WorkOrder},
+    store::model::{Recovered, RecoveredBatch, RecoveredLease, WorkOrder},
     wall::WallTime,
 };
 use world::{Step, World, step};
@@ -20,8 +22,14 @@ use world::{Step, World, step};
 const LEASE: Duration = Duration::from_secs(5);
 
 fn info() -> WorkerInfo {
+    process(0)
+}
+
+/// What the worker in this process says.
+fn process(session: u128) -> WorkerInfo {
     WorkerInfo {
         name: "worker".to_owned(),
+        session: Uuid::from_u128(session),
         slots: 2,
         algorithms: AlgorithmSet::of(&Algorithm::ALL),
         source_prefixes: vec!["file:///data/".to_owned()],
@@ -133,30 +141,4 @@ fn promise_9_a_batch_that_no_worker_reaches_does_not_stand_before_others() {
     let other = core.worker_connected(Duration::ZERO, elsewhere);
     core.credit(Duration::ZERO, other, 100, 1 << 30);
     assert!(!core.waits_for_worker(id));
-}
-
-#[test]
-fn promise_9_a_lease_whose_work_stands_still_is_charged_and_ends_as_a_dead_letter() {
-    let mut core = Core::new(CoreConfig::default());
-    let id = Uuid::from_u128(1);
-    core.create(id, &[Algorithm::Sha256], 2);
-    let worker = core.worker_connected(Duration::ZERO, info());
-    core.credit(Duration::ZERO, worker, 100, 1 << 30);
-    core.append(Duration::ZERO, id, &batch(0, 1, false)).unwrap();
-    core.seal(id, 1).unwrap();
-    let mut now = Duration::ZERO;
-    let mut buried = None;
-    for _ in 0..1000 {
-        for effect in core.take_effects() {
-            if let Effect::Bury { recorded, complete, .. } = effect {
-                buried = Some((recorded.attempt, complete));
-            }
-        }
-        now += Duration::from_secs(1);
-        core.heard(now, worker);
-        (1..10).for_each(|lease| core.heartbeat(now, worker, LeaseId(lease), 0, 0, true));
-        core.tick(now);
-    }
-    assert_eq!(buried, Some((2, true)));
-    assert_eq!(core.totals(id).map(|totals| totals.failed), Some(1));
 }

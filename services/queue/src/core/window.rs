@@ -44,6 +44,11 @@ impl Window {
         self.next
     }
 
+    /// Every unresolved batch below is in memory.
+    pub(crate) fn loaded_to(&self) -> u32 {
+        self.loaded_to
+    }
+
     /// Batches in memory.
     pub(crate) fn len(&self) -> usize {
         self.kept.len()

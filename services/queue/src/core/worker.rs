@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     AlgorithmSet, LeaseId, Now, WorkerId,
     order::{LEVELS, classes::KindId},
+    poison::Place,
     ranges::RunSet,
 };
 
@@ -18,6 +19,8 @@ const MAX_LEASES: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerInfo {
     pub(crate) name: String,
+    /// Of its process: the same in all its streams.
+    pub(crate) session: Uuid,
     pub(crate) slots: u32,
     pub(crate) algorithms: AlgorithmSet,
     /// URI prefixes, each ending with `/`, that it may read below.
@@ -60,6 +63,8 @@ pub(crate) struct Worker {
     pub(super) most_bytes: i64,
     /// How many leases it holds of each level of priority.
     pub(super) levels: [u32; LEVELS],
+    /// It gets nothing but this suspect: set aside for it, or holding it.
+    pub(crate) aside: Option<Place>,
     /// When it last finished a lease: the next one kept it busy since then.
     pub(crate) last_finish: Now,
     pub(crate) recorded_tasks: u64,
@@ -69,6 +74,11 @@ impl Worker {
     /// True if it may be given a lease now. One that has been silent for `silence` is not given more, so that what was
     /// taken back from it does not go to it again.
     pub(crate) fn takes_leases(&self, now: Now, silence: Duration) -> bool {
+        self.aside.is_none() && self.may_be_leased_to(now, silence)
+    }
+
+    /// The same, whether or not it is set aside.
+    pub(crate) fn may_be_leased_to(&self, now: Now, silence: Duration) -> bool {
         let has_credit = self.credit_tasks > 0 && self.credit_bytes > 0 && self.leases.len() < MAX_LEASES;
         !self.draining && has_credit && now < self.heard_at + silence
     }
@@ -84,6 +94,8 @@ pub(crate) struct Lease {
     pub(super) cost_bytes: u64,
     pub(super) level: usize,
     pub(crate) attempt: u32,
+    /// How many workers were lost with it (see [`super::poison`]).
+    pub(crate) strikes: u32,
     /// Tasks that have had no outcome yet.
     pub(crate) unresolved: RunSet,
     pub(crate) granted_at: Now,

@@ -1,6 +1,6 @@
 //! What workers do apart from working: connect, give credit, live, drain, vanish.
 
-use super::{Core, LeaseId, Now, WorkerId, WorkerInfo, order::LEVELS, worker::Worker};
+use super::{Core, LeaseId, Now, WorkerId, WorkerInfo, order::LEVELS, poison::Blow, worker::Worker};
 
 impl Core {
     /// A worker connected. It gets nothing before it gives credit.
@@ -8,6 +8,7 @@ impl Core {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
         let (kind, new_kind) = self.classes.connect(&info);
+        self.pardon_for(info.session);
         let worker = Worker {
             info,
             credit_tasks: 0,
@@ -21,6 +22,7 @@ impl Core {
             most_tasks: 0,
             most_bytes: 0,
             levels: [0; LEVELS],
+            aside: None,
             last_finish: now,
             recorded_tasks: 0,
         };
@@ -28,6 +30,7 @@ impl Core {
         if new_kind {
             self.classify_again();
         }
+        self.isolate = true;
         id
     }
 
@@ -37,6 +40,8 @@ impl Core {
         let was_silent = now >= worker.heard_at + self.config.silence();
         worker.heard_at = now;
         if was_silent {
+            let session = worker.info.session;
+            self.pardon_for(session);
             self.dispatch(now);
         }
     }
@@ -83,7 +88,7 @@ impl Core {
         }
     }
 
-    /// A worker's stream is closed: its leases go to others at once. Not charged as an attempt.
+    /// A worker's stream is closed: its leases go to others at once. Not charged as an attempt, but as a strike.
     pub(crate) fn worker_disconnected(&mut self, now: Now, id: WorkerId) {
         let Some(worker) = self.workers.remove(&id) else { return };
         if !worker.draining {
@@ -92,9 +97,10 @@ impl Core {
         for lease_id in worker.leases {
             if let Some(lease) = self.end_lease(lease_id) {
                 self.rescued_leases += 1;
-                self.give_back(now, &lease, lease.attempt);
+                self.strike(now, &lease, Blow::Lost(Some(worker.info.session)));
             }
         }
+        self.isolate = true;
         self.dispatch(now);
     }
 }

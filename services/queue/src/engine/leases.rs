@@ -72,10 +72,11 @@ impl Engine {
                 }
                 Effect::Load(wanted) => self.loads.push_back(wanted),
                 Effect::BatchResolved { submission, sequence } => self.payloads.remove((submission, sequence)),
-                Effect::Bury { submission, recorded, complete, reason } => {
-                    self.bury(submission, &recorded, complete, reason);
+                Effect::Bury { submission, recorded, complete, code, reason } => {
+                    self.bury(submission, &recorded, complete, code, reason);
                 }
                 Effect::DeadlinePassed { submission } => self.end_at_deadline(submission),
+                Effect::WriteAhead(row) => self.ahead.push(row),
             }
         }
     }
@@ -211,10 +212,10 @@ impl Engine {
     }
 
     /// Records dead letters that no worker reported.
-    fn bury(&mut self, id: Uuid, row: &Recorded, complete: bool, reason: &'static str) {
+    fn bury(&mut self, id: Uuid, row: &Recorded, complete: bool, code: &'static str, reason: &'static str) {
         let Some(stride) = self.core.algorithms(id).map(hashmesh::algorithm::stride) else { return };
         let count = row.run.count as usize;
-        let error = Some(TaskError { reason: "WORKER_STALLED".to_owned(), message: reason.to_owned() });
+        let error = Some(TaskError { reason: code.to_owned(), message: reason.to_owned() });
         let body = PackedOutcomes {
             digests: vec![0; stride * count].into(),
             failures: (0..row.run.count).map(|offset| PackedFailure { offset, error: error.clone() }).collect(),

@@ -28,7 +28,7 @@ pub(crate) use run::{GenerationEnd, GenerationStart, run};
 use crate::{
     core::{LeaseId, NewBatchMeta, TenantControls, Waits, WorkerId, WorkerInfo},
     error::QueueError,
-    store::model::{ControlsChange, LoadedBatches, NewSubmission, Recovered},
+    store::model::{ControlsChange, LeaseRow, LoadedBatches, NewSubmission, Recovered},
 };
 
 /// A validated batch from a caller.
@@ -132,6 +132,10 @@ pub(crate) enum Command {
         worker: WorkerId,
     },
     Committed(lane::Committed),
+    /// Rows of `leases` that the core waits for are in the table.
+    WrittenAhead {
+        rows: Vec<LeaseRow>,
+    },
     PayloadsRead {
         submission: Uuid,
         /// What was to be read.

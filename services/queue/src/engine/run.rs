@@ -30,7 +30,7 @@ use crate::{
     shard::{IdMint, Shard},
     store::{
         self, Lane, LaneError, Ownership, UnitError,
-        model::{ControlsChange, Recovered, Unit, WantedBatches, Write},
+        model::{ControlsChange, LeaseRow, Recovered, Unit, WantedBatches, Write},
     },
     wall::WallTime,
 };
@@ -53,6 +53,8 @@ pub(crate) struct GenerationStart {
     pub(crate) handle: EngineHandle,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) behind: Behind,
+    /// The last owner died with its workers.
+    pub(crate) after_crash: bool,
 }
 
 /// Why an ownership is over.
@@ -107,19 +109,23 @@ pub(super) struct Engine {
     pub(super) commands: mpsc::Sender<Command>,
     lanes: Vec<Arc<LaneQueue>>,
     behind: Behind,
+    /// Rows to be written ahead.
+    pub(super) ahead: Vec<LeaseRow>,
     rates: Rates,
     started: Instant,
 }
 
 /// Runs an ownership until it is lost or the process stops.
 pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
-    let GenerationStart { config, ownership, lanes, recovered, controls, handle, mut commands, behind } = start;
+    let GenerationStart { config, ownership, lanes, recovered, controls, handle, mut commands, behind, after_crash } =
+        start;
     let queues: Vec<Arc<LaneQueue>> = lanes.iter().map(|_| Arc::default()).collect();
     let core = CoreConfig {
         lease_duration: config.lease_duration,
         stall_timeout: config.stall_timeout,
         backoff_base: config.backoff_base,
         index_batches: config.index_batches,
+        after_crash,
         seed: rand::random(),
         honours_expired: mutant::active(Mutant::DropLeaseCheck),
         ..CoreConfig::default()
@@ -142,6 +148,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         commands: handle.commands(),
         lanes: queues.clone(),
         behind,
+        ahead: Vec::new(),
         rates: Rates::default(),
         started: Instant::now(),
     };
@@ -213,6 +220,10 @@ impl Engine {
                 self.payloads_read(submission, &sequences, payloads);
             }
             Command::Loaded { batches } => self.loaded(&batches),
+            Command::WrittenAhead { rows } => {
+                let now = self.now();
+                rows.iter().for_each(|row| self.core.written_ahead(now, row));
+            }
             Command::Reread { submission, recovered } => self.reread(submission, recovered.as_deref()),
         }
     }
@@ -226,6 +237,7 @@ impl Engine {
         let committed = |id| live.get(&id).map(|live: &Live| live.tail.borrow().position);
         self.behind.offer(now, || Snapshot {
             leases: core.lease_rows(now, BEHIND_AGE).into_iter().collect(),
+            not_loaded: core.not_loaded().collect(),
             resolved: core.take_resolved(committed),
         });
     }
@@ -239,6 +251,7 @@ impl Engine {
             }
             self.carry_out(effects);
         }
+        self.behind.offer_ahead(&mut self.ahead);
         self.flush_settled();
         self.load_next();
         self.read_next();

@@ -19,6 +19,7 @@ use hashmesh::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use uuid::Uuid;
 
 use super::{Frames, Shared, convert};
 use crate::{
@@ -76,9 +77,8 @@ fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
     if hello.worker_id.is_empty() || hello.worker_id.len() > 255 || hello.worker_id.contains('\0') {
         return Err(invalid("hello.worker_id", "must be 1 to 255 bytes without NUL"));
     }
-    if hello.session.len() != 16 {
-        return Err(invalid("hello.session", "must be a UUID's 16 bytes"));
-    }
+    let session = Uuid::from_slice(&hello.session);
+    let session = session.map_err(|_| invalid("hello.session", "must be a UUID's 16 bytes"))?;
     let well_formed = |root: &hashmesh::v1::SourceRoot| {
         root.uri_prefix.ends_with('/') && root.uri_prefix.len() <= limits::MAX_URI_BYTES
     };
@@ -87,6 +87,7 @@ fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
     }
     Ok(WorkerInfo {
         name: hello.worker_id.clone(),
+        session,
         slots: hello.slots,
         algorithms: AlgorithmSet::of(&convert::known_algorithms(&hello.algorithms)),
         source_prefixes: hello.sources.iter().map(|root| root.uri_prefix.clone()).collect(),

@@ -78,6 +78,7 @@ pub(crate) async fn write_behind(
                 (&upserted.task_counts, Type::INT4_ARRAY),
                 (&upserted.attempts, Type::INT2_ARRAY),
                 (&upserted.workers, Type::TEXT_ARRAY),
+                (&upserted.strikes, Type::INT2_ARRAY),
             ],
         ));
     }
@@ -104,6 +105,7 @@ struct Upserts<'a> {
     task_counts: Vec<i32>,
     attempts: Vec<i16>,
     workers: Vec<Option<&'a str>>,
+    strikes: Vec<i16>,
 }
 
 impl<'a> Upserts<'a> {
@@ -118,6 +120,7 @@ impl<'a> Upserts<'a> {
             columns.task_counts.push(integer(row.task_count));
             columns.attempts.push(i16::try_from(row.attempt).unwrap_or(i16::MAX));
             columns.workers.push(row.worker.as_deref());
+            columns.strikes.push(i16::try_from(row.strikes).unwrap_or(i16::MAX));
         }
         columns
     }
@@ -182,6 +185,7 @@ fn lease_row(row: &Row) -> Result<LeaseRow, StoreError> {
         task_count: number("task_count")?,
         attempt: natural(submission, "attempt", row.try_get::<_, i16>("attempt").map_err(&failed)?)?,
         worker: row.try_get("worker").map_err(&failed)?,
+        strikes: natural(submission, "strikes", row.try_get::<_, i16>("strikes").map_err(&failed)?)?,
     })
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     StoreError,
-    model::{LoadedBatches, RecoveredBatch, WantedBatches},
+    model::{LoadedBatches, RecoveredBatch, RecoveredLease, WantedBatches},
     reads::{fingerprint, natural},
 };
 
@@ -40,7 +40,7 @@ pub(super) async fn load(connection: &Client, wanted: &[WantedBatches]) -> Resul
         complete(request, loaded)?;
     }
     add_recorded(connection, wanted, &mut found).await?;
-    add_attempts(connection, wanted, &mut found).await?;
+    add_leases(connection, wanted, &mut found).await?;
     let behind = outcomes_behind(connection, wanted, &found).await?;
     for (request, loaded) in wanted.iter().zip(&mut found) {
         loaded.outcomes_behind = behind.contains(&request.submission);
@@ -109,7 +109,7 @@ fn read_batch(id: Uuid, row: &Row) -> Result<RecoveredBatch, StoreError> {
         reference_prefix: row.try_get("reference_prefix").map_err(&failed)?,
         // To be filled in.
         recorded: if recorded > 0 { vec![(0, 0)] } else { Vec::new() },
-        attempts: Vec::new(),
+        leases: Vec::new(),
     })
 }
 
@@ -158,7 +158,8 @@ async fn add_recorded(
     Ok(())
 }
 
-async fn add_attempts(
+/// Fills in what is known of their ranges: attempts made, workers lost, and who held them.
+async fn add_leases(
     connection: &Client,
     wanted: &[WantedBatches],
     found: &mut [LoadedBatches],
@@ -168,19 +169,29 @@ async fn add_attempts(
     let through: Vec<i32> = found.iter().map(|loaded| integer(loaded.through)).collect();
     let rows = connection
         .query_typed(
-            include_str!("sql/load_attempts.sql"),
+            include_str!("sql/load_leases.sql"),
             &[(&ids, Type::UUID_ARRAY), (&from, Type::INT4_ARRAY), (&through, Type::INT4_ARRAY)],
         )
         .await
         .map_err(StoreError::statement(LOAD))?;
     let mut index = Index::of(wanted, found);
     for row in &rows {
-        let attempt: i16 = row.try_get("attempt").map_err(StoreError::statement(LOAD))?;
-        let id: Uuid = row.try_get("submission_id").map_err(StoreError::statement(LOAD))?;
-        let attempt = natural(id, "attempt", attempt)?;
+        let failed = StoreError::statement(LOAD);
+        let id: Uuid = row.try_get("submission_id").map_err(&failed)?;
+        let number = |column: &str| -> Result<u32, StoreError> {
+            natural(id, column, row.try_get::<_, i16>(column).map_err(&failed)?)
+        };
+        let (attempt, strikes) = (number("attempt")?, number("strikes")?);
+        let held: bool = row.try_get("held").map_err(&failed)?;
         let Some((batch, first, count)) = index.range(row)? else { continue };
-        let open = without(first, count, &batch.recorded);
-        batch.attempts.extend(open.into_iter().map(|(first, count)| (first, count, attempt)));
+        let open = without(first, count, &batch.recorded).into_iter();
+        batch.leases.extend(open.map(|(first_task, task_count)| RecoveredLease {
+            first_task,
+            task_count,
+            attempt,
+            strikes,
+            held,
+        }));
     }
     Ok(())
 }

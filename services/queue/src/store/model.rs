@@ -220,8 +220,21 @@ pub(crate) struct RecoveredBatch {
     pub(crate) reference_prefix: Option<String>,
     /// Runs of tasks (first, count) that have outcomes, ascending.
     pub(crate) recorded: Vec<(u32, u32)>,
-    /// Ranges that have failed before: (first, count, next attempt).
-    pub(crate) attempts: Vec<(u32, u32, u32)>,
+    /// What is known of ranges that have no outcome, ascending.
+    pub(crate) leases: Vec<RecoveredLease>,
+}
+
+/// What a row of `leases` says of a range that has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecoveredLease {
+    pub(crate) first_task: u32,
+    pub(crate) task_count: u32,
+    /// The attempt that was being made, or is next.
+    pub(crate) attempt: u32,
+    /// How many workers were lost with it.
+    pub(crate) strikes: u32,
+    /// A worker held it, or was about to.
+    pub(crate) held: bool,
 }
 
 /// A change of the write-behind table `leases`.
@@ -232,6 +245,8 @@ pub(crate) struct LeaseRow {
     pub(crate) first_task: u32,
     pub(crate) task_count: u32,
     pub(crate) attempt: u32,
-    /// `None`: waits for this attempt.
+    /// Empty: about to be held by one. `None`: waits for this attempt.
     pub(crate) worker: Option<String>,
+    /// How many workers were lost with it.
+    pub(crate) strikes: u32,
 }

@@ -73,6 +73,15 @@ pub(crate) async fn acquire(
     Ok(None)
 }
 
+/// True if some shard has an owner: it is alive, or did not stop in order.
+pub(crate) async fn owned(db: &Database) -> Result<bool, StoreError> {
+    let what = "see whether the shards have an owner";
+    let connection = db.pooled().await.map_err(StoreError::connect(what))?;
+    let rows = connection.query_typed(include_str!("sql/owned.sql"), &[]).await.map_err(StoreError::statement(what))?;
+    let owned = rows.first().map(|row| row.try_get("owned")).transpose().map_err(StoreError::statement(what))?;
+    Ok(owned.unwrap_or_default())
+}
+
 /// Makes whatever ownership there is lapse. Only for who knows that no owner can be alive.
 pub(crate) async fn lapse(db: &Database) -> Result<(), StoreError> {
     let what = "make an old ownership lapse";

@@ -156,6 +156,13 @@ impl Order {
         }
     }
 
+    /// Tasks of a tenant were given to a worker outside of the order: they count for its limit, and cost it nothing.
+    pub(super) fn give_apart(&mut self, tenant: TenantId, tasks: u32) {
+        let Some(owner) = self.tenants.get_mut(tenant) else { return };
+        owner.leased += u64::from(tasks);
+        self.refresh(tenant);
+    }
+
     /// Tasks of a tenant are in no worker's hands any more.
     pub(super) fn release(&mut self, tenant: TenantId, tasks: u32) {
         let Some(owner) = self.tenants.get_mut(tenant) else { return };

@@ -60,7 +60,7 @@ impl ReadyRuns {
 pub(in crate::core) struct ReadyIndex {
     /// How many runs have been ready since when.
     since: BTreeMap<Now, u32>,
-    /// Runs that have been tried before.
+    /// Runs that have been tried before, or with which workers were lost.
     tried: BTreeMap<(Uuid, RunKey), ReadyRun>,
 }
 
@@ -76,7 +76,7 @@ impl ReadyIndex {
     ) {
         runs.insert(class, key, run);
         *self.since.entry(run.since).or_default() += 1;
-        if run.attempt > 1 {
+        if run.tried() {
             self.tried.insert((id, key), run);
         }
     }
@@ -102,7 +102,7 @@ impl ReadyIndex {
                 self.since.remove(&run.since);
             }
         }
-        if run.attempt > 1 {
+        if run.tried() {
             self.tried.remove(&(id, key));
         }
     }
@@ -112,10 +112,8 @@ impl ReadyIndex {
         self.since.first_key_value().map(|(since, _)| *since)
     }
 
-    /// Runs that have been tried before: submission, sequence, run, next attempt.
-    pub(in crate::core) fn tried(&self) -> impl Iterator<Item = (Uuid, u32, TaskRun, u32)> + '_ {
-        self.tried
-            .iter()
-            .map(|((id, (sequence, first)), run)| (*id, *sequence, TaskRun::new(*first, run.count), run.attempt))
+    /// Runs that have been tried before, or with which workers were lost: submission, sequence, run.
+    pub(in crate::core) fn tried(&self) -> impl Iterator<Item = (Uuid, u32, TaskRun, ReadyRun)> + '_ {
+        self.tried.iter().map(|((id, (sequence, first)), run)| (*id, *sequence, TaskRun::new(*first, run.count), *run))
     }
 }

@@ -14,6 +14,7 @@ const NOW: Now = Duration::ZERO;
 fn info(sources: &[&str]) -> WorkerInfo {
     WorkerInfo {
         name: "worker".to_owned(),
+        session: Uuid::nil(),
         slots: 1,
         algorithms: AlgorithmSet::of(&Algorithm::ALL),
         source_prefixes: sources.iter().map(|&source| source.to_owned()).collect(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use super::{world::Table, *};
 use crate::store::model::{LoadedBatches, Totals, WantedBatches};
 
 /// Batches of a submission in memory, at most: few, so that they come and go.
@@ -11,8 +11,15 @@ pub(super) const WINDOW: usize = 3;
 pub(super) const TENANTS: [&str; 3] = ["a", "b", "c"];
 
 /// How the core under test is set up.
-pub(super) fn config(honours_expired: bool) -> CoreConfig {
-    CoreConfig { lease_duration: LEASE, seed: 7, honours_expired, window_batches: WINDOW, ..CoreConfig::default() }
+pub(super) fn config(honours_expired: bool, after_crash: bool) -> CoreConfig {
+    CoreConfig {
+        lease_duration: LEASE,
+        seed: 7,
+        honours_expired,
+        after_crash,
+        window_batches: WINDOW,
+        ..CoreConfig::default()
+    }
 }
 
 /// What is known of a submission without asking the core.
@@ -108,8 +115,8 @@ impl Known {
         Ok(())
     }
 
-    /// What a new owner reads; `eager`: with the first batches.
-    pub(super) fn recovered(&self, id: Uuid, eager: bool) -> Recovered {
+    /// What a new owner reads; `eager`: with the first batches. `table`: what it finds in `leases`.
+    pub(super) fn recovered(&self, id: Uuid, eager: bool, table: &Table) -> Recovered {
         let mut recovered = Recovered {
             id,
             tenant: TENANTS[self.tenant].to_owned(),
@@ -126,13 +133,13 @@ impl Known {
             loaded: None,
         };
         if eager {
-            recovered.loaded = Some(self.load(&recovered.wants(2)));
+            recovered.loaded = Some(self.load(&recovered.wants(2), table));
         }
         recovered
     }
 
     /// What the tables answer to a request for batches.
-    pub(super) fn load(&self, wanted: &WantedBatches) -> LoadedBatches {
+    pub(super) fn load(&self, wanted: &WantedBatches, table: &Table) -> LoadedBatches {
         let positions = wanted.after_position + 1..=wanted.to_position;
         let rows = self.rows[..self.stored_rows].iter().map(|(row, _)| row);
         let rows: Vec<&Recorded> = rows.filter(|row| positions.contains(&row.position)).collect();
@@ -152,12 +159,35 @@ impl Known {
                     byte_count: batch.byte_count,
                     fingerprint: batch.fingerprint,
                     reference_prefix: batch.reference_prefix.as_deref().map(str::to_owned),
+                    leases: found_leases(table, wanted.submission, batch, &recorded),
                     recorded,
-                    attempts: Vec::new(),
                 });
             }
         }
         loaded.outcomes_behind = rows.iter().any(|row| row.sequence >= loaded.through);
         loaded
     }
+}
+
+/// What `leases` says of the tasks of a batch that have no outcome, as the store reads it.
+pub(super) fn found_leases(
+    table: &Table,
+    id: Uuid,
+    batch: &NewBatchMeta,
+    recorded: &[(u32, u32)],
+) -> Vec<RecoveredLease> {
+    let mut open = ranges::RunSet::of(TaskRun::new(0, batch.task_count));
+    recorded.iter().for_each(|(first, count)| open.remove(TaskRun::new(*first, *count)));
+    let rows = table.range((id, batch.sequence, 0)..=(id, batch.sequence, u32::MAX));
+    let found = rows.flat_map(|(_, row)| {
+        let parts = open.overlap(TaskRun::new(row.first_task, row.task_count));
+        parts.into_iter().map(|part| RecoveredLease {
+            first_task: part.first,
+            task_count: part.count,
+            attempt: row.attempt,
+            strikes: row.strikes,
+            held: row.worker.is_some(),
+        })
+    });
+    found.collect()
 }

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod order;
+mod poison;
 mod step;
 
+pub(super) use poison::Table;
 pub(super) use step::{Step, step};
+
+use poison::Rows;
 
 use super::{
     known::{Known, TENANTS, WINDOW, config},
@@ -29,11 +33,12 @@ pub(super) struct World {
     granted: Vec<Grant>,
     /// Reads that were asked for and are not answered yet.
     loads: Vec<WantedBatches>,
+    rows: Rows,
 }
 
 impl World {
     pub(super) fn new(honours_expired: bool) -> Self {
-        let core = Core::new(config(honours_expired));
+        let core = Core::new(config(honours_expired, false));
         Self {
             core,
             honours_expired,
@@ -45,6 +50,7 @@ impl World {
             workers: Vec::new(),
             granted: Vec::new(),
             loads: Vec::new(),
+            rows: Rows::default(),
         }
     }
 
@@ -82,7 +88,10 @@ impl World {
             Step::Repeat { submission } => self.repeat(*submission)?,
             Step::Seal { submission } => self.seal(*submission)?,
             Step::Cancel { submission } => self.cancel(*submission)?,
-            Step::Connect => self.workers.push(self.core.worker_connected(self.now, info())),
+            Step::Connect { again } => {
+                let worker = self.connect(*again);
+                self.workers.push(worker);
+            }
             Step::Credit { worker, tasks } => {
                 if let Some(worker) = self.worker(*worker) {
                     self.core.credit(self.now, worker, *tasks, u64::from(*tasks) * 100_000);
@@ -121,8 +130,9 @@ impl World {
                 }
             }
             Step::Load { read } => self.load(*read),
+            Step::WriteAhead => self.write_ahead(),
             Step::WriteBehind => self.write_behind()?,
-            Step::Restart { eager } => self.restart(*eager)?,
+            Step::Restart { eager, crash } => self.restart(*eager, *crash)?,
         }
         self.effects()?;
         self.check()?;
@@ -273,7 +283,7 @@ impl World {
             return;
         }
         let wanted = self.loads.swap_remove(read % self.loads.len());
-        let loaded = self.known[&wanted.submission].load(&wanted);
+        let loaded = self.known[&wanted.submission].load(&wanted, &self.rows.table);
         self.core.loaded(self.now, wanted.submission, &loaded);
     }
 
@@ -287,7 +297,8 @@ impl World {
             self.load(0);
             self.effects()?;
         }
-        Ok(())
+        self.write_ahead();
+        self.effects()
     }
 
     fn write_behind(&mut self) -> Result<(), TestCaseError> {
@@ -295,6 +306,7 @@ impl World {
         for (id, resolved) in self.core.take_resolved(|id| Some(known[&id].committed().1)) {
             self.known.get_mut(&id).unwrap().note_resolved(resolved)?;
         }
+        self.snapshot();
         Ok(())
     }
 
@@ -328,6 +340,7 @@ impl World {
                     }
                 }
                 Effect::Load(wanted) => self.loads.push(wanted),
+                Effect::WriteAhead(row) => self.rows.push(row),
                 Effect::Revoke { .. } | Effect::BatchResolved { .. } => {}
             }
         }
@@ -341,8 +354,9 @@ impl World {
         Ok(())
     }
 
-    fn restart(&mut self, eager: bool) -> Result<(), TestCaseError> {
-        self.core = Core::new(config(self.honours_expired));
+    fn restart(&mut self, eager: bool, crash: bool) -> Result<(), TestCaseError> {
+        self.core = Core::new(config(self.honours_expired, crash));
+        self.lose_rows();
         self.workers.clear();
         self.granted.clear();
         self.loads.clear();
@@ -356,7 +370,7 @@ impl World {
             }
             known.roll_back()?;
             known.begun |= known.order.not_before.is_none_or(|at| at <= wall);
-            if self.core.recover(self.now, &known.recovered(*id, eager)) {
+            if self.core.recover(self.now, &known.recovered(*id, eager, &self.rows.table)) {
                 prop_assert!(known.sealed);
                 known.completed = true;
                 self.core.forget(*id);
@@ -390,6 +404,7 @@ impl World {
             for waiting in self.core.waiting.iter().filter(|waiting| waiting.submission == *id) {
                 place(waiting.sequence, waiting.run);
             }
+            self.apart(*id).into_iter().for_each(|(sequence, run)| place(sequence, run));
             let kept: BTreeSet<u32> = submission.window.sequences().collect();
             prop_assert!(kept.len() <= WINDOW);
             for batch in &known.batches {
@@ -414,7 +429,7 @@ impl World {
         for index in 0..self.known.len() {
             self.seal(index)?;
         }
-        let worker = self.core.worker_connected(self.now, info());
+        let worker = self.connect(None);
         self.core.credit(self.now, worker, u32::MAX, u64::MAX);
         self.apply(&Step::Pause { tenant: None, paused: false })?;
         for tenant in 0..TENANTS.len() {

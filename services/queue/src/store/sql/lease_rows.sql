@@ -1,1 +1,1 @@
-SELECT submission_id, sequence, first_task, task_count, attempt, worker FROM leases
+SELECT submission_id, sequence, first_task, task_count, attempt, worker, strikes FROM leases

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     super::{
         UnitError, find_key, lease_rows, load_one,
-        model::{IdempotencyKey, LeaseRow, NewSubmission, Totals, Unit, Write},
+        model::{IdempotencyKey, LeaseRow, NewSubmission, RecoveredLease, Totals, Unit, Write},
         submission, write_behind,
     },
     cluster::database,
@@ -122,7 +122,15 @@ async fn a_large_group_of_many_shards_is_one_transaction() {
 }
 
 fn lease(submission: Uuid, first_task: u32, attempt: u32, worker: Option<&str>) -> LeaseRow {
-    LeaseRow { submission, sequence: 0, first_task, task_count: 2, attempt, worker: worker.map(str::to_owned) }
+    LeaseRow {
+        submission,
+        sequence: 0,
+        first_task,
+        task_count: 2,
+        attempt,
+        worker: worker.map(str::to_owned),
+        strikes: attempt - 1,
+    }
 }
 
 #[tokio::test]
@@ -148,7 +156,14 @@ async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempt
     let recovered = load_one(&db, id).await.unwrap().unwrap();
     let loaded = recovered.loaded.unwrap();
     assert_eq!(loaded.batches[0].recorded, [(3, 1)]);
-    assert_eq!(loaded.batches[0].attempts, [(2, 1, 2), (6, 2, 3)]);
+    let open = |first_task, task_count, attempt, held| RecoveredLease {
+        first_task,
+        task_count,
+        attempt,
+        strikes: attempt - 1,
+        held,
+    };
+    assert_eq!(loaded.batches[0].leases, [open(2, 1, 2, true), open(6, 2, 3, false)]);
 }
 
 fn through(sequence: u32) -> Resolved {

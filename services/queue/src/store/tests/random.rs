@@ -335,7 +335,7 @@ fn check_loaded(found: &[RecoveredBatch], expected: &[(&NewBatch, Vec<(u32, u32)
         assert_eq!((found.sequence, found.task_count), (stored.sequence, stored.task_count));
         assert_eq!((found.byte_count, found.fingerprint), (stored.byte_count, stored.fingerprint));
         assert_eq!((&found.reference_prefix, &found.recorded), (&stored.reference_prefix, recorded));
-        assert!(found.attempts.is_empty());
+        assert!(found.leases.is_empty());
     }
 }
 

@@ -67,7 +67,8 @@ async fn promise_3_a_stale_owner_writes_nothing_after_a_takeover() {
     // Not another chance either, and nothing behind the work.
     let again = stale.lane.commit(&[unit(id, [cancel()])]).await;
     assert!(matches!(again, Err(LaneError::Unknown(_))), "{again:?}");
-    let lease = LeaseRow { submission: id, sequence: 0, first_task: 0, task_count: 1, attempt: 2, worker: None };
+    let lease =
+        LeaseRow { submission: id, sequence: 0, first_task: 0, task_count: 1, attempt: 2, worker: None, strikes: 0 };
     let behind = write_behind(
         &db,
         &stale.ownership,

@@ -62,6 +62,7 @@ async fn every_task_is_counted_once_under_its_status() {
         task_count: 2,
         attempt,
         worker: worker.map(str::to_owned),
+        strikes: 0,
     };
     let leases = [held(5, 1, Some("w")), held(7, 3, None)];
     write_behind(&db, &owner.ownership, &leases, &[], &[]).await.unwrap();

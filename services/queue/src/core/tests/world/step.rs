@@ -38,7 +38,10 @@ pub(in crate::core::tests) enum Step {
     Cancel {
         submission: usize,
     },
-    Connect,
+    /// `again`: a process that was there before.
+    Connect {
+        again: Option<usize>,
+    },
     Credit {
         worker: usize,
         tasks: u32,
@@ -72,11 +75,14 @@ pub(in crate::core::tests) enum Step {
     Load {
         read: usize,
     },
+    /// Rows that the core waits for are in the table.
+    WriteAhead,
     /// What is written behind is taken.
     WriteBehind,
-    /// The owner dies; the next one starts from what was committed.
+    /// The owner dies; the next one starts from what was committed. `crash`: its workers died with it.
     Restart {
         eager: bool,
+        crash: bool,
     },
 }
 
@@ -91,7 +97,7 @@ pub(in crate::core::tests) fn step() -> impl Strategy<Value = Step> {
         1 => any_index.clone().prop_map(|submission| Step::Repeat { submission }),
         1 => any_index.clone().prop_map(|submission| Step::Seal { submission }),
         1 => any_index.clone().prop_map(|submission| Step::Cancel { submission }),
-        2 => Just(Step::Connect),
+        2 => prop::option::of(any_index.clone()).prop_map(|again| Step::Connect { again }),
         4 => (any_index.clone(), 1u32..100).prop_map(|(worker, tasks)| Step::Credit { worker, tasks }),
         1 => any_index.clone().prop_map(|worker| Step::Disconnect { worker }),
         8 => (any_index.clone(), 0u32..10, 1u32..40, prop::collection::vec(0u8..6, 1..6), any::<bool>())
@@ -100,8 +106,9 @@ pub(in crate::core::tests) fn step() -> impl Strategy<Value = Step> {
         3 => any_index.clone().prop_map(|worker| Step::Heartbeat { worker }),
         6 => any_index.clone().prop_map(|submission| Step::Commit { submission }),
         6 => any_index.prop_map(|read| Step::Load { read }),
+        3 => Just(Step::WriteAhead),
         2 => Just(Step::WriteBehind),
         3 => (1u64..4000).prop_map(|ms| Step::Pass { ms }),
-        1 => any::<bool>().prop_map(|eager| Step::Restart { eager }),
+        1 => any::<(bool, bool)>().prop_map(|(eager, crash)| Step::Restart { eager, crash }),
     ]
 }

@@ -1,6 +1,5 @@
--- Ranges of loaded batches that have failed before.
-SELECT submission_id, sequence, first_task, task_count, attempt
+-- What is known of ranges of loaded batches: attempts made, workers lost with them, and whether one held them.
+SELECT submission_id, sequence, first_task, task_count, attempt, strikes, worker IS NOT NULL AS held
 FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS wanted (id, from_sequence, through)
 JOIN leases ON submission_id = id AND sequence >= from_sequence AND sequence < through
-WHERE attempt > 1
 ORDER BY submission_id, sequence, first_task

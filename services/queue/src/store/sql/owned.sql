@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM shards WHERE owner IS NOT NULL) AS owned
