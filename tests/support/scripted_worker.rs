@@ -25,6 +25,7 @@ impl ScriptedWorker {
         let channel = Channel::from_shared(queue.to_owned()).expect("a URL").connect().await.expect("it listens");
         let (frames, receiver) = mpsc::channel(8);
         let hello = Hello {
+            held_leases: Vec::new(),
             worker_id: "scripted".to_owned(),
             session: rand::random::<[u8; 16]>().to_vec().into(),
             slots: 1,

@@ -78,11 +78,13 @@ mod tests {
     use hashmesh::queue::v1::Lease;
 
     use super::*;
+    use crate::delivery::test_grant;
 
     #[test]
     fn only_a_thread_that_goes_on_with_a_lease_that_was_taken_back_is_overdue() {
         let busy = Busy::default();
-        let (kept, taken) = (Arc::new(HeldLease::new(&Lease::default())), Arc::new(HeldLease::new(&Lease::default())));
+        let lease = || Arc::new(HeldLease::new(&Lease::default(), test_grant(1)));
+        let (kept, taken) = (lease(), lease());
         let _one = busy.enter(&kept);
         let two = busy.enter(&taken);
         assert!(!busy.overdue(Duration::ZERO));

@@ -2,7 +2,7 @@
 //! back. The heartbeat's thread reads them while the session changes them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -10,18 +10,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hashmesh::queue::v1::{Heartbeat, Lease, LeaseProgress};
+use bytes::Bytes;
+use hashmesh::queue::v1::{self as queue, Heartbeat, Lease, LeaseProgress};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::CreditLimit;
+use crate::{
+    config::CreditLimit,
+    delivery::{Delivery, Grant},
+};
+
+/// Which tasks a lease is a hold on. The same whoever grants it.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseRange {
+    pub(crate) submission_id: Bytes,
+    pub(crate) sequence: u32,
+    pub(crate) first_task: u32,
+    pub(crate) task_count: u32,
+    pub(crate) attempt: u32,
+    pub(crate) fingerprint: Bytes,
+}
 
 /// A lease in hand, shared by everyone who works on it.
 #[derive(Debug)]
 pub(crate) struct HeldLease {
-    pub(crate) lease_id: u64,
-    pub(crate) epoch: u64,
+    pub(crate) range: LeaseRange,
     /// What it uses up of the credit.
     pub(crate) cost: CreditLimit,
+    /// Where its outcomes go.
+    pub(crate) delivery: Delivery,
     cancelled: CancellationToken,
     cancelled_at: OnceLock<Instant>,
     started: AtomicBool,
@@ -32,10 +48,18 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    pub(crate) fn new(lease: &Lease) -> Self {
+    pub(crate) fn new(lease: &Lease, grant: Grant) -> Self {
+        let range = LeaseRange {
+            submission_id: lease.submission_id.clone(),
+            sequence: lease.sequence,
+            first_task: lease.first_task,
+            task_count: lease.task_count,
+            attempt: lease.attempt,
+            fingerprint: lease.fingerprint.clone(),
+        };
         Self {
-            lease_id: lease.lease_id,
-            epoch: lease.epoch,
+            range,
+            delivery: Delivery::new(grant),
             cost: CreditLimit { tasks: lease.task_count, bytes: lease.cost_bytes },
             cancelled: CancellationToken::new(),
             cancelled_at: OnceLock::new(),
@@ -88,9 +112,28 @@ impl HeldLease {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn progress(&self) -> LeaseProgress {
+    /// Work on it has begun, or is done.
+    fn touched(&self) -> bool {
+        self.started.load(Ordering::Relaxed) || self.finished()
+    }
+
+    /// What a queue must know to let us go on.
+    pub(crate) fn claim(&self) -> queue::HeldLease {
+        let LeaseRange { submission_id, sequence, first_task, task_count, attempt, fingerprint } = &self.range;
+        queue::HeldLease {
+            submission_id: submission_id.clone(),
+            sequence: *sequence,
+            first_task: *first_task,
+            task_count: *task_count,
+            attempt: *attempt,
+            fingerprint: fingerprint.clone(),
+            cost_bytes: self.cost.bytes,
+        }
+    }
+
+    fn progress(&self, lease_id: u64) -> LeaseProgress {
         LeaseProgress {
-            lease_id: self.lease_id,
+            lease_id,
             tasks_done: self.tasks_done.load(Ordering::Relaxed),
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
             started: self.started.load(Ordering::Relaxed),
@@ -106,13 +149,14 @@ pub(crate) struct HeldLeases {
 
 impl HeldLeases {
     /// Takes a lease; false if one with its id is held already.
-    pub(crate) fn insert(&self, lease: Arc<HeldLease>) -> bool {
-        let mut by_id = self.lock();
-        if by_id.contains_key(&lease.lease_id) {
-            return false;
+    pub(crate) fn insert(&self, lease_id: u64, lease: Arc<HeldLease>) -> bool {
+        match self.lock().entry(lease_id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(lease);
+                true
+            }
         }
-        by_id.insert(lease.lease_id, lease);
-        true
     }
 
     /// Lets go of a lease, and stops the work on it if there is any left.
@@ -123,14 +167,17 @@ impl HeldLeases {
     }
 
     /// The leases on which no thread has begun.
-    pub(crate) fn untouched(&self) -> Vec<Arc<HeldLease>> {
-        let untouched = |lease: &&Arc<HeldLease>| !lease.started.load(Ordering::Relaxed) && !lease.finished();
-        self.lock().values().filter(untouched).map(Arc::clone).collect()
+    pub(crate) fn untouched(&self) -> Vec<(u64, Arc<HeldLease>)> {
+        self.filtered(|lease| !lease.touched())
     }
 
     /// The leases whose work is not done.
-    pub(crate) fn unfinished(&self) -> Vec<Arc<HeldLease>> {
-        self.lock().values().filter(|lease| !lease.finished()).map(Arc::clone).collect()
+    pub(crate) fn unfinished(&self) -> Vec<(u64, Arc<HeldLease>)> {
+        self.filtered(|lease| !lease.finished())
+    }
+
+    fn filtered(&self, wanted: impl Fn(&HeldLease) -> bool) -> Vec<(u64, Arc<HeldLease>)> {
+        self.lock().iter().filter(|(_, lease)| wanted(lease)).map(|(id, lease)| (*id, Arc::clone(lease))).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -139,7 +186,7 @@ impl HeldLeases {
 
     /// How far every lease is.
     pub(crate) fn heartbeat(&self) -> Heartbeat {
-        Heartbeat { leases: self.lock().values().map(|lease| lease.progress()).collect() }
+        Heartbeat { leases: self.lock().iter().map(|(id, lease)| lease.progress(*id)).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<HeldLease>>> {
@@ -147,26 +194,34 @@ impl HeldLeases {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops the work on every lease.
-    pub(crate) fn cancel_all(&self) {
-        self.lock().values().for_each(|lease| lease.cancel());
+    /// Lets go of all leases. Those on which work has begun or ended are returned; that on the others stops.
+    pub(crate) fn suspend_all(&self) -> Vec<Arc<HeldLease>> {
+        let all = std::mem::take(&mut *self.lock());
+        let (touched, untouched): (Vec<_>, Vec<_>) =
+            all.into_values().partition(|lease| lease.touched() && !lease.cancelled());
+        for lease in untouched {
+            lease.cancel();
+            lease.delivery.suspend();
+        }
+        touched
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::test_grant;
 
-    fn lease(lease_id: u64) -> Arc<HeldLease> {
-        Arc::new(HeldLease::new(&Lease { lease_id, task_count: 3, cost_bytes: 10, ..Lease::default() }))
+    fn lease() -> Arc<HeldLease> {
+        Arc::new(HeldLease::new(&Lease { task_count: 3, cost_bytes: 10, ..Lease::default() }, test_grant(1)))
     }
 
     #[test]
     fn a_lease_that_is_let_go_is_cancelled_and_in_no_heartbeat() {
         let held = HeldLeases::default();
-        let one = lease(1);
-        assert!(held.insert(Arc::clone(&one)));
-        assert!(!held.insert(lease(1)), "the id is taken");
+        let one = lease();
+        assert!(held.insert(1, Arc::clone(&one)));
+        assert!(!held.insert(1, lease()), "the id is taken");
         one.start();
         one.add_tasks_done(2);
         one.add_bytes_read(7);
@@ -182,10 +237,28 @@ mod tests {
     #[test]
     fn a_finished_lease_stays_in_heartbeats_until_it_is_settled() {
         let held = HeldLeases::default();
-        held.insert(lease(1));
-        held.insert(lease(2));
-        held.unfinished().into_iter().find(|lease| lease.lease_id == 1).unwrap().finish();
-        assert_eq!(held.unfinished().iter().map(|lease| lease.lease_id).collect::<Vec<_>>(), [2]);
+        let one = lease();
+        held.insert(1, Arc::clone(&one));
+        held.insert(2, lease());
+        one.finish();
+        assert_eq!(held.unfinished().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2]);
         assert_eq!(held.heartbeat().leases.len(), 2);
+    }
+
+    #[test]
+    fn what_has_begun_outlives_its_stream_and_what_has_not_stops() {
+        let held = HeldLeases::default();
+        let leases: Vec<_> = (0..4).map(|_| lease()).collect();
+        for (id, lease) in (0..).zip(&leases) {
+            held.insert(id, Arc::clone(lease));
+        }
+        leases[1].start();
+        leases[2].finish();
+        leases[3].start();
+        leases[3].cancel();
+        let kept = held.suspend_all();
+        assert!(held.is_empty());
+        assert_eq!(leases.iter().map(|lease| lease.cancelled()).collect::<Vec<_>>(), [true, false, false, true]);
+        assert_eq!(kept.len(), 2);
     }
 }

@@ -5,15 +5,17 @@
 //!              reconnects   one LeaseTasks  a lease → outcomes
 //!                           stream
 //!                             │  leases.rs   what is held; who revokes, cancels
+//!                             │  delivery.rs   where its outcomes go, over several streams if need be
 //!                             │  outbox.rs   what goes out, heartbeats first
 //!                             └─ heartbeat.rs   a thread of its own
 //! ```
 //!
-//! Nothing outlives its stream: when a stream ends, its leases are dropped and their work stops; the queue leases the
-//! tasks again. There is no database here and no state on disk.
+//! Work that has begun outlives its stream: the next queue that welcomes the worker is told of it, and adopts it or not.
+//! What has not begun is dropped; the queue leases it again. There is no database here and no state on disk.
 
 mod backoff;
 mod config;
+mod delivery;
 mod error;
 mod execute;
 mod heartbeat;

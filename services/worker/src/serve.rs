@@ -67,6 +67,7 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         slots: u32::try_from(inline.threads()).unwrap_or(u32::MAX),
         algorithms: Algorithm::ALL.map(i32::from).to_vec(),
         sources: sources.announced(),
+        held_leases: Vec::new(),
     };
     // A few small groups in line for each thread, so that none idles; objects take longer than it takes to call the next.
     let (inline_door, objects_door) = (Door::new(4 * inline.threads()), Door::new(objects.threads()));
@@ -78,5 +79,11 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         sources: Arc::new(sources),
         busy: Arc::default(),
     });
-    Ok(SessionSettings { hello, credit: config.credit(), drain_grace: config.drain_grace, executor })
+    Ok(SessionSettings {
+        hello,
+        credit: config.credit(),
+        drain_grace: config.drain_grace,
+        executor,
+        unclaimed: Arc::default(),
+    })
 }

@@ -6,13 +6,13 @@ use futures::FutureExt as _;
 use hashmesh::{
     limits::MAX_DECODED_MESSAGE_BYTES,
     queue::v1::{
-        Hello, Lease, LeaseTasksResponse, NackReason, Welcome, lease_tasks_response::Frame,
+        AdoptedLease, Hello, Lease, LeaseTasksResponse, NackReason, Welcome, lease_tasks_response::Frame,
         queue_service_client::QueueServiceClient,
     },
 };
 use hashmesh_runtime::shutdown::Shutdown;
 use tokio::{
-    task::JoinSet,
+    sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tonic::{Status, Streaming, transport::Channel};
@@ -20,7 +20,8 @@ use tracing::Instrument as _;
 
 use crate::{
     config::CreditLimit,
-    execute::{Executed, Executor, give_back},
+    delivery::{Grant, Unclaimed},
+    execute::{Executor, give_back},
     heartbeat::HeartbeatThread,
     leases::{HeldLease, HeldLeases},
     outbox::{Outbox, outbox},
@@ -32,6 +33,8 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT_INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
 /// How long a session that drains waits for `settled` after the last outcomes.
 const SETTLE_GRACE: Duration = Duration::from_secs(3);
+/// How long a session of a queue that drains waits for what is nearly done, before what is left is kept for the next.
+const HANDOVER_GRACE: Duration = Duration::from_secs(1);
 /// How long the queue may take to end the stream after we did.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,8 @@ pub(crate) struct SessionSettings {
     pub(crate) credit: CreditLimit,
     pub(crate) drain_grace: Duration,
     pub(crate) executor: Arc<Executor>,
+    /// What is held while no queue knows of it.
+    pub(crate) unclaimed: Arc<Unclaimed>,
 }
 
 /// How a session ended that ended well.
@@ -70,12 +75,14 @@ pub(crate) enum SessionError {
     Heartbeat(#[from] io::Error),
 }
 
-/// A stream that the queue has welcomed. Dropping it stops all work on its leases.
+/// A stream that the queue has welcomed. When it is dropped, what has begun on its leases goes on, unclaimed; the rest stops.
 #[derive(Debug)]
 pub(crate) struct Session {
     settings: Arc<SessionSettings>,
     inbound: Streaming<LeaseTasksResponse>,
     work: Work,
+    /// Leases that were given back.
+    given_back: mpsc::UnboundedReceiver<u64>,
     /// Set while the session drains.
     drain: Option<Drain>,
     /// Ends with the session.
@@ -98,8 +105,8 @@ struct Work {
     executor: Arc<Executor>,
     outbox: Outbox,
     held: Arc<HeldLeases>,
-    /// One task per lease that is worked on or given back: as many as the credit allows.
-    executions: JoinSet<(u64, Executed)>,
+    unclaimed: Arc<Unclaimed>,
+    given_back: mpsc::UnboundedSender<u64>,
     credit_left: CreditLeft,
 }
 
@@ -113,7 +120,9 @@ struct CreditLeft {
 impl Session {
     /// Opens a stream, says hello and waits for the welcome.
     pub(crate) async fn open(settings: Arc<SessionSettings>, channel: Channel) -> Result<Self, SessionError> {
-        let (outbox, frames) = outbox(settings.hello.clone());
+        let claimed = settings.unclaimed.all();
+        let held_leases = claimed.iter().map(|lease| lease.claim()).collect();
+        let (outbox, frames) = outbox(Hello { held_leases, ..settings.hello.clone() });
         let mut client = QueueServiceClient::new(channel).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
         let opened = timeout(WELCOME_TIMEOUT, async {
             let refused = |status| SessionError::Refused(Box::new(status));
@@ -128,10 +137,13 @@ impl Session {
         let interval = heartbeat_interval(&welcome)?;
         let held = Arc::new(HeldLeases::default());
         let heartbeat = HeartbeatThread::start(interval, Arc::clone(&held), outbox.urgent().clone())?;
-        let executor = Arc::clone(&settings.executor);
-        let mut work = Work { executor, outbox, held, executions: JoinSet::new(), credit_left: CreditLeft::default() };
+        let (executor, unclaimed) = (Arc::clone(&settings.executor), Arc::clone(&settings.unclaimed));
+        let (sender, given_back) = mpsc::unbounded_channel();
+        let mut work =
+            Work { executor, outbox, held, unclaimed, given_back: sender, credit_left: CreditLeft::default() };
+        work.take_up(&claimed, welcome.adopted_leases)?;
         work.grant(settings.credit);
-        Ok(Self { settings, inbound, work, drain: None, _heartbeat: heartbeat })
+        Ok(Self { settings, inbound, work, given_back, drain: None, _heartbeat: heartbeat })
     }
 
     /// Works until the stream breaks, the queue drains, or `shutdown` begins and what is held is finished or given back.
@@ -151,11 +163,7 @@ impl Session {
                     Ok(None) => return self.drain.map_or(Err(SessionError::Closed), |drain| Ok(drain.end)),
                     Err(status) => return Err(SessionError::Broken(Box::new(status))),
                 },
-                Some(executed) = self.work.executions.join_next() => match executed {
-                    Ok((lease_id, executed)) => self.on_executed(lease_id, executed),
-                    // Panics are caught within; nobody aborts one. Start afresh.
-                    Err(error) => return Err(SessionError::Protocol(format!("a lease's task was lost: {error}"))),
-                },
+                Some(lease_id) = self.given_back.recv() => self.let_go(&[lease_id]),
                 () = shutdown.wait(), if self.drain.is_none() => self.begin_drain(SessionEnd::Stopped),
                 () = sleep_until(deadline), if self.drain.is_some() => self.on_deadline(),
             }
@@ -184,30 +192,21 @@ impl Session {
     }
 
     fn on_lease(&mut self, lease: Lease) -> Result<(), SessionError> {
-        let held = Arc::new(HeldLease::new(&lease));
-        if !self.work.held.insert(Arc::clone(&held)) {
+        let grant = self.work.new_grant(lease.lease_id, lease.epoch);
+        let held = Arc::new(HeldLease::new(&lease, grant));
+        if !self.work.held.insert(lease.lease_id, Arc::clone(&held)) {
             return Err(SessionError::Protocol(format!("lease {} was granted twice", lease.lease_id)));
         }
         let room = self.work.credit_left.take(held.cost);
         if self.drain.is_some() {
-            self.work.give_back(held, NackReason::Draining);
+            Work::give_back(held, NackReason::Draining);
         } else if room {
             self.work.execute(lease, held);
         } else {
-            tracing::warn!(lease_id = held.lease_id, "giving back a lease beyond the granted credit");
-            self.work.give_back(held, NackReason::Overloaded);
+            tracing::warn!(lease_id = lease.lease_id, "giving back a lease beyond the granted credit");
+            Work::give_back(held, NackReason::Overloaded);
         }
         Ok(())
-    }
-
-    fn on_executed(&mut self, lease_id: u64, executed: Executed) {
-        match executed {
-            // Held until it is settled.
-            Executed::Finished => {}
-            // A cancelled lease was let go by whoever cancelled it, unless the drain gives it back.
-            Executed::Abandoned => {}
-            Executed::GivenBack => self.let_go(&[lease_id]),
-        }
     }
 
     /// Nothing more is to be done for these leases: what they used of the credit is granted again.
@@ -225,12 +224,18 @@ impl Session {
     fn begin_drain(&mut self, end: SessionEnd) {
         self.work.outbox.urgent().drain();
         // At once: others may do it now.
-        for lease in self.work.held.untouched() {
-            lease.cancel();
-            self.work.give_back(lease, NackReason::Draining);
+        for (_, lease) in self.work.held.untouched() {
+            Work::give_back(lease, NackReason::Draining);
         }
-        let give_back_at = Instant::now() + self.settings.drain_grace;
-        self.drain = Some(Drain { end, give_back_at: Some(give_back_at), give_up_at: give_back_at + SETTLE_GRACE });
+        let now = Instant::now();
+        self.drain = Some(match end {
+            SessionEnd::Stopped => {
+                let give_back_at = now + self.settings.drain_grace;
+                Drain { end, give_back_at: Some(give_back_at), give_up_at: give_back_at + SETTLE_GRACE }
+            }
+            // What takes longer goes on, and is claimed from the next queue.
+            SessionEnd::QueueDrained => Drain { end, give_back_at: None, give_up_at: now + HANDOVER_GRACE },
+        });
     }
 
     fn next_deadline(&self) -> Instant {
@@ -244,9 +249,8 @@ impl Session {
         {
             let unfinished = self.work.held.unfinished();
             tracing::warn!(leases = unfinished.len(), "giving back what was not done within the grace");
-            for lease in unfinished {
-                lease.cancel();
-                self.work.give_back(lease, NackReason::Draining);
+            for (_, lease) in unfinished {
+                Work::give_back(lease, NackReason::Draining);
             }
         }
     }
@@ -264,26 +268,51 @@ impl Session {
 }
 
 impl Work {
-    fn execute(&mut self, lease: Lease, held: Arc<HeldLease>) {
-        let span = tracing::debug_span!("lease", lease_id = held.lease_id);
-        let (executor, outbox) = (Arc::clone(&self.executor), self.outbox.clone());
-        let lease_id = held.lease_id;
-        let execution = async move {
-            let work = executor.execute(lease, Arc::clone(&held), outbox.clone());
-            // Nothing that the work leaves behind is used again.
-            let Ok(executed) = AssertUnwindSafe(work).catch_unwind().await else {
-                tracing::error!(lease_id, "the work on a lease panicked; giving it back");
-                return (lease_id, give_back(&held, NackReason::Unsupported, &outbox).await);
+    /// Goes on with what the queue has adopted of what it was told is held, and stops everything else that was.
+    fn take_up(&mut self, claimed: &[Arc<HeldLease>], adopted: Vec<AdoptedLease>) -> Result<(), SessionError> {
+        let mut kept = self.unclaimed.take();
+        for AdoptedLease { held_lease, lease_id, epoch, ranges } in adopted {
+            let place =
+                claimed.get(held_lease as usize).and_then(|lease| kept.iter().position(|one| Arc::ptr_eq(one, lease)));
+            let Some(place) = place else {
+                return Err(SessionError::Protocol(format!("it adopted held lease {held_lease}, which there is not")));
             };
-            (lease_id, executed)
-        };
-        self.executions.spawn(execution.instrument(span));
+            let held = kept.swap_remove(place);
+            if !self.held.insert(lease_id, Arc::clone(&held)) {
+                return Err(SessionError::Protocol(format!("lease {lease_id} was granted twice")));
+            }
+            tracing::debug!(lease_id, "going on with a lease under another queue");
+            // What it uses up, it used up before: more than there is now is no fault of the queue's.
+            self.credit_left.take(held.cost);
+            let grant = self.new_grant(lease_id, epoch);
+            tokio::spawn(async move { held.delivery.resume(&held, &ranges, grant).await });
+        }
+        kept.iter().for_each(|lease| lease.cancel());
+        Ok(())
     }
 
-    fn give_back(&mut self, held: Arc<HeldLease>, reason: NackReason) {
-        let outbox = self.outbox.clone();
-        // Not sent from here: the session must go on reading while the queue does not.
-        self.executions.spawn(async move { (held.lease_id, give_back(&held, reason, &outbox).await) });
+    fn new_grant(&self, lease_id: u64, epoch: u64) -> Grant {
+        Grant { lease_id, epoch, outbox: self.outbox.clone(), given_back: self.given_back.clone() }
+    }
+
+    fn execute(&mut self, lease: Lease, held: Arc<HeldLease>) {
+        let lease_id = lease.lease_id;
+        let span = tracing::debug_span!("lease", lease_id);
+        let executor = Arc::clone(&self.executor);
+        let execution = async move {
+            // Nothing that the work leaves behind is used again.
+            if AssertUnwindSafe(executor.execute(lease, Arc::clone(&held))).catch_unwind().await.is_err() {
+                tracing::error!(lease_id, "the work on a lease panicked; giving it back");
+                give_back(&held, NackReason::Unsupported).await;
+            }
+        };
+        // Not the session's: it may go on under another. It ends with its work, or when the lease is cancelled.
+        tokio::spawn(execution.instrument(span));
+    }
+
+    /// Not sent from here: the session must go on reading while the queue does not.
+    fn give_back(held: Arc<HeldLease>, reason: NackReason) {
+        tokio::spawn(async move { give_back(&held, reason).await });
     }
 
     fn grant(&mut self, credit: CreditLimit) {
@@ -294,13 +323,15 @@ impl Work {
     }
 
     fn idle(&self) -> bool {
-        self.held.is_empty() && self.executions.is_empty()
+        self.held.is_empty()
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.held.cancel_all();
+        for lease in self.held.suspend_all() {
+            self.unclaimed.keep(lease);
+        }
     }
 }
 

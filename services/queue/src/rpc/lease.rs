@@ -48,6 +48,7 @@ pub(super) async fn serve(
     let welcome = Welcome {
         lease_duration: Some(proto_duration(shared.config.lease_duration)),
         heartbeat_interval: Some(proto_duration(shared.config.heartbeat_interval)),
+        adopted_leases: Vec::new(),
     };
     // The first frame into an empty channel.
     let _ = frames.try_send(LeaseTasksResponse { frame: Some(Out::Welcome(welcome)) });

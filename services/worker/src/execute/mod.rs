@@ -12,7 +12,7 @@ mod plan;
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use hashmesh::queue::v1::{Lease, Nack, NackReason, lease_tasks_request::Frame};
+use hashmesh::queue::v1::{Lease, NackReason};
 use hashmesh_hash::{HashError, HashPool};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -23,12 +23,7 @@ use self::{
     piece::Shelf,
     plan::Plan,
 };
-use crate::{
-    hung::Busy,
-    leases::HeldLease,
-    outbox::{Outbox, StreamOver},
-    sources::Sources,
-};
+use crate::{hung::Busy, leases::HeldLease, sources::Sources};
 
 /// Longer leases send what is done this often.
 const PART_INTERVAL: Duration = Duration::from_millis(500);
@@ -55,37 +50,31 @@ pub(crate) struct Executor {
 /// How the work on a lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Executed {
-    /// Every outcome was sent; `settled` will follow.
+    /// Every outcome was handed over; `settled` will follow.
     Finished,
     /// A nack was sent; nothing will follow.
     GivenBack,
-    /// The lease was cancelled, or its stream is over.
+    /// The lease was cancelled, or nobody is there to take it back.
     Abandoned,
-}
-
-impl From<StreamOver> for Executed {
-    fn from(_: StreamOver) -> Self {
-        Self::Abandoned
-    }
 }
 
 impl Executor {
     /// Works on a lease and sends its outcomes, or gives it back if it makes no sense.
-    pub(crate) async fn execute(self: Arc<Self>, lease: Lease, held: Arc<HeldLease>, outbox: Outbox) -> Executed {
+    pub(crate) async fn execute(self: Arc<Self>, lease: Lease, held: Arc<HeldLease>) -> Executed {
         let plan = match Plan::new(&lease, self.inline.threads()) {
             Ok(plan) => Arc::new(plan),
             Err(unsupported) => {
                 tracing::error!(lease_id = lease.lease_id, error = %unsupported, "giving back a lease that makes no sense");
-                return give_back(&held, NackReason::Unsupported, &outbox).await;
+                return give_back(&held, NackReason::Unsupported).await;
             }
         };
         let standing = Standing { priority: lease.priority, flow: lease.flow };
-        let mut sender = PartSender { lease: LeaseHead::of(lease), outbox, shelf: Arc::default(), sent_tasks: 0 };
+        let mut sender = PartSender { held: Arc::clone(&held), shelf: Arc::default(), sent_tasks: 0 };
         let ran = self.run_groups(&plan, standing, &held, &mut sender).await;
         // The payload, before the outcomes wait for their turn.
         drop(plan);
         match ran {
-            Ok(()) => sender.finish(&held).await,
+            Ok(()) => sender.finish().await,
             Err(ended) => ended,
         }
     }
@@ -128,7 +117,7 @@ impl Executor {
                     // Its tasks stay without an outcome, and go back to the queue with the last part.
                     Some(Err(error)) => log_failed_group(&error),
                 },
-                _ = parts.tick() => sender.send_part(plan.task_count).await?,
+                _ = parts.tick() => sender.send_part(plan.task_count).await,
             }
         }
     }
@@ -138,64 +127,44 @@ fn log_failed_group(error: &HashError) {
     tracing::error!(error = error as &dyn std::error::Error, "a group of tasks failed on the pool; its tasks go back");
 }
 
-/// Gives a lease back.
-pub(crate) async fn give_back(held: &HeldLease, reason: NackReason, outbox: &Outbox) -> Executed {
-    let nack = Nack { lease_id: held.lease_id, epoch: held.epoch, reason: reason.into(), retry_after: None };
-    outbox.send(Frame::Nack(nack)).await.map_or_else(Executed::from, |()| Executed::GivenBack)
-}
-
-/// What every part of a lease's outcomes repeats.
-#[derive(Debug)]
-pub(crate) struct LeaseHead {
-    lease_id: u64,
-    epoch: u64,
-    fingerprint: bytes::Bytes,
-    first_task: u32,
-}
-
-impl LeaseHead {
-    fn of(lease: Lease) -> Self {
-        let Lease { lease_id, epoch, fingerprint, first_task, .. } = lease;
-        Self { lease_id, epoch, fingerprint, first_task }
-    }
+/// Gives a lease back and stops the work on it.
+pub(crate) async fn give_back(held: &HeldLease, reason: NackReason) -> Executed {
+    held.cancel();
+    held.delivery.give_back(reason).await
 }
 
 /// Sends what is on the shelf.
 struct PartSender {
-    lease: LeaseHead,
-    outbox: Outbox,
+    held: Arc<HeldLease>,
     shelf: Arc<Shelf>,
     sent_tasks: usize,
 }
 
 impl PartSender {
     /// Sends what is done so far, unless that is all there is: then the last part is about to be sent anyway.
-    async fn send_part(&mut self, task_count: usize) -> Result<(), Executed> {
+    async fn send_part(&mut self, task_count: usize) {
         if self.sent_tasks + self.shelf.task_count() >= task_count {
-            return Ok(());
+            return;
         }
         for piece in self.shelf.take() {
             self.sent_tasks += piece.task_count();
-            self.outbox.send(Frame::Outcomes(piece.into_outcomes(&self.lease, false))).await?;
+            self.held.delivery.hand_over(piece.into_outcomes(&self.held.range, false)).await;
         }
-        Ok(())
     }
 
     /// Sends the rest, its last part marked as final.
-    async fn finish(self, held: &HeldLease) -> Executed {
+    async fn finish(self) -> Executed {
         let mut pieces = self.shelf.take();
         let Some(last) = pieces.pop() else {
             // Groups failed as a whole and everything else was sent: this is how the rest goes back.
-            return give_back(held, NackReason::Overloaded, &self.outbox).await;
+            return give_back(&self.held, NackReason::Overloaded).await;
         };
         for piece in pieces {
-            if let Err(over) = self.outbox.send(Frame::Outcomes(piece.into_outcomes(&self.lease, false))).await {
-                return over.into();
-            }
+            self.held.delivery.hand_over(piece.into_outcomes(&self.held.range, false)).await;
         }
         // Before it is sent: `settled` may be here before this goes on.
-        held.finish();
-        let sent = self.outbox.send(Frame::Outcomes(last.into_outcomes(&self.lease, true))).await;
-        sent.map_or_else(Executed::from, |()| Executed::Finished)
+        self.held.finish();
+        self.held.delivery.hand_over(last.into_outcomes(&self.held.range, true)).await;
+        Executed::Finished
     }
 }

@@ -9,8 +9,7 @@ use hashmesh::{
 };
 use hashmesh_hash::kernel;
 
-use super::LeaseHead;
-use crate::sources::Failure;
+use crate::{leases::LeaseRange, sources::Failure};
 
 /// What became of a run of neighbouring tasks.
 #[derive(Debug, Default, PartialEq)]
@@ -96,13 +95,13 @@ impl Piece {
         self.task_count += next.task_count;
     }
 
-    /// The piece as it is sent.
-    pub(crate) fn into_outcomes(self, lease: &LeaseHead, last: bool) -> LeaseOutcomes {
+    /// The piece as it is sent, but for the lease's number and epoch, which may change until then.
+    pub(crate) fn into_outcomes(self, range: &LeaseRange, last: bool) -> LeaseOutcomes {
         LeaseOutcomes {
-            lease_id: lease.lease_id,
-            epoch: lease.epoch,
-            fingerprint: lease.fingerprint.clone(),
-            first_task: lease.first_task + self.first as u32,
+            lease_id: 0,
+            epoch: 0,
+            fingerprint: range.fingerprint.clone(),
+            first_task: range.first_task + self.first as u32,
             task_count: self.task_count as u32,
             digests: self.digests.into(),
             statuses: self.statuses.into(),
@@ -184,8 +183,8 @@ mod tests {
         assert_eq!(pieces.iter().map(|piece| (piece.first, piece.task_count)).collect::<Vec<_>>(), [(0, 8), (9, 1)]);
         assert_eq!(shelf.task_count(), 0);
 
-        let lease = LeaseHead { lease_id: 1, epoch: 2, fingerprint: vec![3; 32].into(), first_task: 100 };
-        let outcomes = pieces.into_iter().next().unwrap().into_outcomes(&lease, true);
+        let range = LeaseRange { fingerprint: vec![3; 32].into(), first_task: 100, ..LeaseRange::default() };
+        let outcomes = pieces.into_iter().next().unwrap().into_outcomes(&range, true);
         assert_eq!((outcomes.first_task, outcomes.task_count, outcomes.hashed_bytes), (100, 8, 63));
         assert_eq!(*outcomes.statuses, [1, 3, 2, 1, 1, 1, 3, 2]);
         assert_eq!(outcomes.failures.iter().map(|failure| failure.offset).collect::<Vec<_>>(), [1, 6]);

@@ -6,8 +6,8 @@ use std::{fs, fs::File, path::PathBuf, time::Duration};
 
 use hashmesh::{
     queue::v1::{
-        Drain, Hello, Lease, LeaseOutcomes, NackReason, Revoke, Settled, lease_tasks_request::Frame as FromWorker,
-        lease_tasks_response::Frame as ToWorker,
+        AdoptedLease, Drain, HeldLease, Hello, Lease, LeaseOutcomes, NackReason, Revoke, Settled, TaskRange,
+        lease_tasks_request::Frame as FromWorker, lease_tasks_response::Frame as ToWorker,
     },
     tasks::{file_uri, from_rows},
     v1::{Algorithm, ByteRange, Digest, ObjectReference, OutcomeStatus, Task, TaskRows, task::Source},
@@ -119,6 +119,18 @@ fn lease(lease_id: u64, tasks: Vec<Task>) -> Lease {
         cost_bytes: 1_000 + lease_id,
         ..Lease::default()
     }
+}
+
+/// How the worker names that lease to the next queue.
+fn claim(lease_id: u64, task_count: u32) -> HeldLease {
+    let Lease { submission_id, sequence, first_task, attempt, fingerprint, cost_bytes, .. } =
+        lease(lease_id, vec![inline("")]);
+    HeldLease { submission_id, sequence, first_task, task_count, attempt, fingerprint, cost_bytes }
+}
+
+fn adopted(held_lease: u32, lease_id: u64, ranges: &[(u32, u32)]) -> AdoptedLease {
+    let ranges = ranges.iter().map(|&(first_task, task_count)| TaskRange { first_task, task_count });
+    AdoptedLease { held_lease, lease_id, epoch: 78, ranges: ranges.collect() }
 }
 
 fn outcomes(frame: &FromWorker) -> Option<LeaseOutcomes> {
@@ -275,9 +287,10 @@ async fn leases_that_make_no_sense_or_exceed_the_credit_are_given_back() {
 }
 
 #[tokio::test]
-async fn a_lost_stream_drops_its_leases_and_the_worker_comes_back() {
+async fn what_had_begun_when_a_stream_was_lost_is_claimed_and_stops_unless_it_is_adopted() {
     let mut bench = Bench::start().await;
     let (mut stream, first, _) = bench.welcomed().await;
+    assert_eq!(first.held_leases, []);
     let endless = (bench.endless("one"), bench.endless("two"));
     stream.send(ToWorker::Lease(lease(1, vec![endless.0, endless.1]))).await;
     while stream.progress(1).await.bytes_read == 0 {}
@@ -289,12 +302,98 @@ async fn a_lost_stream_drops_its_leases_and_the_worker_comes_back() {
     bench.queue.accept().await.refuse(hashmesh::error::Reason::UpstreamUnavailable).await;
     let (mut stream, second, granted) = bench.welcomed().await;
     assert_eq!(second.session, first.session, "the same worker");
+    assert_eq!(second.held_leases, [claim(1, 2)]);
     assert_eq!(granted.tasks, 2 * 256 * 1024, "with all its credit");
     assert_eq!(stream.heartbeat().await.leases, []);
     bench.health.wait_serving().await;
     fs::write(bench.path("abc"), "abc").unwrap();
     stream.send(ToWorker::Lease(lease(1, vec![bench.object("abc", None)]))).await;
     assert_eq!(stream.expect(outcomes).await.task_count, 1, "the old work has stopped");
+}
+
+#[tokio::test]
+async fn an_adopted_lease_goes_on_where_it_was_and_what_was_not_recorded_is_sent_again() {
+    let mut bench = Bench::start().await;
+    let (mut stream, ..) = bench.welcomed().await;
+    fs::write(bench.path("abc"), "abc").unwrap();
+    let tasks = vec![bench.object("abc", None), bench.endless("endless"), bench.object("abc", None)];
+    stream.send(ToWorker::Lease(lease(1, tasks))).await;
+    let parts = [stream.expect(outcomes).await.first_task, stream.expect(outcomes).await.first_task];
+    assert_eq!(parts, [10, 12]);
+    let before = stream.progress(1).await;
+    drop(stream);
+
+    let mut stream = bench.queue.accept().await;
+    assert_eq!(stream.hello().await.held_leases, [claim(1, 3)]);
+    // Task 12 is recorded, 10 is not.
+    stream.welcome_adopting(vec![adopted(0, 42, &[(10, 2)])]).await;
+    Credited::default().take(&mut stream).await;
+    let again = stream.expect(outcomes).await;
+    assert_eq!((again.lease_id, again.epoch, again.first_task, again.task_count), (42, 78, 10, 1));
+    assert_eq!((again.digests.to_vec(), again.r#final), (sha256(b"abc"), false));
+    let after = stream.progress(42).await;
+    assert!(after.bytes_read >= before.bytes_read && after.tasks_done == before.tasks_done, "{before:?} {after:?}");
+    while stream.progress(42).await.bytes_read <= after.bytes_read {}
+    stream.send(ToWorker::Revoke(Revoke { lease_id: 42, reason: "for the test".to_owned() })).await;
+    let mut credited = Credited::default();
+    credited.take(&mut stream).await;
+    assert_eq!(credited, Credited { tasks: 3, bytes: 1_001 }, "the credit that the lease used up");
+}
+
+#[tokio::test]
+async fn what_was_done_but_not_settled_is_sent_to_the_queue_that_adopts_it() {
+    let mut bench = Bench::start().await;
+    let (mut stream, ..) = bench.welcomed().await;
+    stream.send(ToWorker::Lease(lease(1, vec![inline("abc"), inline("")]))).await;
+    stream.expect(outcomes).await;
+    drop(stream);
+
+    let mut stream = bench.queue.accept().await;
+    assert_eq!(stream.hello().await.held_leases, [claim(1, 2)]);
+    stream.welcome_adopting(vec![adopted(0, 7, &[(10, 2)])]).await;
+    Credited::default().take(&mut stream).await;
+    let again = stream.expect(outcomes).await;
+    assert_eq!((again.lease_id, again.epoch, again.task_count, again.r#final), (7, 78, 2, true));
+    assert_eq!(again.digests, [sha256(b"abc"), sha256(b"")].concat());
+    stream.send(ToWorker::Settled(Settled { lease_ids: vec![7] })).await;
+    Credited::default().take(&mut stream).await;
+    drop(stream);
+    let mut stream = bench.queue.accept().await;
+    assert_eq!(stream.hello().await.held_leases, [], "settled is settled");
+}
+
+#[tokio::test]
+async fn a_lease_of_which_too_little_was_adopted_is_given_back() {
+    let mut bench = Bench::start().await;
+    let (mut stream, ..) = bench.welcomed().await;
+    let tasks = vec![bench.endless("one"), bench.endless("two")];
+    stream.send(ToWorker::Lease(lease(1, tasks))).await;
+    while stream.progress(1).await.bytes_read == 0 {}
+    drop(stream);
+    let mut stream = bench.queue.accept().await;
+    stream.hello().await;
+    stream.welcome_adopting(vec![adopted(0, 7, &[(10, 1)])]).await;
+    let mut given = Credited::default();
+    given.take(&mut stream).await;
+    assert_eq!(stream.expect(nack).await, (7, 78, NackReason::Overloaded));
+    given.take(&mut stream).await;
+    assert_eq!(given.tasks, 2 * 256 * 1024 + 2);
+}
+
+#[tokio::test]
+async fn a_queue_that_drains_is_left_with_long_work_under_way_which_the_next_adopts() {
+    let mut bench = Bench::start().await;
+    let (mut stream, ..) = bench.welcomed().await;
+    stream.send(ToWorker::Lease(lease(1, vec![bench.endless("one")]))).await;
+    while stream.progress(1).await.bytes_read == 0 {}
+    stream.send(ToWorker::Drain(Drain { reason: "for the test".to_owned() })).await;
+    stream.expect(draining).await;
+    stream.ended().await;
+    let mut stream = bench.queue.accept().await;
+    assert_eq!(stream.hello().await.held_leases, [claim(1, 1)]);
+    stream.welcome_adopting(vec![adopted(0, 2, &[(10, 1)])]).await;
+    Credited::default().take(&mut stream).await;
+    while stream.progress(2).await.bytes_read == 0 {}
 }
 
 #[tokio::test]

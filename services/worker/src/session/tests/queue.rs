@@ -5,7 +5,7 @@ use std::{pin::Pin, time::Duration};
 use hashmesh::{
     error::{Reason, StatusBuilder},
     queue::v1::{
-        AppendBatchRequest, AppendBatchResponse, CancelSubmissionRequest, CancelSubmissionResponse,
+        AdoptedLease, AppendBatchRequest, AppendBatchResponse, CancelSubmissionRequest, CancelSubmissionResponse,
         CreateSubmissionRequest, CreateSubmissionResponse, GetQueueStatsRequest, GetQueueStatsResponse,
         GetSubmissionRequest, GetSubmissionResponse, Heartbeat, Hello, LeaseProgress, LeaseTasksRequest,
         LeaseTasksResponse, ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse,
@@ -71,7 +71,12 @@ impl Stream {
     }
 
     pub(super) async fn welcome(&self) {
+        self.welcome_adopting(Vec::new()).await;
+    }
+
+    pub(super) async fn welcome_adopting(&self, adopted_leases: Vec<AdoptedLease>) {
         let welcome = Welcome {
+            adopted_leases,
             lease_duration: Duration::from_secs(5).try_into().ok(),
             heartbeat_interval: Duration::from_millis(50).try_into().ok(),
         };
