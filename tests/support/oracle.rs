@@ -44,3 +44,10 @@ pub(crate) fn digests<'a>(hashlib_name: &str, inputs: impl ExactSizeIterator<Ite
 pub(crate) fn sha256_hex(input: &[u8]) -> String {
     hex::encode(&digests("sha256", [input].into_iter())[0])
 }
+
+/// The SHA-256 of a file, by coreutils, in hexadecimal.
+pub(crate) fn sha256sum(path: &std::path::Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().expect("sha256sum");
+    let line = String::from_utf8(output.stdout).expect("it prints text");
+    line.split(' ').next().expect("it prints the digest").to_owned()
+}

@@ -78,6 +78,8 @@ impl Behind {
     }
 }
 
+/// How long the last write may take.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 /// Before what could not be written ahead is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -117,6 +119,18 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// Writes what is held when the owner goes: the next one keeps it for whoever holds it.
+pub(crate) async fn write_last(database: &Database, ownership: &Ownership, snapshot: Snapshot) {
+    let Snapshot { leases, not_loaded, resolved } = snapshot;
+    let written = write(database, ownership, None, leases, &not_loaded, &resolved);
+    let failed = match tokio::time::timeout(LAST_WRITE, written).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not within {LAST_WRITE:?}"),
+    };
+    tracing::warn!(error = failed, "what workers hold could not be written; the next owner may lease it to others");
 }
 
 /// Until it works: what the rows speak of is not leased before. A lost ownership ends this task.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     QueueConfig,
     behind::{self, Behind},
-    engine::{self, EngineHandle, GenerationEnd, GenerationStart},
+    engine::{self, Command, EngineHandle, GenerationEnd, GenerationStart},
     maintenance,
     store::{self, Lane, Ownership, StoreError},
 };
@@ -118,6 +118,7 @@ async fn own(
     let maintenance = AbortOnDrop(tokio::spawn(maintenance::run(config.clone(), handle.clone(), Arc::clone(storage))));
     current.send_replace(Some(handle.clone()));
     health.serving();
+    let engine = handle.clone();
     let start = GenerationStart {
         config: config.clone(),
         ownership: Arc::clone(&ownership),
@@ -129,16 +130,24 @@ async fn own(
         behind,
         after_crash,
     };
-    let end = tokio::select! {
-        end = engine::run(start) => end,
+    let last = async {
+        stopped(current, shutdown).await;
+        // While the engine still runs.
+        engine.ask(|reply| Command::LastSnapshot { reply }).await.ok()
+    };
+    let (end, snapshot) = tokio::select! {
+        end = engine::run(start) => (end, None),
         () = renewals.ended() => return Err(OwnershipEnded::Lapsed),
-        () = stopped(current, shutdown) => GenerationEnd::Stopped,
+        snapshot = last => (GenerationEnd::Stopped, snapshot),
     };
     drop(maintenance);
     drop(writer);
     match end {
         GenerationEnd::Lane(error) => Err(OwnershipEnded::Lane(error.to_string())),
         GenerationEnd::Stopped => {
+            if let Some(snapshot) = snapshot {
+                behind::write_last(database, &ownership, snapshot).await;
+            }
             // Streams have been drained: what is not committed now was not acknowledged either.
             if let Err(error) = store::release(database, &ownership).await {
                 tracing::warn!(

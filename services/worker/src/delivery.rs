@@ -14,8 +14,8 @@ pub(crate) struct Grant {
     pub(crate) lease_id: u64,
     pub(crate) epoch: u64,
     pub(crate) outbox: Outbox,
-    /// Hears of it when the lease was given back. As many as there are leases.
-    pub(crate) given_back: mpsc::UnboundedSender<u64>,
+    /// Hears of it when the lease was given back.
+    pub(crate) given_back: mpsc::Sender<u64>,
 }
 
 /// What of a lease was handed over to be sent.
@@ -56,7 +56,7 @@ impl Delivery {
             return Executed::Abandoned;
         }
         // A session that is over wants no credit for it.
-        let _ = grant.given_back.send(grant.lease_id);
+        let _ = grant.given_back.send(grant.lease_id).await;
         Executed::GivenBack
     }
 
@@ -172,5 +172,5 @@ impl Unclaimed {
 #[cfg(test)]
 pub(crate) fn test_grant(lease_id: u64) -> Grant {
     let (outbox, _) = crate::outbox::outbox(hashmesh::queue::v1::Hello::default());
-    Grant { lease_id, epoch: 1, outbox, given_back: mpsc::unbounded_channel().0 }
+    Grant { lease_id, epoch: 1, outbox, given_back: mpsc::channel(1).0 }
 }

@@ -35,6 +35,8 @@ const HEARTBEAT_INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_m
 const SETTLE_GRACE: Duration = Duration::from_secs(3);
 /// How long a session of a queue that drains waits for what is nearly done, before what is left is kept for the next.
 const HANDOVER_GRACE: Duration = Duration::from_secs(1);
+/// Leases given back that the session has not heard of yet; who gives back more waits for it.
+const GIVEN_BACK: usize = 64;
 /// How long the queue may take to end the stream after we did.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
@@ -82,7 +84,7 @@ pub(crate) struct Session {
     inbound: Streaming<LeaseTasksResponse>,
     work: Work,
     /// Leases that were given back.
-    given_back: mpsc::UnboundedReceiver<u64>,
+    given_back: mpsc::Receiver<u64>,
     /// Set while the session drains.
     drain: Option<Drain>,
     /// Ends with the session.
@@ -106,7 +108,7 @@ struct Work {
     outbox: Outbox,
     held: Arc<HeldLeases>,
     unclaimed: Arc<Unclaimed>,
-    given_back: mpsc::UnboundedSender<u64>,
+    given_back: mpsc::Sender<u64>,
     credit_left: CreditLeft,
 }
 
@@ -138,7 +140,7 @@ impl Session {
         let held = Arc::new(HeldLeases::default());
         let heartbeat = HeartbeatThread::start(interval, Arc::clone(&held), outbox.urgent().clone())?;
         let (executor, unclaimed) = (Arc::clone(&settings.executor), Arc::clone(&settings.unclaimed));
-        let (sender, given_back) = mpsc::unbounded_channel();
+        let (sender, given_back) = mpsc::channel(GIVEN_BACK);
         let mut work =
             Work { executor, outbox, held, unclaimed, given_back: sender, credit_left: CreditLeft::default() };
         work.take_up(&claimed, welcome.adopted_leases)?;

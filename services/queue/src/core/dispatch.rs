@@ -102,32 +102,13 @@ impl Core {
         run: TaskRun,
         ready: ReadyRun,
     ) -> u64 {
-        let lease_id = LeaseId(self.next_lease);
-        self.next_lease += 1;
-        let Some(submission) = self.submissions.get_mut(&id) else { return 0 };
-        let Some(taker) = self.workers.get_mut(&worker) else { return 0 };
+        let Some(submission) = self.submissions.get(&id) else { return 0 };
         let cost_bytes = submission.window.get(sequence).map_or(0, |batch| batch.cost_bytes(run.count));
-        let (level, priority, flow) = (submission.level(), submission.order.priority, submission.tenant.number());
-        taker.hand(lease_id, level, run.count, cost_bytes);
-        submission.leases.insert(lease_id);
-        submission.leased_tasks += u64::from(run.count);
-        self.leased_tasks += u64::from(run.count);
-        let ReadyRun { attempt, strikes, .. } = ready;
-        let lease = Lease {
-            worker,
-            submission: id,
-            sequence,
-            task_count: run.count,
-            cost_bytes,
-            level,
-            attempt,
-            strikes,
-            unresolved: RunSet::of(run),
-            granted_at: now,
-            expires_at: now + self.config.lease_duration,
-            progress: None,
-        };
-        self.leases.insert(lease_id, lease);
+        let (priority, flow) = (submission.order.priority, submission.tenant.number());
+        let attempt = ready.attempt;
+        let ready = ReadyRun { count: run.count, ..ready };
+        let lease = self.enter_lease(now, worker, (id, sequence), RunSet::of(run), cost_bytes, ready);
+        let Some(lease_id) = lease else { return 0 };
         self.effects.push(Effect::Dispatch(Grant {
             worker,
             lease: lease_id,
@@ -140,6 +121,45 @@ impl Core {
             flow,
         }));
         cost_bytes
+    }
+
+    /// Notes a lease of as many tasks as `ready` says, of which some are unresolved. `None` if its worker or submission is
+    /// gone.
+    pub(super) fn enter_lease(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        (id, sequence): (Uuid, u32),
+        unresolved: RunSet,
+        cost_bytes: u64,
+        ready: ReadyRun,
+    ) -> Option<LeaseId> {
+        let submission = self.submissions.get_mut(&id)?;
+        let taker = self.workers.get_mut(&worker)?;
+        let lease_id = LeaseId(self.next_lease);
+        self.next_lease += 1;
+        let level = submission.level();
+        taker.hand(lease_id, level, ready.count, cost_bytes);
+        submission.leases.insert(lease_id);
+        let tasks = u64::from(unresolved.tasks());
+        submission.leased_tasks += tasks;
+        self.leased_tasks += tasks;
+        let lease = Lease {
+            worker,
+            submission: id,
+            sequence,
+            task_count: ready.count,
+            cost_bytes,
+            level,
+            attempt: ready.attempt,
+            strikes: ready.strikes,
+            unresolved,
+            granted_at: now,
+            expires_at: now + self.config.lease_duration,
+            progress: None,
+        };
+        self.leases.insert(lease_id, lease);
+        Some(lease_id)
     }
 
     /// Puts a submission's ready runs into the order, or takes them out, as it may be leased now.
@@ -232,7 +252,12 @@ impl Core {
             let about_to = self.may_be_held(&ready).then(String::new);
             row(id, sequence, run, ready.attempt, ready.strikes, about_to)
         });
-        held.chain(again).chain(ready_again).chain(self.suspect_rows()).chain(self.announced_rows()).collect()
+        held.chain(again)
+            .chain(ready_again)
+            .chain(self.suspect_rows())
+            .chain(self.announced_rows())
+            .chain(self.held_off_rows())
+            .collect()
     }
 
     /// The submissions some of whose batches a new owner has found and not loaded yet, with the sequence number from

@@ -192,8 +192,8 @@ impl Core {
         lease: &RecoveredLease,
         after_crash: bool,
     ) {
-        let RecoveredLease { attempt, strikes, held, .. } = *lease;
-        if after_crash && held && strikes > 0 {
+        let RecoveredLease { attempt, strikes, .. } = *lease;
+        if after_crash && lease.worker.is_some() && strikes > 0 {
             return self.strike_found(now, id, sequence, run, attempt, strikes);
         }
         if strikes >= ALONE {
@@ -201,6 +201,12 @@ impl Core {
         }
         if after_crash {
             return self.found_unfinished(id, sequence, run, attempt);
+        }
+        if let Some(worker) = &lease.worker {
+            let ready = ReadyRun { count: run.count, attempt, since: now, strikes };
+            if self.hold_off(now, (id, sequence, run.first), ready, worker) {
+                return;
+            }
         }
         let due = if attempt > 1 { now + self.backoff.delay(attempt - 1) } else { now };
         self.wait(Waiting { due, submission: id, sequence, run, attempt, strikes });
@@ -296,6 +302,7 @@ impl Core {
         self.withdraw(id);
         self.release_suspects(id);
         self.release_announced(id);
+        self.release_held_off(id);
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         self.kept_batches -= submission.window.len();
         submission.window.clear();

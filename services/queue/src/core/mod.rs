@@ -5,9 +5,10 @@
 //! through any schedule.
 //!
 //! What holds after every call: each unresolved task of an active submission is in exactly one place, a ready run, a run
-//! that waits for its retry, a suspect, a run that waits to be announced, or the unresolved part of one lease. That is why
-//! an outcome can be recorded at most once, and why none is forgotten.
+//! that waits for its retry, a suspect, a run that waits to be announced or claimed, or the unresolved part of one lease.
+//! That is why an outcome can be recorded at most once, and why none is forgotten.
 
+mod adoption;
 mod caution;
 mod controls;
 mod dispatch;
@@ -36,6 +37,7 @@ use std::{
 use hashmesh::v1::Algorithm;
 use uuid::Uuid;
 
+pub(crate) use adoption::{Adopted, Claim};
 pub(crate) use controls::{TenantControls, Waits};
 pub(crate) use intake::{AppendRefusal, Appended, CancelRefusal, NewBatchMeta, SealRefusal, Sealed};
 pub(crate) use ranges::TaskRun;
@@ -43,6 +45,7 @@ pub(crate) use settle::{AttemptFailure, OutcomesPart, Recorded, Verdict};
 pub(crate) use submission::{Phase, Resolved};
 pub(crate) use worker::WorkerInfo;
 
+use adoption::HeldOff;
 use caution::Caution;
 use order::{Order, classes::Classes, ready::ReadyIndex};
 use pardon::Accused;
@@ -94,6 +97,8 @@ pub(crate) struct CoreConfig {
     pub(crate) backoff_cap: Duration,
     /// The last owner died with its workers, and its database is ours alone: see [`caution`].
     pub(crate) after_crash: bool,
+    /// When the owner took over.
+    pub(crate) took_over_at: Now,
     /// Seeds the jitter of the back-off.
     pub(crate) seed: u64,
     /// Batches in memory of one submission, at most.
@@ -112,6 +117,7 @@ impl Default for CoreConfig {
             backoff_base: Duration::from_millis(500),
             backoff_cap: Duration::from_secs(30),
             after_crash: false,
+            took_over_at: Now::ZERO,
             seed: 0,
             window_batches: 64 * 1024,
             index_batches: 512 * 1024,
@@ -201,6 +207,8 @@ pub(crate) struct Core {
     /// Single tasks that were alone in the hands of lost workers.
     accused: BTreeMap<Place, Accused>,
     caution: Caution,
+    /// Ranges that are kept for the workers that hold them.
+    held_off: BTreeMap<Place, HeldOff>,
     next_worker: u64,
     next_lease: u64,
     refused_tasks: u64,
@@ -233,6 +241,7 @@ impl Core {
             isolate: false,
             accused: BTreeMap::new(),
             caution: Caution::new(),
+            held_off: BTreeMap::new(),
             next_worker: intake::FIRST_WORKER,
             next_lease: 1,
             refused_tasks: 0,
@@ -279,6 +288,7 @@ impl Core {
         self.order.sweep();
         self.pass_verdicts(now);
         self.review_announced();
+        self.review_held_off(now);
         self.isolate = true;
         self.dispatch(now);
     }

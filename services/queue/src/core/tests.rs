@@ -1,6 +1,7 @@
 //! The rules under random schedules: clients, workers, time and stale frames in any order. After each step the invariants
 //! are checked against a model that knows only what was recorded.
 
+mod adoption;
 mod known;
 mod poison;
 mod suspects;

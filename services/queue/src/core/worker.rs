@@ -13,7 +13,7 @@ use super::{
 
 /// Leases in one worker's hands, however small they are and whatever its credit: its stream holds more frames than this,
 /// so that a burst never makes it look like a worker that does not read.
-const MAX_LEASES: usize = 4096;
+pub(super) const MAX_LEASES: usize = 4096;
 
 /// What a worker said in its hello.
 #[derive(Clone, Debug)]

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashmesh::{
-    queue::v1::{Lease as LeaseFrame, LeaseOutcomes, LeaseTasksResponse, Revoke, Settled, lease_tasks_response::Frame},
+    queue::v1::{
+        AdoptedLease, Lease as LeaseFrame, LeaseOutcomes, LeaseTasksResponse, Revoke, Settled, TaskRange,
+        lease_tasks_response::Frame,
+    },
     v1::{OutcomeStatus, PackedFailure, PackedOutcomes, TaskError},
 };
 use prost::Message as _;
@@ -17,7 +20,7 @@ use super::{
     run::{ConnectedWorker, Engine},
 };
 use crate::{
-    core::{AttemptFailure, Effect, Grant, LeaseId, OutcomesPart, Recorded, TaskRun, Verdict, WorkerId},
+    core::{Adopted, AttemptFailure, Effect, Grant, LeaseId, OutcomesPart, Recorded, TaskRun, Verdict, WorkerId},
     shard::Shard,
     store::model::{NewResults, Write},
 };
@@ -27,11 +30,18 @@ const UNREADABLE_DELAY: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) fn worker_connected(&mut self, new: NewWorker) {
-        let NewWorker { info, sources, frames, reply } = new;
+        let NewWorker { info, claims, mut welcome, sources, frames, reply } = new;
         let (name, slots) = (info.name.clone(), info.slots);
         let now = self.now();
         let id = self.core.worker_connected(now, info);
+        let adopted = self.core.adopt(now, id, &claims);
+        if !claims.is_empty() {
+            let (claims, adopted) = (claims.len(), adopted.len());
+            tracing::info!(worker = name, claims, adopted, "a worker goes on with what it held");
+        }
+        welcome.adopted_leases = adopted.into_iter().filter_map(|one| self.adopted_frame(&one)).collect();
         self.workers.insert(id, ConnectedWorker { name, slots, sources, frames, settled: Vec::new() });
+        self.send(id, Frame::Welcome(welcome));
         if reply.send(id).is_err() {
             // Its stream ended before it was known here.
             self.worker_disconnected(id);
@@ -42,6 +52,23 @@ impl Engine {
         let now = self.now();
         self.workers.remove(&worker);
         self.core.worker_disconnected(now, worker);
+    }
+
+    /// A worker left because we are stopping: nothing of what it holds is given to others.
+    pub(super) fn worker_left(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+        self.core.worker_left(worker);
+    }
+
+    fn adopted_frame(&self, adopted: &Adopted) -> Option<AdoptedLease> {
+        let id = self.core.lease_submission(adopted.lease)?;
+        let ranges = adopted.unresolved.iter().map(|run| TaskRange { first_task: run.first, task_count: run.count });
+        Some(AdoptedLease {
+            held_lease: u32::try_from(adopted.claim).ok()?,
+            lease_id: adopted.lease.0,
+            epoch: self.epoch(id),
+            ranges: ranges.collect(),
+        })
     }
 
     pub(super) fn worker_frame(&mut self, worker: WorkerId, frame: WorkerFrame) {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashmesh::{
-    queue::v1::{Heartbeat, LeaseOutcomes, LeaseTasksResponse},
+    queue::v1::{Heartbeat, LeaseOutcomes, LeaseTasksResponse, Welcome},
     v1::{Algorithm, EndReason, PackedNames, QueueStats, SourceRoot},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -26,7 +26,8 @@ pub(crate) use handle::{SubmissionHandle, Tail, weight};
 pub(crate) use run::{GenerationEnd, GenerationStart, run};
 
 use crate::{
-    core::{LeaseId, NewBatchMeta, TenantControls, Waits, WorkerId, WorkerInfo},
+    behind::Snapshot,
+    core::{Claim, LeaseId, NewBatchMeta, TenantControls, Waits, WorkerId, WorkerInfo},
     error::QueueError,
     store::model::{ControlsChange, LeaseRow, LoadedBatches, NewSubmission, Recovered},
 };
@@ -128,8 +129,14 @@ pub(crate) enum Command {
         worker: WorkerId,
         frame: WorkerFrame,
     },
+    /// `handed_over`: because this process is stopping. What the worker holds it will claim from the next owner.
     WorkerDisconnected {
         worker: WorkerId,
+        handed_over: bool,
+    },
+    /// All that is to be written behind, for the last time.
+    LastSnapshot {
+        reply: Reply<Snapshot>,
     },
     Committed(lane::Committed),
     /// Rows of `leases` that the core waits for are in the table.
@@ -158,6 +165,10 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct NewWorker {
     pub(crate) info: WorkerInfo,
+    /// What it still holds of an owner before.
+    pub(crate) claims: Vec<Claim>,
+    /// Its first frame; what it goes on with is filled in.
+    pub(crate) welcome: Welcome,
     pub(crate) sources: Vec<SourceRoot>,
     /// The way to it.
     pub(crate) frames: mpsc::Sender<LeaseTasksResponse>,

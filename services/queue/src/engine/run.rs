@@ -214,7 +214,12 @@ impl Engine {
             Command::Stats { reply } => drop(reply.send(self.stats())),
             Command::WorkerConnected(new) => self.worker_connected(*new),
             Command::WorkerFrame { worker, frame } => self.worker_frame(worker, frame),
-            Command::WorkerDisconnected { worker } => self.worker_disconnected(worker),
+            Command::WorkerDisconnected { worker, handed_over: false } => self.worker_disconnected(worker),
+            Command::WorkerDisconnected { worker, handed_over: true } => self.worker_left(worker),
+            Command::LastSnapshot { reply } => {
+                let now = self.now();
+                let _ = reply.send(snapshot(&mut self.core, &self.live, now, Duration::ZERO));
+            }
             Command::Committed(committed) => self.committed(committed),
             Command::PayloadsRead { submission, sequences, payloads } => {
                 self.payloads_read(submission, &sequences, payloads);
@@ -234,12 +239,7 @@ impl Engine {
         self.core.tick(now);
         self.rates.tick(now);
         let (core, live) = (&mut self.core, &self.live);
-        let committed = |id| live.get(&id).map(|live: &Live| live.tail.borrow().position);
-        self.behind.offer(now, || Snapshot {
-            leases: core.lease_rows(now, BEHIND_AGE).into_iter().collect(),
-            not_loaded: core.not_loaded().collect(),
-            resolved: core.take_resolved(committed),
-        });
+        self.behind.offer(now, || snapshot(core, live, now, BEHIND_AGE));
     }
 
     /// Carries out everything that the commands of a turn caused.
@@ -414,5 +414,15 @@ impl Engine {
             payload_bytes: self.payloads.bytes() as u64,
             workers: workers.collect(),
         }
+    }
+}
+
+/// What is to be written behind; of leases those that are older than `age`.
+fn snapshot(core: &mut Core, live: &HashMap<Uuid, Live>, now: Now, age: Duration) -> Snapshot {
+    let committed = |id| live.get(&id).map(|live: &Live| live.tail.borrow().position);
+    Snapshot {
+        leases: core.lease_rows(now, age).into_iter().collect(),
+        not_loaded: core.not_loaded().collect(),
+        resolved: core.take_resolved(committed),
     }
 }

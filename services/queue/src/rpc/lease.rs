@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use hashmesh::{
     limits,
     queue::v1::{
-        Drain, Hello, LeaseTasksRequest, LeaseTasksResponse, Welcome, lease_tasks_request::Frame as In,
+        Drain, HeldLease, Hello, LeaseTasksRequest, LeaseTasksResponse, Welcome, lease_tasks_request::Frame as In,
         lease_tasks_response::Frame as Out,
     },
 };
@@ -23,13 +23,15 @@ use uuid::Uuid;
 
 use super::{Frames, Shared, convert};
 use crate::{
-    core::{AlgorithmSet, LeaseId, WorkerId, WorkerInfo},
+    core::{AlgorithmSet, Claim, LeaseId, TaskRun, WorkerId, WorkerInfo},
     engine::{Command, EngineHandle, NewWorker, WorkerFrame},
     error::QueueError,
 };
 
 /// Frames that wait for a worker. Credit bounds the leases among them.
 const WORKER_FRAMES: usize = 16 * 1024;
+/// Leases of another owner that a worker may name.
+const MAX_HELD_LEASES: usize = 4096;
 /// How long a worker may keep silent before its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,13 +52,12 @@ pub(super) async fn serve(
         heartbeat_interval: Some(proto_duration(shared.config.heartbeat_interval)),
         adopted_leases: Vec::new(),
     };
-    // The first frame into an empty channel.
-    let _ = frames.try_send(LeaseTasksResponse { frame: Some(Out::Welcome(welcome)) });
     let info = worker_info(&hello)?;
+    let claims = claims(&hello)?;
     let sources = hello.sources;
     let drain = frames.clone().downgrade();
-    let worker =
-        engine.ask(|reply| Command::WorkerConnected(Box::new(NewWorker { info, sources, frames, reply }))).await?;
+    let new = |reply| NewWorker { info, claims, welcome, sources, frames, reply };
+    let worker = engine.ask(|reply| Command::WorkerConnected(Box::new(new(reply)))).await?;
 
     let planned = Arc::new(AtomicBool::new(false));
     let reader = Reader { engine, worker, planned: Arc::clone(&planned), shared: Arc::clone(shared), drain };
@@ -93,6 +94,28 @@ fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
         algorithms: AlgorithmSet::of(&convert::known_algorithms(&hello.algorithms)),
         source_prefixes: hello.sources.iter().map(|root| root.uri_prefix.clone()).collect(),
     })
+}
+
+/// What a worker says it still holds.
+fn claims(hello: &Hello) -> Result<Vec<Claim>, QueueError> {
+    let invalid =
+        |description: &str| QueueError::Invalid { field: "hello.held_leases", description: description.to_owned() };
+    if hello.held_leases.len() > MAX_HELD_LEASES {
+        return Err(invalid("must have at most 4096"));
+    }
+    let claim = |held: &HeldLease| {
+        Some(Claim {
+            submission: Uuid::from_slice(&held.submission_id).ok()?,
+            sequence: held.sequence,
+            run: (held.task_count > 0 && held.first_task.checked_add(held.task_count).is_some())
+                .then(|| TaskRun::new(held.first_task, held.task_count))?,
+            attempt: held.attempt,
+            fingerprint: held.fingerprint.as_ref().try_into().ok()?,
+            cost_bytes: held.cost_bytes,
+        })
+    };
+    let claims: Option<Vec<Claim>> = hello.held_leases.iter().map(claim).collect();
+    claims.ok_or_else(|| invalid("each must have a UUID's 16 bytes, a fingerprint's 32, and tasks"))
 }
 
 /// Passes a worker's frames to the engine until its stream ends. The end of the stream gives its leases back.
@@ -140,7 +163,8 @@ impl Reader {
             }
         }
         // If the engine is gone, it has let go of the worker already.
-        let _ = self.engine.tell(Command::WorkerDisconnected { worker: self.worker }).await;
+        let gone = Command::WorkerDisconnected { worker: self.worker, handed_over: draining };
+        let _ = self.engine.tell(gone).await;
     }
 
     fn say_drain(&self) {

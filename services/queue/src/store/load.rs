@@ -182,7 +182,7 @@ async fn add_leases(
             natural(id, column, row.try_get::<_, i16>(column).map_err(&failed)?)
         };
         let (attempt, strikes) = (number("attempt")?, number("strikes")?);
-        let held: bool = row.try_get("held").map_err(&failed)?;
+        let worker: Option<String> = row.try_get("worker").map_err(&failed)?;
         let Some((batch, first, count)) = index.range(row)? else { continue };
         let open = without(first, count, &batch.recorded).into_iter();
         batch.leases.extend(open.map(|(first_task, task_count)| RecoveredLease {
@@ -190,7 +190,7 @@ async fn add_leases(
             task_count,
             attempt,
             strikes,
-            held,
+            worker: worker.clone(),
         }));
     }
     Ok(())

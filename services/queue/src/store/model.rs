@@ -225,7 +225,7 @@ pub(crate) struct RecoveredBatch {
 }
 
 /// What a row of `leases` says of a range that has no outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecoveredLease {
     pub(crate) first_task: u32,
     pub(crate) task_count: u32,
@@ -233,8 +233,8 @@ pub(crate) struct RecoveredLease {
     pub(crate) attempt: u32,
     /// How many workers were lost with it.
     pub(crate) strikes: u32,
-    /// A worker held it, or was about to.
-    pub(crate) held: bool,
+    /// The worker that held it; empty: one was about to.
+    pub(crate) worker: Option<String>,
 }
 
 /// A change of the write-behind table `leases`.

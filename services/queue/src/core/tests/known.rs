@@ -186,7 +186,7 @@ pub(super) fn found_leases(
             task_count: part.count,
             attempt: row.attempt,
             strikes: row.strikes,
-            held: row.worker.is_some(),
+            worker: row.worker.clone(),
         })
     });
     found.collect()

@@ -283,7 +283,7 @@ fn promise_9_after_a_crash_what_nobody_may_work_on_holds_up_nothing_else() {
 fn after_a_crash_what_was_in_hand_within_the_last_second_is_announced_before_it_is_leased() {
     let mut scene = Scene::new(CoreConfig { after_crash: true, ..CoreConfig::default() });
     let mut recovered = found(A, "a", 1, None);
-    let row = RecoveredLease { first_task: 0, task_count: 1, attempt: 1, strikes: 0, held: true };
+    let row = RecoveredLease { first_task: 0, task_count: 1, attempt: 1, strikes: 0, worker: Some(String::new()) };
     recovered.loaded.as_mut().unwrap().batches[0].leases.push(row);
     scene.core.recover(scene.now, &recovered);
     let worker = scene.connect(1);

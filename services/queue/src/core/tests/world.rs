@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod adoption;
 mod order;
 mod poison;
 mod step;
@@ -34,6 +35,8 @@ pub(super) struct World {
     /// Reads that were asked for and are not answered yet.
     loads: Vec<WantedBatches>,
     rows: Rows,
+    /// What processes held when the last owner died.
+    claims: BTreeMap<Uuid, Vec<Claim>>,
 }
 
 impl World {
@@ -51,6 +54,7 @@ impl World {
             granted: Vec::new(),
             loads: Vec::new(),
             rows: Rows::default(),
+            claims: BTreeMap::new(),
         }
     }
 
@@ -89,7 +93,7 @@ impl World {
             Step::Seal { submission } => self.seal(*submission)?,
             Step::Cancel { submission } => self.cancel(*submission)?,
             Step::Connect { again } => {
-                let worker = self.connect(*again);
+                let worker = self.connect(*again)?;
                 self.workers.push(worker);
             }
             Step::Credit { worker, tasks } => {
@@ -355,7 +359,9 @@ impl World {
     }
 
     fn restart(&mut self, eager: bool, crash: bool) -> Result<(), TestCaseError> {
-        self.core = Core::new(config(self.honours_expired, crash));
+        self.note_claims(crash);
+        let config = CoreConfig { took_over_at: self.now, ..config(self.honours_expired, crash) };
+        self.core = Core::new(config);
         self.lose_rows();
         self.workers.clear();
         self.granted.clear();
@@ -429,7 +435,7 @@ impl World {
         for index in 0..self.known.len() {
             self.seal(index)?;
         }
-        let worker = self.connect(None);
+        let worker = self.connect(None)?;
         self.core.credit(self.now, worker, u32::MAX, u64::MAX);
         self.apply(&Step::Pause { tenant: None, paused: false })?;
         for tenant in 0..TENANTS.len() {

@@ -156,14 +156,14 @@ async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempt
     let recovered = load_one(&db, id).await.unwrap().unwrap();
     let loaded = recovered.loaded.unwrap();
     assert_eq!(loaded.batches[0].recorded, [(3, 1)]);
-    let open = |first_task, task_count, attempt, held| RecoveredLease {
+    let open = |first_task, task_count, attempt, worker: Option<&str>| RecoveredLease {
         first_task,
         task_count,
         attempt,
         strikes: attempt - 1,
-        held,
+        worker: worker.map(str::to_owned),
     };
-    assert_eq!(loaded.batches[0].leases, [open(2, 1, 2, true), open(6, 2, 3, false)]);
+    assert_eq!(loaded.batches[0].leases, [open(2, 1, 2, Some("x")), open(6, 2, 3, None)]);
 }
 
 fn through(sequence: u32) -> Resolved {

@@ -164,3 +164,10 @@ pub(super) async fn until(connection: &Dedicated, condition: &str) {
     };
     tokio::time::timeout(Duration::from_secs(20), holds).await.unwrap_or_else(|_| panic!("never: {condition}"));
 }
+
+/// Waits until nobody looks after the tables: a connection that is dropped takes its lock with it, a moment later.
+pub(super) async fn unlocked(db: &Database) {
+    let backends = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 \
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while number(db, backends).await > 0 {}
+}

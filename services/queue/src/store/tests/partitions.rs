@@ -9,7 +9,7 @@ use super::{
         results, submission, submissions,
     },
     cluster::{database, database_of_version},
-    fixture::{LONG, Owner, batch, create, new_id, number, results as outcomes, unit},
+    fixture::{LONG, Owner, batch, create, new_id, number, results as outcomes, unit, unlocked},
     previous::{self, id_of},
 };
 use crate::maintenance::{StorageStatus, adopt, make};
@@ -22,6 +22,8 @@ async fn maintain(db: &Database) -> hashmesh::v1::StorageStats {
     let tables = Maintenance::open(db).await.unwrap().unwrap();
     adopt(&tables).await.unwrap();
     make(&tables, &status).await.unwrap();
+    drop(tables);
+    unlocked(db).await;
     status.stats()
 }
 
@@ -71,9 +73,7 @@ async fn one_process_looks_after_the_tables() {
     assert!(first.is_some());
     assert!(Maintenance::open(&db).await.unwrap().is_none());
     drop(first);
-    let backends = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 \
-                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while number(&db, backends).await > 0 {}
+    unlocked(&db).await;
     assert!(Maintenance::open(&db).await.unwrap().is_some());
 }
 

@@ -12,7 +12,7 @@ use super::{
         submission, submissions,
     },
     cluster::database,
-    fixture::{LONG, Owner, batch, create, new_submission, number, results as outcomes, unit},
+    fixture::{LONG, Owner, batch, create, new_submission, number, results as outcomes, unit, unlocked},
     previous::id_of,
 };
 use crate::maintenance::{StorageStatus, expire};
@@ -50,6 +50,8 @@ async fn expire_now(db: &Database, retention: Duration) -> hashmesh::v1::Storage
     let tables = Maintenance::open(db).await.unwrap().unwrap();
     let status = StorageStatus::default();
     expire(&tables, retention, &status).await.unwrap();
+    drop(tables);
+    unlocked(db).await;
     status.stats()
 }
 

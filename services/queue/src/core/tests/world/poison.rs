@@ -27,7 +27,7 @@ fn by_key(row: LeaseRow) -> ((Uuid, u32, u32), LeaseRow) {
 
 impl World {
     /// A worker connects: of a new process, or one of those that were there before.
-    pub(super) fn connect(&mut self, again: Option<usize>) -> WorkerId {
+    pub(super) fn connect(&mut self, again: Option<usize>) -> Result<WorkerId, TestCaseError> {
         let session = match again {
             Some(index) if self.rows.processes > 0 => 1 + index as u128 % self.rows.processes,
             _ => {
@@ -35,7 +35,9 @@ impl World {
                 self.rows.processes
             }
         };
-        self.core.worker_connected(self.now, process(session))
+        let worker = self.core.worker_connected(self.now, process(session));
+        self.claim(worker)?;
+        Ok(worker)
     }
 
     /// Rows that the core waits for are in the table.
@@ -66,6 +68,8 @@ impl World {
     pub(super) fn apart(&self, id: Uuid) -> Vec<(u32, TaskRun)> {
         let suspects = self.core.suspects.iter().filter(|(place, _)| place.0 == id);
         let suspects = suspects.map(|((_, sequence, first), suspect)| (*sequence, TaskRun::new(*first, suspect.count)));
-        suspects.chain(self.core.unannounced_runs(id)).collect()
+        let held_off = self.core.held_off.iter().filter(|(place, _)| place.0 == id);
+        let held_off = held_off.map(|((_, sequence, first), held)| (*sequence, TaskRun::new(*first, held.ready.count)));
+        suspects.chain(held_off).chain(self.core.unannounced_runs(id)).collect()
     }
 }
