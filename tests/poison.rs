@@ -155,8 +155,21 @@ async fn promise_9_a_task_that_aborts_the_whole_mesh_is_the_only_dead_letter_onc
 /// The submission's id, once it is completed; `None` if the mesh is gone before.
 async fn completed(up: &mut Up, request: &SubmitBatchRequest) -> Option<String> {
     let endpoint = tonic::transport::Channel::from_shared(up.server.clone()).expect("a URL");
-    let mut gateway = GatewayServiceClient::new(endpoint.connect().await.ok()?);
-    let submission = gateway.submit_batch(request.clone()).await.ok()?.into_inner().submission?;
+    let mut gateway = GatewayServiceClient::new(endpoint.connect_lazy());
+    // One that has just started may ask to be asked again.
+    let submission = until("the mesh to take the batch, or to end", PATIENCE, async || {
+        if up.ended() {
+            return Some(None);
+        }
+        match gateway.submit_batch(request.clone()).await {
+            Ok(answer) => Some(answer.into_inner().submission),
+            Err(status) => {
+                println!("not taken: {}", status.message());
+                None
+            }
+        }
+    })
+    .await?;
     let ask = GetSubmissionRequest { submission_id: submission.submission_id.clone() };
     until("the submission to be completed, or the mesh to end", PATIENCE, async || {
         if up.ended() {

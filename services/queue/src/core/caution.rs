@@ -6,10 +6,14 @@
 //! [`super::poison`] goes on from there. Announcements go ahead of the work by a window that grows as long as all goes
 //! well, and only while no suspect can be leased, so that a suspect's worker dies of the suspect alone. What nobody may
 //! work on now, because it is paused, its time has not come or no worker reaches it, holds up nothing else.
+//!
+//! Otherwise tasks may be leased while their insert is still on its way. A client that sends a batch again and again which
+//! kills everything before it is committed would never leave a trace, so not within [`CAREFUL`] after such a start.
 
 use std::{
     collections::BTreeMap,
     ops::Bound::{Excluded, Unbounded},
+    time::Duration,
 };
 
 use uuid::Uuid;
@@ -26,6 +30,8 @@ use crate::store::model::LeaseRow;
 const FIRST_WINDOW: usize = 16;
 /// Ranges announced at once at most.
 const LAST_WINDOW: usize = 4096;
+/// For how long after a crash new batches are leased only once they are committed. Clients that try again do so sooner.
+const CAREFUL: Duration = Duration::from_secs(60);
 /// Ranges looked at in one go, in search of those that may be worked on.
 const LOOKS: usize = 4096;
 /// The strikes of what was unfinished at a crash.
@@ -52,6 +58,11 @@ impl Caution {
 }
 
 impl Core {
+    /// True if new batches must be committed before they are leased.
+    pub(super) fn careful(&self, now: Now) -> bool {
+        self.config.after_crash && now < CAREFUL
+    }
+
     /// Notes a range that the crash left unfinished.
     pub(super) fn found_unfinished(&mut self, id: Uuid, sequence: u32, run: TaskRun, attempt: u32) {
         if run.count > 0 {

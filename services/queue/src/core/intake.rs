@@ -214,7 +214,7 @@ impl Core {
 
     /// A batch from a client. If it is taken as new, the engine stores it; its tasks may be leased at once.
     pub(crate) fn append(&mut self, now: Now, id: Uuid, batch: &NewBatchMeta) -> Result<Appended, AppendRefusal> {
-        let limit = self.window_limit();
+        let (limit, careful) = (self.window_limit(), self.careful(now));
         let submission = self.submissions.get_mut(&id).ok_or(AppendRefusal::Unknown)?;
         if batch.sequence < submission.next_sequence() {
             return match submission.window.get(batch.sequence) {
@@ -245,7 +245,8 @@ impl Core {
             unresolved: batch.task_count,
             outcomes_after: submission.totals.recorded(),
         };
-        let room = submission.window.len() < limit;
+        // Without room it is loaded once it is stored, and leased then.
+        let room = submission.window.len() < limit && !careful;
         let kept = submission.window.append(new, room);
         if kept {
             self.kept_batches += 1;

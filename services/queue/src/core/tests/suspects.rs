@@ -292,3 +292,17 @@ fn after_a_crash_what_was_in_hand_within_the_last_second_is_announced_before_it_
     let row = scene.table.get(&(A, 0, 0)).expect("it was announced");
     assert_eq!((row.strikes, row.worker.as_deref()), (1, Some("")));
 }
+
+#[test]
+fn after_a_crash_a_new_batch_is_leased_only_once_it_is_stored() {
+    let mut scene = Scene::new(CoreConfig { after_crash: true, ..CoreConfig::default() });
+    let worker = scene.connect(1);
+    scene.submit(A, "a", 1, WorkOrder::default());
+    assert!(scene.held(worker).is_none());
+    scene.core.stored(A, 1);
+    let effects = scene.core.take_effects();
+    assert!(matches!(effects[..], [Effect::Load(_)]), "{effects:?}");
+    scene.pass(Duration::from_secs(60), &[worker]);
+    scene.submit(B, "a", 1, WorkOrder::default());
+    assert_eq!(scene.held(worker).map(|grant| grant.submission), Some(B), "it is careful for ever");
+}
