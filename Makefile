@@ -5,6 +5,7 @@
 # make test-all   every test in full
 # make lint       formatting, clippy, protos, shell
 # make bench      tasks per second, latency, WAL, CPU, in BENCH_MODES (default: all); fails if the first is below BENCH_MINIMUM
+# make bench-backlog  a backlog that no worker works on, the Queue restarted with it, urgent tasks while it drains
 # make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
 SHELL := /bin/bash
@@ -23,7 +24,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh)
 
-.PHONY: run up test test-all lint bench bench-peers setup release require-tools
+.PHONY: run up test test-all lint bench bench-backlog bench-peers setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -52,6 +53,9 @@ lint: require-tools
 
 bench: release
 	@tests/tools/bench.sh $(HASHMESH) $(BENCH_TASKS) $(BENCH_MINIMUM) $(BENCH_MODES)
+
+bench-backlog: release
+	@tests/tools/backlog.sh $(HASHMESH) $(BENCH_TASKS)
 
 bench-peers: release
 	@tests/bench/peers/run.sh $(HASHMESH) $(PEERS)
