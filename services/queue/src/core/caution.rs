@@ -111,20 +111,37 @@ impl Core {
         self.queue_run(row.submission, row.sequence, run, ready);
     }
 
-    /// Lets go of announcements whose batches are resolved, and widens the window if there were any.
+    /// Lets go of announcements whose tasks have outcomes, and widens the window if there were any.
     pub(super) fn review_announced(&mut self) {
         if self.caution.announced.is_empty() && self.caution.unannounced.is_empty() {
             return;
         }
         let before = self.caution.announced.len();
-        let submissions = &self.submissions;
-        self.caution.announced.retain(|(id, sequence, _), _| {
-            submissions.get(id).is_some_and(|submission| submission.window.get(*sequence).is_some())
+        let open = self.open_runs();
+        self.caution.announced.retain(|(id, sequence, first), (count, _, written)| {
+            let range = TaskRun::new(*first, *count);
+            let overlaps = |run: &TaskRun| run.first < range.end() && range.first < run.end();
+            !*written || open.get(&(*id, *sequence)).is_some_and(|runs| runs.iter().any(overlaps))
         });
         if self.caution.announced.len() < before {
             self.caution.window = (self.caution.window * 2).min(LAST_WINDOW);
         }
         self.announce();
+    }
+
+    /// All that was tried before and has no outcome, by batch. What a batch has announced may be done long before the batch.
+    fn open_runs(&self) -> BTreeMap<(Uuid, u32), Vec<TaskRun>> {
+        let mut open: BTreeMap<(Uuid, u32), Vec<TaskRun>> = BTreeMap::new();
+        let mut add = |id, sequence, run| open.entry((id, sequence)).or_default().push(run);
+        for lease in self.leases.values().filter(|lease| lease.strikes > 0) {
+            lease.unresolved.iter().for_each(|run| add(lease.submission, lease.sequence, run));
+        }
+        self.ready.tried().for_each(|(id, sequence, run, _)| add(id, sequence, run));
+        self.waiting.iter().for_each(|waiting| add(waiting.submission, waiting.sequence, waiting.run));
+        for ((id, sequence, first), suspect) in &self.suspects {
+            add(*id, *sequence, TaskRun::new(*first, suspect.count));
+        }
+        open
     }
 
     /// Forgets a submission's announcements: it is over.

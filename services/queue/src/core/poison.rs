@@ -177,6 +177,8 @@ impl Core {
         if let Some(tenant) = self.tenant_of(place) {
             self.order.give_apart(tenant, count);
         }
+        // That may have been the last that the submission may have in hand.
+        self.sync(id);
     }
 
     /// Makes two of a suspect that is larger than what may be leased at once.

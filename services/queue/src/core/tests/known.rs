@@ -29,6 +29,8 @@ pub(super) struct Known {
     pub(super) order: WorkOrder,
     /// The time of its `not_before` has been.
     pub(super) begun: bool,
+    /// Its deadline had passed when the owner heard of it: it is not leased, and cancelled when the clock is there again.
+    pub(super) doomed: bool,
     pub(super) batches: Vec<NewBatchMeta>,
     pub(super) sealed: bool,
     pub(super) cancelled: bool,
@@ -45,8 +47,16 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(tenant: usize, order: WorkOrder, begun: bool) -> Self {
-        Self { tenant, order, begun, ..Self::default() }
+    pub(super) fn new(tenant: usize, order: WorkOrder, wall: WallTime) -> Self {
+        let mut known = Self { tenant, order, ..Self::default() };
+        known.meets(wall);
+        known
+    }
+
+    /// An owner hears of it. It knows the clock only: one that was set back makes what had begun wait again.
+    pub(super) fn meets(&mut self, wall: WallTime) {
+        self.begun = self.order.not_before.is_none_or(|at| at <= wall);
+        self.doomed = self.order.deadline.is_some_and(|at| at <= wall);
     }
 
     /// Promises 2, 5 and 6: once per task, positions without gap, totals that add up.

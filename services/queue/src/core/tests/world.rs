@@ -375,7 +375,7 @@ impl World {
                 continue;
             }
             known.roll_back()?;
-            known.begun |= known.order.not_before.is_none_or(|at| at <= wall);
+            known.meets(wall);
             if self.core.recover(self.now, &known.recovered(*id, eager, &self.rows.table)) {
                 prop_assert!(known.sealed);
                 known.completed = true;

@@ -41,9 +41,8 @@ impl World {
             deadline: order.deadline.map(at),
             max_leased_tasks: order.max_leased,
         };
-        let begun = order.not_before.is_none_or(|at| at <= self.wall());
         self.core.create_for(id, TENANTS[tenant], &[Algorithm::Sha256], 3, order);
-        self.known.insert(id, Known::new(tenant, order, begun));
+        self.known.insert(id, Known::new(tenant, order, self.wall()));
     }
 
     pub(super) fn control(&mut self, tenant: usize) {
@@ -65,7 +64,8 @@ impl World {
             let room = |max: Option<u32>, leased| max.is_none_or(|max| leased < u64::from(max));
             let tenant_room = room(max, self.leased(|other| other.tenant == known.tenant));
             let own_room = room(known.order.max_leased_tasks, self.leased(|other| std::ptr::eq(other, known)));
-            if !paused && known.begun && tenant_room && own_room && !known.cancelled && !known.completed {
+            let over = known.doomed || known.cancelled || known.completed;
+            if !paused && known.begun && tenant_room && own_room && !over {
                 prop_assert!(submission.ready.is_empty(), "{} waits for nothing", id);
             }
         }
