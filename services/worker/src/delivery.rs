@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashmesh::queue::v1::{LeaseOutcomes, Nack, NackReason, TaskRange, lease_tasks_request::Frame};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{execute::Executed, leases::HeldLease, outbox::Outbox};
 
@@ -140,7 +140,7 @@ impl Wanted {
 /// Leases of streams that are over, until the next queue that welcomes the worker adopts them or does not. Shared by all
 /// streams: who owns the work may be another process by then.
 #[derive(Debug, Default)]
-pub(crate) struct Unclaimed(Mutex<Vec<Arc<HeldLease>>>);
+pub(crate) struct Unclaimed(watch::Sender<Vec<Arc<HeldLease>>>);
 
 impl Unclaimed {
     /// As many as a queue listens to.
@@ -149,22 +149,33 @@ impl Unclaimed {
     /// Keeps a lease; one beyond the most is stopped.
     pub(crate) fn keep(&self, lease: Arc<HeldLease>) {
         lease.delivery.suspend();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < Self::MOST {
-            kept.push(lease);
-        } else {
-            lease.cancel();
-        }
+        self.0.send_modify(|kept| {
+            if kept.len() < Self::MOST {
+                kept.push(lease);
+            } else {
+                lease.cancel();
+            }
+        });
     }
 
     /// All that are kept.
     pub(crate) fn all(&self) -> Vec<Arc<HeldLease>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
     }
 
     /// Takes all that are kept.
     pub(crate) fn take(&self) -> Vec<Arc<HeldLease>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.send_replace(Vec::new())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn none(&self) {
+        // The sender lives as long as we do.
+        let _ = self.0.subscribe().wait_for(Vec::is_empty).await;
     }
 }
 

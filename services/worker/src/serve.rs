@@ -1,6 +1,9 @@
 //! The worker as a process role.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, OnceLock},
+};
 
 use futures::future::try_join_all;
 use hashmesh::{queue::v1::Hello, v1::Algorithm};
@@ -45,7 +48,11 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
     let busy = Arc::clone(&settings.executor.busy);
     let mut streams = pin!(try_join_all(streams.collect::<Vec<_>>()));
     tokio::select! {
-        ended = &mut streams => return Ok(ended.map(drop)?),
+        ended = &mut streams => {
+            // Nobody is there to hear of it any more.
+            settings.unclaimed.take().iter().for_each(|lease| lease.cancel());
+            return Ok(ended.map(drop)?);
+        }
         () = busy.hung() => {}
     }
     tracing::error!("a thread does not come back from a lease that was taken back; giving back the others and ending");
@@ -83,6 +90,7 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         hello,
         credit: config.credit(),
         drain_grace: config.drain_grace,
+        give_back_at: OnceLock::new(),
         executor,
         unclaimed: Arc::default(),
     })

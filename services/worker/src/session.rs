@@ -1,6 +1,11 @@
 //! One `LeaseTasks` stream, from `hello` to its end.
 
-use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    io,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use hashmesh::{
@@ -46,9 +51,19 @@ pub(crate) struct SessionSettings {
     pub(crate) hello: Hello,
     pub(crate) credit: CreditLimit,
     pub(crate) drain_grace: Duration,
+    /// When a worker that is stopping gives back what it has not done; set when it is told to stop.
+    pub(crate) give_back_at: OnceLock<Instant>,
     pub(crate) executor: Arc<Executor>,
     /// What is held while no queue knows of it.
     pub(crate) unclaimed: Arc<Unclaimed>,
+}
+
+impl SessionSettings {
+    /// When what is not done is given back, by a worker that has been told to stop: the same for all its streams, and for
+    /// those that follow them.
+    pub(crate) fn give_back_at(&self) -> Instant {
+        *self.give_back_at.get_or_init(|| Instant::now() + self.drain_grace)
+    }
 }
 
 /// How a session ended that ended well.
@@ -120,8 +135,13 @@ struct CreditLeft {
 }
 
 impl Session {
-    /// Opens a stream, says hello and waits for the welcome.
-    pub(crate) async fn open(settings: Arc<SessionSettings>, channel: Channel) -> Result<Self, SessionError> {
+    /// Opens a stream, says hello and waits for the welcome. While the worker is stopping it gives no credit: it takes
+    /// nothing but what the queue adopts.
+    pub(crate) async fn open(
+        settings: Arc<SessionSettings>,
+        channel: Channel,
+        stopping: bool,
+    ) -> Result<Self, SessionError> {
         let claimed = settings.unclaimed.all();
         let held_leases = claimed.iter().map(|lease| lease.claim()).collect();
         let (outbox, frames) = outbox(Hello { held_leases, ..settings.hello.clone() });
@@ -144,7 +164,9 @@ impl Session {
         let mut work =
             Work { executor, outbox, held, unclaimed, given_back: sender, credit_left: CreditLeft::default() };
         work.take_up(&claimed, welcome.adopted_leases)?;
-        work.grant(settings.credit);
+        if !stopping {
+            work.grant(settings.credit);
+        }
         Ok(Self { settings, inbound, work, given_back, drain: None, _heartbeat: heartbeat })
     }
 
@@ -182,9 +204,7 @@ impl Session {
             }
             Some(Frame::Drain(drain)) => {
                 tracing::info!(reason = drain.reason, "the queue drains");
-                if self.drain.is_none() {
-                    self.begin_drain(SessionEnd::QueueDrained);
-                }
+                self.queue_drains();
             }
             Some(Frame::Welcome(_)) => return Err(SessionError::Protocol("a second welcome".to_owned())),
             // Of a newer queue.
@@ -223,6 +243,17 @@ impl Session {
         }
     }
 
+    /// Of both that may be stopping, the queue has less time: what takes longer is for the next one.
+    fn queue_drains(&mut self) {
+        match &mut self.drain {
+            None => self.begin_drain(SessionEnd::QueueDrained),
+            Some(drain) => {
+                let give_up_at = drain.give_up_at.min(Instant::now() + HANDOVER_GRACE);
+                *drain = Drain { end: SessionEnd::QueueDrained, give_back_at: None, give_up_at };
+            }
+        }
+    }
+
     fn begin_drain(&mut self, end: SessionEnd) {
         self.work.outbox.urgent().drain();
         // At once: others may do it now.
@@ -232,7 +263,7 @@ impl Session {
         let now = Instant::now();
         self.drain = Some(match end {
             SessionEnd::Stopped => {
-                let give_back_at = now + self.settings.drain_grace;
+                let give_back_at = self.settings.give_back_at();
                 Drain { end, give_back_at: Some(give_back_at), give_up_at: give_back_at + SETTLE_GRACE }
             }
             // What takes longer goes on, and is claimed from the next queue.

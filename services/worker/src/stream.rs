@@ -1,10 +1,16 @@
 //! Keeps a stream to one queue: opens it, and opens it again whenever it ends.
+//!
+//! A worker that is stopping opens streams too, while it holds work that no queue knows of: queues and workers may be
+//! replaced at the same time, and what has begun is to end with whoever owns the queue then.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hashmesh::error::{Reason, reason};
 use hashmesh_runtime::{health::Health, shutdown::Shutdown};
-use tokio::time::sleep;
+use tokio::{
+    sync::watch,
+    time::{sleep, sleep_until},
+};
 use tonic::transport::Channel;
 
 use crate::{
@@ -16,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Presence {
     health: Health,
-    welcomed: Mutex<usize>,
+    welcomed: watch::Sender<usize>,
 }
 
 /// One welcomed stream, until dropped.
@@ -25,7 +31,7 @@ struct Welcomed<'a>(&'a Presence);
 
 impl Presence {
     pub(crate) fn new(health: Health) -> Self {
-        let presence = Self { health, welcomed: Mutex::new(0) };
+        let presence = Self { health, welcomed: watch::Sender::new(0) };
         presence.change(|welcomed| welcomed);
         presence
     }
@@ -37,13 +43,20 @@ impl Presence {
 
     /// Count and health change together, else two streams could leave the wrong one of two reports behind.
     fn change(&self, change: impl FnOnce(usize) -> usize) {
-        let mut welcomed = self.welcomed.lock().unwrap_or_else(PoisonError::into_inner);
-        *welcomed = change(*welcomed);
-        if *welcomed > 0 {
-            self.health.serving();
-        } else {
-            self.health.not_serving("no queue has welcomed this worker");
-        }
+        self.welcomed.send_modify(|welcomed| {
+            *welcomed = change(*welcomed);
+            if *welcomed > 0 {
+                self.health.serving();
+            } else {
+                self.health.not_serving("no queue has welcomed this worker");
+            }
+        });
+    }
+
+    /// Waits until no stream is welcomed.
+    async fn nobody(&self) {
+        // The sender lives as long as we do.
+        let _ = self.welcomed.subscribe().wait_for(|welcomed| *welcomed == 0).await;
     }
 }
 
@@ -53,7 +66,7 @@ impl Drop for Welcomed<'_> {
     }
 }
 
-/// Keeps a stream to the queue at `url` until `shutdown` begins and the stream is drained.
+/// Keeps a stream to the queue at `url` until `shutdown` begins and nothing is held that a queue could want.
 pub(crate) async fn keep(
     settings: Arc<SessionSettings>,
     presence: Arc<Presence>,
@@ -63,10 +76,11 @@ pub(crate) async fn keep(
 ) {
     let mut backoff = Backoff::new();
     let mut failures: u32 = 0;
-    while !shutdown.begun() {
+    loop {
         let opened = tokio::select! {
-            opened = Session::open(Arc::clone(&settings), channel.clone()) => opened,
-            () = shutdown.wait() => return,
+            biased;
+            () = done(&settings, &presence, &shutdown) => return,
+            opened = Session::open(Arc::clone(&settings), channel.clone(), shutdown.begun()) => opened,
         };
         let ended = match opened {
             Ok(session) => {
@@ -79,7 +93,8 @@ pub(crate) async fn keep(
             Err(error) => Err(error),
         };
         match ended {
-            Ok(SessionEnd::Stopped) => return,
+            // The others may still hold something.
+            Ok(SessionEnd::Stopped) => {}
             Ok(SessionEnd::QueueDrained) => tracing::info!(queue = url, "the queue stopped; connecting again"),
             Err(error) => {
                 log_failure(&url, &error, failures);
@@ -88,19 +103,43 @@ pub(crate) async fn keep(
         }
         let wait = backoff.next(&mut rand::rng());
         tokio::select! {
+            biased;
+            () = done(&settings, &presence, &shutdown) => return,
             () = sleep(wait) => {}
-            () = shutdown.wait() => return,
         }
     }
 }
 
-/// The first failure of a row is worth a look; those that follow say nothing new; a queue that owns nothing is normal.
+/// Waits until the worker is stopping and no further stream is of use: nothing is held that a queue could want, or there
+/// is no time left for it.
+async fn done(settings: &SessionSettings, presence: &Presence, shutdown: &Shutdown) {
+    shutdown.wait().await;
+    let nothing_held = async {
+        loop {
+            // What a stream leaves behind is kept before the stream counts as gone.
+            presence.nobody().await;
+            if settings.unclaimed.is_empty() {
+                return;
+            }
+            settings.unclaimed.none().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = nothing_held => {}
+        () = sleep_until(settings.give_back_at()) => {}
+    }
+}
+
+/// The first failure of a row is worth a look; those that follow say nothing new; a queue that owns nothing, or is about
+/// to stop, is normal.
 fn log_failure(url: &str, error: &SessionError, failures_before: u32) {
-    let not_owner = matches!(error, SessionError::Refused(status) if reason(status) == Some(Reason::NotOwner));
+    let refused = if let SessionError::Refused(status) = error { reason(status) } else { None };
+    let normal = matches!(refused, Some(Reason::NotOwner | Reason::Draining));
     let error = error as &dyn std::error::Error;
-    if not_owner || failures_before > 0 {
+    if normal || failures_before > 0 {
         tracing::debug!(queue = url, error, "no stream; trying again");
     } else {
-        tracing::warn!(queue = url, error, "the stream to the queue failed; its leases are dropped; trying again");
+        tracing::warn!(queue = url, error, "the stream to the queue failed; what has begun goes on; trying again");
     }
 }

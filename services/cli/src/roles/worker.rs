@@ -1,6 +1,6 @@
 //! `hashmesh worker`: takes leases and hashes.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
@@ -32,6 +32,10 @@ pub(crate) struct WorkerArgs {
     /// A directory below which it may read `file:` tasks; may be given more than once.
     #[arg(long, value_name = "DIR")]
     allow_source: Vec<PathBuf>,
+    /// How long it finishes what it has begun, once it is told to stop; what takes longer is given back, for others to
+    /// begin it anew. Whoever stops it must wait a few seconds longer before it kills it.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    drain_grace: Duration,
 }
 
 impl WorkerArgs {
@@ -42,6 +46,7 @@ impl WorkerArgs {
             worker_id: self.worker_id,
             threads: self.threads,
             allow_sources: self.allow_source,
+            drain_grace: self.drain_grace,
             ..WorkerConfig::default()
         };
         process.run(|admin| admin, |listener, health, shutdown| serve(config, listener, health, shutdown)).await

@@ -427,6 +427,45 @@ async fn what_a_stopping_worker_cannot_finish_within_the_grace_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_stopping_worker_hands_what_it_has_begun_to_the_next_queue_and_takes_nothing_else() {
+    let mut bench = Bench::start().await;
+    let (mut stream, ..) = bench.welcomed().await;
+    stream.send(ToWorker::Lease(lease(1, vec![bench.endless("one")]))).await;
+    while stream.progress(1).await.bytes_read == 0 {}
+    bench.shutdown.begin();
+    stream.expect(draining).await;
+    stream.send(ToWorker::Drain(Drain { reason: "for the test".to_owned() })).await;
+    stream.ended().await;
+
+    let mut stream = bench.queue.accept().await;
+    assert_eq!(stream.hello().await.held_leases, [claim(1, 1)]);
+    stream.welcome_adopting(vec![adopted(0, 2, &[(10, 1)])]).await;
+    let credit_or_draining = |frame: &FromWorker| match frame {
+        FromWorker::Credit(_) => Some(true),
+        FromWorker::Draining(_) => Some(false),
+        _ => None,
+    };
+    assert!(!stream.expect(credit_or_draining).await, "it wants no more");
+    while stream.progress(2).await.bytes_read == 0 {}
+    stream.send(ToWorker::Revoke(Revoke { lease_id: 2, reason: "for the test".to_owned() })).await;
+    stream.ended().await;
+    bench.worker.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stopping_worker_that_finds_no_queue_within_the_grace_ends_without_one() {
+    let config = WorkerConfig { drain_grace: Duration::from_millis(100), ..WorkerConfig::default() };
+    let mut bench = Bench::start_with(config).await;
+    let (mut stream, ..) = bench.welcomed().await;
+    stream.send(ToWorker::Lease(lease(1, vec![bench.endless("endless")]))).await;
+    while stream.progress(1).await.bytes_read == 0 {}
+    drop(stream);
+    let _unanswered = bench.queue.accept().await;
+    bench.shutdown.begin();
+    bench.worker.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_worker_that_no_queue_has_welcomed_stops_at_once() {
     let mut bench = Bench::start().await;
     let _unanswered = bench.queue.accept().await;
