@@ -8,7 +8,7 @@ use hashmesh::{
 };
 
 use crate::support::{
-    Gateway, Mesh, MeshOptions, heavy, oracle,
+    Gateway, Mesh, MeshOptions, Role, heavy, oracle,
     raw::{file, inline},
     rundir,
     wait::{PATIENCE, soon, until},
@@ -32,18 +32,16 @@ async fn submit(gateway: &mut Gateway, long: &Path) -> String {
     answer.into_inner().submission.expect("the answer has it").submission_id
 }
 
-/// What a process has read so far, in bytes.
-fn read_by(pid: u32) -> u64 {
-    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the process runs");
-    let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("Linux counts it");
-    line.parse().expect("a number")
+fn read_by(worker: &Role) -> u64 {
+    worker.process.read_bytes().expect("it runs")
 }
 
-async fn begun(pid: u32) {
-    until("the worker to be in the midst of it", PATIENCE, async || (read_by(pid) > BEGUN_BYTES).then_some(())).await;
+async fn begun(worker: &Role) {
+    let begun = async || (read_by(worker) > BEGUN_BYTES).then_some(());
+    until("the worker to be in the midst of it", PATIENCE, begun).await;
 }
 
-async fn assert_read_once(gateway: &mut Gateway, id: &str, long: &Path, worker: u32) {
+async fn assert_read_once(gateway: &mut Gateway, id: &str, long: &Path, worker: &Role) {
     let end = gateway.reaches(id, SubmissionState::Completed).await;
     assert_eq!(end.succeeded_tasks, 3);
     let outcomes = gateway.outcomes_after(id, 0).await;
@@ -67,14 +65,13 @@ async fn promise_12_a_queue_that_is_replaced_by_another_costs_no_work_that_had_b
     mesh.add_worker_of(&queues).await;
     let gateway_role = mesh.gateway_to(&[&mesh.queue, &second]).await;
     let mut gateway = Gateway::connect(&gateway_role.url()).await;
-    let worker = mesh.workers[0].process.pid();
 
     let id = submit(&mut gateway, &long).await;
-    begun(worker).await;
+    begun(&mesh.workers[0]).await;
     assert!(mesh.queue.terminate().await.success());
-    assert!(read_by(worker) < LONG_BYTES, "it came too late to matter");
+    assert!(read_by(&mesh.workers[0]) < LONG_BYTES, "it came too late to matter");
     second.ready().await;
-    assert_read_once(&mut gateway, &id, &long, worker).await;
+    assert_read_once(&mut gateway, &id, &long, &mesh.workers[0]).await;
     let stats = gateway.get_stats(GetStatsRequest {}).await.expect("an answer").into_inner().queue.expect("it has one");
     assert_eq!((stats.refused_tasks, stats.rescued_leases), (0, 0), "{stats:?}");
 }
@@ -87,12 +84,11 @@ async fn promise_3_what_was_done_while_no_queue_was_there_is_recorded_by_the_nex
     fs::File::create(&long).and_then(|file| file.set_len(LONG_BYTES)).expect("a file");
     let mut mesh = Mesh::start("orphaned", MeshOptions { sources: vec![root.clone()], ..MeshOptions::default() }).await;
     let mut gateway = mesh.connect().await;
-    let worker = mesh.workers[0].process.pid();
     let id = submit(&mut gateway, &long).await;
-    begun(worker).await;
+    begun(&mesh.workers[0]).await;
     mesh.queue.process.kill();
-    assert!(read_by(worker) < LONG_BYTES, "it came too late to matter");
+    assert!(read_by(&mesh.workers[0]) < LONG_BYTES, "it came too late to matter");
     mesh.queue.restart().await;
     mesh.queue.ready().await;
-    assert_read_once(&mut gateway, &id, &long, worker).await;
+    assert_read_once(&mut gateway, &id, &long, &mesh.workers[0]).await;
 }

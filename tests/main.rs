@@ -17,6 +17,7 @@ mod poison;
 mod protocol;
 mod replicas;
 mod retries;
+mod rolling;
 mod sql;
 mod support;
 mod workers;

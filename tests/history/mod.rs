@@ -6,6 +6,7 @@
 
 pub(crate) mod check;
 mod check_tests;
+pub(crate) mod client;
 pub(crate) mod counters;
 mod defects;
 pub(crate) mod reader;

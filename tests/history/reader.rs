@@ -74,8 +74,9 @@ async fn one_stream(
     }
 }
 
-/// Columns as rows, by the words of the proto alone.
-fn observe(columns: &PackedOutcomes, outcomes: &mut Vec<Observed>) {
+/// Columns as rows, by the words of the proto alone. Of several digests of a task the first, which has 32 bytes.
+pub(super) fn observe(columns: &PackedOutcomes, outcomes: &mut Vec<Observed>) {
+    let stride = columns.digests.len() / columns.task_count as usize;
     for index in 0..columns.task_count {
         let at = index as usize;
         let status = columns.statuses.get(at).map_or(OutcomeStatus::Succeeded as i32, |status| (*status).into());
@@ -84,7 +85,7 @@ fn observe(columns: &PackedOutcomes, outcomes: &mut Vec<Observed>) {
             sequence: columns.sequence,
             task: columns.first_task + index,
             status: OutcomeStatus::try_from(status).expect("a known status"),
-            digest: columns.digests[at * 32..][..32].try_into().expect("32 bytes"),
+            digest: columns.digests[at * stride..][..32].try_into().expect("32 bytes"),
         });
     }
 }

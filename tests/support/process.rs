@@ -234,6 +234,13 @@ impl Process {
         until(&what, within, async || self.exited()).await
     }
 
+    /// What it has read from files so far, in bytes; none once it is gone.
+    pub(crate) fn read_bytes(&self) -> Option<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.pid())).ok()?;
+        let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("Linux counts it");
+        Some(line.parse().expect("a number"))
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn rss_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
