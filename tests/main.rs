@@ -14,6 +14,7 @@ mod kills;
 mod order;
 mod ownership;
 mod poison;
+mod pressure;
 mod protocol;
 mod replicas;
 mod retries;

@@ -108,7 +108,7 @@ impl Writing {
     }
 
     pub(super) async fn accept(&self, through_sequence: u32) {
-        self.send(submit_tasks_response::Frame::Accepted(Accepted { through_sequence })).await;
+        self.send(submit_tasks_response::Frame::Accepted(Accepted { through_sequence, window_bytes: 0 })).await;
     }
 
     pub(super) async fn reject(&self, sequence: u32, status: StatusBuilder) {

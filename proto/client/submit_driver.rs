@@ -223,7 +223,7 @@ impl Driver {
         match frame {
             Response::Accepted(accepted) => {
                 self.outage.over();
-                let accepted = self.window.accept(accepted.through_sequence);
+                let accepted = self.window.accept(accepted.through_sequence, accepted.window_bytes);
                 self.note_accepted(accepted).map_err(End::Failed)
             }
             Response::Rejected(rejected) => Err(rejection(&rejected)),

@@ -30,6 +30,8 @@ pub(super) enum Contradiction {
 #[derive(Debug)]
 pub(super) struct Window {
     limits: Limits,
+    /// What the server said last: less than the limit while it is short of memory.
+    window_bytes: u32,
     /// The sequence number of the first kept batch.
     first: u32,
     kept: VecDeque<Entry>,
@@ -43,7 +45,8 @@ pub(super) struct Window {
 impl Window {
     /// A window whose first batch is `first`, where `stored` batches exist already.
     pub(super) fn new(limits: Limits, first: u32, stored: u32) -> Self {
-        Self { limits, first, kept: VecDeque::new(), sent: 0, sent_bytes: 0, compare_below: stored }
+        let window_bytes = limits.window_bytes;
+        Self { limits, window_bytes, first, kept: VecDeque::new(), sent: 0, sent_bytes: 0, compare_below: stored }
     }
 
     /// The sequence number of the next new batch.
@@ -73,7 +76,7 @@ impl Window {
     pub(super) fn sendable(&self) -> bool {
         let Some(next) = self.kept.get(self.sent) else { return false };
         let room = self.sent < self.limits.window_batches as usize
-            && self.sent_bytes + next.bytes <= u64::from(self.limits.window_bytes);
+            && self.sent_bytes + next.bytes <= u64::from(self.window_bytes);
         // One batch is always let through, or a window smaller than a batch would never move.
         room || self.sent == 0
     }
@@ -90,12 +93,17 @@ impl Window {
         Some((sequence, entry.tasks.clone()))
     }
 
-    /// The server has committed every batch up to this one. Gives the number of newly acknowledged tasks.
-    pub(super) fn accept(&mut self, through_sequence: u32) -> Result<u64, Contradiction> {
+    /// The server has committed every batch up to this one, and from now on so many bytes should be under way; 0: as many
+    /// as the limits say. Gives the number of newly acknowledged tasks.
+    pub(super) fn accept(&mut self, through_sequence: u32, window_bytes: u32) -> Result<u64, Contradiction> {
         let sent_end = self.first.saturating_add(u32::try_from(self.sent).unwrap_or(u32::MAX));
         if through_sequence >= sent_end && through_sequence >= self.compare_below {
             return Err(Contradiction::NeverSent { through_sequence, next_sequence: sent_end });
         }
+        self.window_bytes = match window_bytes {
+            0 => self.limits.window_bytes,
+            smaller => smaller.min(self.limits.window_bytes),
+        };
         let mut tasks = 0;
         while self.sent > 0 && self.first <= through_sequence {
             tasks += self.drop_first();
@@ -107,6 +115,7 @@ impl Window {
     /// again. Gives the number of newly acknowledged tasks.
     pub(super) fn reopen(&mut self, next_sequence: u32, limits: Limits) -> Result<u64, Contradiction> {
         self.limits = limits;
+        self.window_bytes = limits.window_bytes;
         let end = self.next_sequence();
         if next_sequence < self.first.max(self.compare_below) {
             let acknowledged = self.first.max(self.compare_below).saturating_sub(1);
@@ -169,7 +178,7 @@ mod tests {
         }
         assert_eq!(send_all(&mut window), [0, 1]);
         assert!(!window.takes());
-        assert_eq!(window.accept(0), Ok(1));
+        assert_eq!(window.accept(0, 0), Ok(1));
         assert_eq!(send_all(&mut window), [2]);
         assert!(window.takes());
     }
@@ -181,8 +190,27 @@ mod tests {
         assert_eq!(send_all(&mut window), [0]);
         window.push(batch(1));
         assert_eq!(send_all(&mut window), [0; 0]);
-        assert_eq!(window.accept(0), Ok(1));
+        assert_eq!(window.accept(0, 0), Ok(1));
         assert_eq!(send_all(&mut window), [1]);
+    }
+
+    #[test]
+    fn a_server_that_is_short_of_memory_makes_the_window_smaller_for_a_while() {
+        let mut window = Window::new(limits(9, 10), 0, 0);
+        for _ in 0..3 {
+            window.push(batch(4));
+        }
+        assert_eq!(send_all(&mut window), [0, 1]);
+        assert_eq!(window.accept(0, 5), Ok(1));
+        assert_eq!(send_all(&mut window), [0; 0], "4 of 5 bytes are under way");
+        assert_eq!(window.accept(1, 5), Ok(1));
+        window.push(batch(4));
+        assert_eq!(send_all(&mut window), [2]);
+        assert_eq!(window.accept(2, 0), Ok(1));
+        window.push(batch(4));
+        assert_eq!(send_all(&mut window), [3, 4]);
+        assert_eq!(window.reopen(3, limits(9, 10)), Ok(0));
+        assert_eq!(send_all(&mut window), [3, 4], "a new stream begins with what the limits say");
     }
 
     #[test]
@@ -192,7 +220,7 @@ mod tests {
             window.push(batch(1));
         }
         assert_eq!(send_all(&mut window), [0, 1, 2, 3]);
-        assert_eq!(window.accept(0), Ok(1));
+        assert_eq!(window.accept(0, 0), Ok(1));
         assert_eq!(window.reopen(2, limits(9, 1000)), Ok(1));
         assert_eq!(send_all(&mut window), [2, 3]);
     }
@@ -202,7 +230,7 @@ mod tests {
         let mut window = Window::new(limits(9, 1000), 0, 0);
         window.push(batch(1));
         send_all(&mut window);
-        assert_eq!(window.accept(0), Ok(1));
+        assert_eq!(window.accept(0, 0), Ok(1));
         let lost = Contradiction::Lost { acknowledged: 0, next_sequence: 0 };
         assert_eq!(window.reopen(0, limits(9, 1000)), Err(lost));
     }
@@ -212,7 +240,7 @@ mod tests {
         let mut window = Window::new(limits(9, 1000), 5, 5);
         window.push(batch(1));
         let another = Contradiction::NeverSent { through_sequence: 5, next_sequence: 5 };
-        assert_eq!(window.accept(5), Err(another));
+        assert_eq!(window.accept(5, 0), Err(another));
         let another = Contradiction::NeverSent { through_sequence: 6, next_sequence: 6 };
         assert_eq!(window.reopen(7, limits(9, 1000)), Err(another));
         assert_eq!(window.reopen(6, limits(9, 1000)), Ok(1));
@@ -228,7 +256,7 @@ mod tests {
         assert_eq!(send_all(&mut window), [0, 1, 2]);
         assert_eq!(window.reopen(3, limits(9, 1000)), Ok(0));
         assert_eq!(send_all(&mut window), [0, 1, 2]);
-        assert_eq!(window.accept(2), Ok(3));
+        assert_eq!(window.accept(2, 0), Ok(3));
         assert!(window.empty());
     }
 
@@ -260,6 +288,7 @@ mod tests {
         #[test]
         fn whatever_breaks_every_batch_is_stored_once_in_order(
             steps in proptest::collection::vec(step(), 0..400), window_batches in 1..6_u32, window_bytes in 1..200_u32,
+            advice in 0..300_u32,
         ) {
             let limits = limits(window_batches, window_bytes);
             let mut window = Window::new(limits, 0, 0);
@@ -284,7 +313,7 @@ mod tests {
                         stored.push(bytes);
                     },
                     Step::HearAccepted => if let Some(through) = stored.len().checked_sub(1) {
-                        acknowledged += window.accept(through as u32).expect("no contradiction");
+                        acknowledged += window.accept(through as u32, advice).expect("no contradiction");
                     },
                     Step::Reconnect => {
                         wire.clear();

@@ -2,8 +2,8 @@
 
 use hashmesh::{
     queue::v1::{
-        Credit, Hello, Lease, LeaseOutcomes, LeaseTasksRequest, LeaseTasksResponse, lease_tasks_request,
-        lease_tasks_response::Frame, queue_service_client::QueueServiceClient,
+        Credit, Heartbeat, Hello, Lease, LeaseOutcomes, LeaseProgress, LeaseTasksRequest, LeaseTasksResponse,
+        lease_tasks_request, lease_tasks_response::Frame, queue_service_client::QueueServiceClient,
     },
     v1::Algorithm,
 };
@@ -22,6 +22,11 @@ pub(crate) struct ScriptedWorker {
 
 impl ScriptedWorker {
     pub(crate) async fn connect(queue: &str) -> Self {
+        Self::connect_for(queue, 10_000, 1 << 30).await
+    }
+
+    /// The same with this credit.
+    pub(crate) async fn connect_for(queue: &str, tasks: u32, bytes: u64) -> Self {
         let channel = Channel::from_shared(queue.to_owned()).expect("a URL").connect().await.expect("it listens");
         let (frames, receiver) = mpsc::channel(8);
         let hello = Hello {
@@ -32,7 +37,7 @@ impl ScriptedWorker {
             algorithms: vec![Algorithm::Sha256 as i32],
             sources: Vec::new(),
         };
-        let credit = Credit { tasks: 10_000, bytes: 1 << 30 };
+        let credit = Credit { tasks, bytes };
         for frame in [lease_tasks_request::Frame::Hello(hello), lease_tasks_request::Frame::Credit(credit)] {
             frames.send(LeaseTasksRequest { frame: Some(frame) }).await.expect("there is room");
         }
@@ -40,6 +45,14 @@ impl ScriptedWorker {
         let call = client.lease_tasks(ReceiverStream::new(receiver));
         let answers = soon("a welcome", call).await.expect("it is welcome").into_inner();
         Self { frames, answers }
+    }
+
+    /// Says that it lives, and so do these leases.
+    pub(crate) async fn keeps(&mut self, leases: impl IntoIterator<Item = u64>) {
+        let lease = |lease_id| LeaseProgress { lease_id, ..LeaseProgress::default() };
+        let heartbeat = Heartbeat { leases: leases.into_iter().map(lease).collect() };
+        let frame = lease_tasks_request::Frame::Heartbeat(heartbeat);
+        self.frames.send(LeaseTasksRequest { frame: Some(frame) }).await.expect("the stream lives");
     }
 
     /// Waits for the first frame that `pick` picks.

@@ -43,6 +43,8 @@ pub struct QueueConfig {
     pub index_batches: usize,
     /// Payload of stored batches that is kept in memory for their leases, in bytes.
     pub payload_bytes: usize,
+    /// Payload of leases that waits for workers to read it, in bytes. Beyond their share of it, workers get no leases.
+    pub unread_bytes: usize,
     /// Committed outcomes that are kept in memory for followers, in bytes.
     pub recent_bytes: usize,
 }
@@ -67,6 +69,7 @@ impl QueueConfig {
             admission_bytes: 0,
             index_batches: 0,
             payload_bytes: 0,
+            unread_bytes: 0,
             recent_bytes: 0,
         }
         .within(Self::DEFAULT_MEMORY)
@@ -77,8 +80,8 @@ impl QueueConfig {
     /// The least a queue can work with.
     pub const LEAST_MEMORY: usize = 64 * 1024 * 1024;
 
-    /// Divides this much memory, in bytes, among what the queue keeps there. A quarter is left for what is not counted:
-    /// copies on their way to Postgres and to workers, streams, the allocator.
+    /// Divides this much memory, in bytes, among what the queue keeps there. An eighth is left for what is not
+    /// counted: copies on their way to Postgres, streams, the allocator.
     #[must_use]
     pub fn within(self, memory_bytes: usize) -> Self {
         /// A batch's numbers, its place in the order of work and its part of the maps that they are in.
@@ -87,6 +90,7 @@ impl QueueConfig {
         Self {
             admission_bytes: memory / 4,
             payload_bytes: memory / 4,
+            unread_bytes: memory / 8,
             recent_bytes: memory / 8,
             index_batches: memory / 8 / INDEXED_BATCH,
             ..self

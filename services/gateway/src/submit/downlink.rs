@@ -26,7 +26,7 @@ pub(super) async fn run(
     while let Some(message) = from_queue.frames.message().await.map_err(|status| gateway.queue.status(&status))? {
         let passed = match message.frame {
             Some(QueueFrame::Accepted(accepted)) => {
-                window.accepted(accepted.through_sequence);
+                window.accepted(accepted.through_sequence, accepted.window_bytes);
                 Frame::Accepted(accepted)
             }
             Some(QueueFrame::Rejected(rejected)) => {

@@ -80,7 +80,7 @@ impl WriteStream {
     }
 
     pub(super) async fn accept_through(&self, through_sequence: u32) {
-        self.send(QueueOut::Accepted(Accepted { through_sequence })).await;
+        self.send(QueueOut::Accepted(Accepted { through_sequence, window_bytes: 0 })).await;
     }
 }
 

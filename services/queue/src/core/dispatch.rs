@@ -103,12 +103,18 @@ impl Core {
         ready: ReadyRun,
     ) -> u64 {
         let Some(submission) = self.submissions.get(&id) else { return 0 };
-        let cost_bytes = submission.window.get(sequence).map_or(0, |batch| batch.cost_bytes(run.count));
+        let batch = submission.window.get(sequence);
+        let cost_bytes = batch.map_or(0, |batch| batch.cost_bytes(run.count));
+        let payload_bytes = batch.map_or(0, |batch| batch.payload_bytes(run.count));
         let (priority, flow) = (submission.order.priority, submission.tenant.number());
         let attempt = ready.attempt;
         let ready = ReadyRun { count: run.count, ..ready };
         let lease = self.enter_lease(now, worker, (id, sequence), RunSet::of(run), cost_bytes, ready);
         let Some(lease_id) = lease else { return 0 };
+        let share = self.unread_share();
+        if let Some(taker) = self.workers.get_mut(&worker) {
+            taker.note_unread(taker.unread_bytes.saturating_add(payload_bytes), share);
+        }
         self.effects.push(Effect::Dispatch(Grant {
             worker,
             lease: lease_id,
@@ -117,6 +123,7 @@ impl Core {
             run,
             attempt,
             cost_bytes,
+            payload_bytes,
             priority,
             flow,
         }));

@@ -22,6 +22,7 @@ mod retry;
 mod settle;
 mod submission;
 mod timers;
+mod unread;
 mod window;
 mod worker;
 mod workers;
@@ -105,6 +106,8 @@ pub(crate) struct CoreConfig {
     pub(crate) window_batches: usize,
     /// Batches in memory of all submissions together; beyond it each has [`window::LEAST_WINDOW`] at most.
     pub(crate) index_batches: usize,
+    /// Bytes of leases that workers have not read yet, of all workers together (see [`unread`]).
+    pub(crate) unread_bytes: u64,
     /// A deliberate defect (see [`crate::mutant`]): outcomes of expired leases are recorded.
     pub(crate) honours_expired: bool,
 }
@@ -121,6 +124,7 @@ impl Default for CoreConfig {
             seed: 0,
             window_batches: 64 * 1024,
             index_batches: 512 * 1024,
+            unread_bytes: 64 * 1024 * 1024,
             honours_expired: false,
         }
     }
@@ -162,6 +166,8 @@ pub(crate) struct Grant {
     pub(crate) run: TaskRun,
     pub(crate) attempt: u32,
     pub(crate) cost_bytes: u64,
+    /// What its tasks are in bytes.
+    pub(crate) payload_bytes: u64,
     pub(crate) priority: u8,
     /// Equal for grants of one tenant.
     pub(crate) flow: u64,

@@ -42,9 +42,13 @@ pub(crate) struct Batch {
 impl Batch {
     /// What leasing `count` of its tasks uses up of a worker's credit in bytes.
     pub(crate) fn cost_bytes(&self, count: u32) -> u64 {
-        let payload = u64::from(self.byte_count) * u64::from(count) / u64::from(self.task_count.max(1));
         let per_task = if self.reference_prefix.is_some() { REFERENCE_COST_BYTES } else { INLINE_COST_BYTES };
-        payload + per_task * u64::from(count)
+        self.payload_bytes(count) + per_task * u64::from(count)
+    }
+
+    /// What `count` of its tasks are in bytes.
+    pub(crate) fn payload_bytes(&self, count: u32) -> u64 {
+        u64::from(self.byte_count) * u64::from(count) / u64::from(self.task_count.max(1))
     }
 }
 
@@ -175,7 +179,7 @@ impl Submission {
     /// How many tasks the next lease on `batch` should hold.
     pub(crate) fn lease_tasks(&self, batch: &Batch) -> u32 {
         if batch.reference_prefix.is_none() {
-            // A whole batch is at most a few milliseconds of hashing, and is passed on as it was stored.
+            // A whole batch is a fraction of a second of hashing, and is passed on as it was stored (README, decisions).
             return batch.task_count;
         }
         match self.task_seconds {

@@ -5,6 +5,7 @@ mod adoption;
 mod known;
 mod poison;
 mod suspects;
+mod unread;
 mod world;
 
 use std::time::Duration;

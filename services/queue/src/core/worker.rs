@@ -63,6 +63,10 @@ pub(crate) struct Worker {
     pub(super) most_bytes: i64,
     /// How many leases it holds of each level of priority.
     pub(super) levels: [u32; LEVELS],
+    /// Bytes of its leases that it has not read yet (see [`super::unread`]).
+    pub(super) unread_bytes: u64,
+    /// It has not read so much that it gets no more for now.
+    pub(super) behind: bool,
     /// It gets nothing but this suspect: set aside for it, or holding it.
     pub(crate) aside: Option<Place>,
     /// When it last finished a lease: the next one kept it busy since then.
@@ -80,7 +84,7 @@ impl Worker {
     /// The same, whether or not it is set aside.
     pub(crate) fn may_be_leased_to(&self, now: Now, silence: Duration) -> bool {
         let has_credit = self.credit_tasks > 0 && self.credit_bytes > 0 && self.leases.len() < MAX_LEASES;
-        !self.draining && has_credit && now < self.heard_at + silence
+        !self.draining && has_credit && !self.behind && now < self.heard_at + silence
     }
 }
 

@@ -22,6 +22,8 @@ impl Core {
             most_tasks: 0,
             most_bytes: 0,
             levels: [0; LEVELS],
+            unread_bytes: 0,
+            behind: false,
             aside: None,
             last_finish: now,
             recorded_tasks: 0,

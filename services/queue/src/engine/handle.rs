@@ -1,11 +1,7 @@
 //! What callers share with the engine about one unfinished submission: how far it is, and its latest outcomes.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
 };
 
@@ -13,6 +9,7 @@ use hashmesh::v1::PackedOutcomes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::recent::{Recent, RecentBytes};
 use crate::{error::QueueError, store::model::Totals};
 
 /// How far a submission is, as far as it is committed.
@@ -39,22 +36,6 @@ pub(crate) struct Tail {
     pub(crate) writer: u64,
 }
 
-/// Outcomes kept in memory for followers, over all submissions.
-#[derive(Debug)]
-pub(crate) struct RecentBudget {
-    used: AtomicUsize,
-    bytes: usize,
-}
-
-impl RecentBudget {
-    pub(crate) fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), bytes })
-    }
-}
-
-/// Outcomes kept in memory for followers of one submission.
-const RECENT_BYTES: usize = 8 * 1024 * 1024;
-
 /// One unfinished submission. The engine holds the sender of its tail: when that is gone, so is the truth in memory.
 #[derive(Debug)]
 pub(crate) struct SubmissionHandle {
@@ -62,7 +43,6 @@ pub(crate) struct SubmissionHandle {
     pub(crate) tenant: String,
     tail: watch::Receiver<Tail>,
     recent: Mutex<Recent>,
-    recent_budget: Arc<RecentBudget>,
     failure: OnceLock<QueueError>,
 }
 
@@ -72,17 +52,11 @@ impl SubmissionHandle {
         id: Uuid,
         tenant: String,
         tail: Tail,
-        recent_budget: Arc<RecentBudget>,
+        recent: Arc<RecentBytes>,
     ) -> (Arc<Self>, watch::Sender<Tail>) {
         let (sender, receiver) = watch::channel(tail);
-        let handle = Self {
-            id,
-            tenant,
-            tail: receiver,
-            recent: Mutex::new(Recent::default()),
-            recent_budget,
-            failure: OnceLock::new(),
-        };
+        let handle =
+            Self { id, tenant, tail: receiver, recent: Mutex::new(Recent::new(recent)), failure: OnceLock::new() };
         (Arc::new(handle), sender)
     }
 
@@ -108,78 +82,22 @@ impl SubmissionHandle {
         found.map_err(|_| self.failure())
     }
 
-    /// Keeps committed outcomes for followers. Without them followers read from Postgres: slower, never wrong.
-    pub(crate) fn remember(&self, outcomes: PackedOutcomes) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.push(outcomes, &self.recent_budget);
+    /// Keeps committed outcomes for followers. True if there were none (see [`super::recent`]).
+    pub(super) fn keep_recent(&self, outcomes: PackedOutcomes) -> bool {
+        self.recent().push(outcomes)
+    }
+
+    /// Drops the oldest of them. False if none is left.
+    pub(super) fn drop_oldest_recent(&self) -> bool {
+        self.recent().drop_oldest()
     }
 
     /// Outcomes behind `position` that are still in memory, at most about `max_bytes`. `None`: read them from Postgres.
     pub(crate) fn recent_after(&self, position: u64, max_bytes: usize) -> Option<Vec<PackedOutcomes>> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.after(position, max_bytes)
-    }
-}
-
-impl Drop for SubmissionHandle {
-    fn drop(&mut self) {
-        let recent = self.recent.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.recent_budget.used.fetch_sub(recent.bytes, Ordering::Relaxed);
-    }
-}
-
-/// The latest outcomes, without gaps among them.
-#[derive(Debug, Default)]
-struct Recent {
-    rows: VecDeque<PackedOutcomes>,
-    bytes: usize,
-}
-
-impl Recent {
-    fn push(&mut self, row: PackedOutcomes, budget: &RecentBudget) {
-        if self.rows.back().is_some_and(|last| last.through_position() + 1 != row.first_position) {
-            self.shrink(0, budget);
-        }
-        let bytes = weight(&row);
-        self.bytes += bytes;
-        budget.used.fetch_add(bytes, Ordering::Relaxed);
-        self.rows.push_back(row);
-        let over = budget.used.load(Ordering::Relaxed) > budget.bytes;
-        self.shrink(if over { 0 } else { RECENT_BYTES }, budget);
+        self.recent().after(position, max_bytes)
     }
 
-    /// Drops the oldest until at most `keep` bytes are left.
-    fn shrink(&mut self, keep: usize, budget: &RecentBudget) {
-        while self.bytes > keep {
-            let Some(row) = self.rows.pop_front() else { return };
-            self.bytes -= weight(&row);
-            budget.used.fetch_sub(weight(&row), Ordering::Relaxed);
-        }
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn after(&self, position: u64, max_bytes: usize) -> Option<Vec<PackedOutcomes>> {
-        let next = position + 1;
-        if self.rows.front().is_none_or(|first| first.first_position > next) {
-            return None;
-        }
-        let begin = self.rows.partition_point(|row| row.through_position() < next);
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        for row in self.rows.range(begin..) {
-            bytes += weight(row);
-            if bytes > max_bytes && !found.is_empty() {
-                break;
-            }
-            found.extend(row.clone().after_position(position));
-        }
-        Some(found)
-    }
-}
-
-/// What a row of outcomes occupies in memory and on the wire, roughly.
-pub(crate) fn weight(row: &PackedOutcomes) -> usize {
-    let names = row.names.as_ref().map_or(0, |names| names.data.len() + 4 * names.lengths.len());
-    let failures: usize =
-        row.failures.iter().map(|failure| 64 + failure.error.as_ref().map_or(0, |error| error.message.len())).sum();
-    128 + row.digests.len() + row.statuses.len() + names + failures
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    CreateSubmission, Created, IncomingBatch, Taken,
+    Admitted, CreateSubmission, Created, IncomingBatch, Taken,
     handle::{SubmissionHandle, Tail},
     lane::After,
     payload::Payload,
@@ -20,7 +20,6 @@ use crate::{
     shard::Shard,
     store::model::{IdempotencyKey, NewBatch, NewSubmission, Recovered, Write},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 impl Engine {
     /// Creates a submission, or finds the unfinished one with the same key.
@@ -50,7 +49,7 @@ impl Engine {
         &mut self,
         id: Uuid,
         batch: IncomingBatch,
-        permit: OwnedSemaphorePermit,
+        permit: Admitted,
         writes: &mut Vec<Write>,
         after: &mut After,
     ) {
@@ -76,12 +75,7 @@ impl Engine {
     }
 
     /// Takes a batch: the caller learns at once whether it has its place; that it is stored shows in the tail.
-    pub(super) fn append(
-        &mut self,
-        id: Uuid,
-        batch: IncomingBatch,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Taken, QueueError> {
+    pub(super) fn append(&mut self, id: Uuid, batch: IncomingBatch, permit: Admitted) -> Result<Taken, QueueError> {
         let now = self.now();
         let sequence = batch.meta.sequence;
         match self.core.append(now, id, &batch.meta) {
@@ -198,7 +192,7 @@ impl Engine {
     }
 
     fn go_live(&mut self, id: Uuid, new: &NewSubmission, tail: Tail) -> Arc<SubmissionHandle> {
-        let recent = Arc::clone(&self.recent_budget);
+        let recent = self.recent.bytes();
         let (handle, sender) = SubmissionHandle::new(id, new.tenant.clone(), tail, recent);
         let key = new.idempotency.as_ref().map(|idempotency| (new.tenant.clone(), idempotency.key.clone()));
         if let (Some(key), Some(idempotency)) = (&key, &new.idempotency) {

@@ -7,10 +7,10 @@ use std::{
 };
 
 use hashmesh::v1::PackedOutcomes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{Command, group};
+use super::{Admitted, Command, group};
 use crate::{
     core::{LeaseId, WorkerId},
     error::QueueError,
@@ -42,7 +42,7 @@ pub(crate) struct After {
     /// A caller who waits for this unit.
     pub(super) reply: Option<oneshot::Sender<Result<(), QueueError>>>,
     /// Memory that the unit's payload was admitted for.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) permit: Option<Admitted>,
 }
 
 /// A unit in a lane.

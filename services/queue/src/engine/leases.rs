@@ -5,8 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashmesh::{
     queue::v1::{
-        AdoptedLease, Lease as LeaseFrame, LeaseOutcomes, LeaseTasksResponse, Revoke, Settled, TaskRange,
-        lease_tasks_response::Frame,
+        AdoptedLease, Lease as LeaseFrame, LeaseOutcomes, Revoke, Settled, TaskRange, lease_tasks_response::Frame,
     },
     v1::{OutcomeStatus, PackedFailure, PackedOutcomes, TaskError},
 };
@@ -40,7 +39,8 @@ impl Engine {
             tracing::info!(worker = name, claims, adopted, "a worker goes on with what it held");
         }
         welcome.adopted_leases = adopted.into_iter().filter_map(|one| self.adopted_frame(&one)).collect();
-        self.workers.insert(id, ConnectedWorker { name, slots, sources, frames, settled: Vec::new() });
+        self.workers
+            .insert(id, ConnectedWorker { name, slots, sources, frames, awaited_bytes: 0, settled: Vec::new() });
         self.send(id, Frame::Welcome(welcome));
         if reply.send(id).is_err() {
             // Its stream ended before it was known here.
@@ -319,10 +319,18 @@ impl Engine {
         }
     }
 
+    /// Tells the core what of the leases that were sent waits for the workers to read it.
+    pub(super) fn note_unread(&mut self) {
+        let now = self.now();
+        for (id, worker) in &self.workers {
+            self.core.unread(now, *id, worker.frames.unread_bytes() + worker.awaited_bytes);
+        }
+    }
+
     /// Sends a frame to a worker. One that does not read is cut off: its leases go to others.
     fn send(&mut self, worker: WorkerId, frame: Frame) {
         let Some(connected) = self.workers.get(&worker) else { return };
-        if connected.frames.try_send(LeaseTasksResponse { frame: Some(frame) }).is_err() {
+        if connected.frames.send(frame).is_err() {
             tracing::warn!(worker = connected.name, "a worker does not read its stream; cutting it off");
             self.worker_disconnected(worker);
         }

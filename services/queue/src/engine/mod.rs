@@ -1,6 +1,7 @@
 //! The engine: one task that owns the [`crate::core`] and carries out its effects. Callers talk to it by commands,
 //! lanes report to it, workers get their frames from it. It never waits for Postgres or for a peer.
 
+mod admission;
 mod controls;
 mod group;
 mod handle;
@@ -8,21 +9,26 @@ mod intake;
 mod lane;
 mod leases;
 mod load;
+mod outgoing;
 mod payload;
 mod read;
+mod recent;
 mod run;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashmesh::{
-    queue::v1::{Heartbeat, LeaseOutcomes, LeaseTasksResponse, Welcome},
+    queue::v1::{Heartbeat, LeaseOutcomes, Welcome},
     v1::{Algorithm, EndReason, PackedNames, QueueStats, SourceRoot},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub(crate) use handle::{SubmissionHandle, Tail, weight};
+pub(crate) use admission::{Admission, Admitted, Busy};
+pub(crate) use handle::{SubmissionHandle, Tail};
+pub(crate) use outgoing::{ToWorker, to_worker};
+pub(crate) use recent::weight;
 pub(crate) use run::{GenerationEnd, GenerationStart, run};
 
 use crate::{
@@ -42,6 +48,11 @@ pub(crate) struct IncomingBatch {
 }
 
 impl IncomingBatch {
+    /// The memory that it takes: what was counted when it was validated may be less, so it is counted again.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.tasks.len() + self.names.as_ref().map_or(0, |names| names.data.len() + 4 * names.lengths.len())
+    }
+
     /// The same batch once more; its large fields are shared.
     pub(crate) fn again(&self) -> Self {
         Self { meta: self.meta.clone(), tasks: self.tasks.clone(), names: self.names.clone() }
@@ -53,7 +64,7 @@ impl IncomingBatch {
 pub(crate) struct CreateSubmission {
     pub(crate) new: NewSubmission,
     /// Its only batch: stored, with the seal, in the transaction that creates it.
-    pub(crate) whole: Option<(IncomingBatch, OwnedSemaphorePermit)>,
+    pub(crate) whole: Option<(IncomingBatch, Admitted)>,
 }
 
 /// What becomes of a create.
@@ -95,7 +106,7 @@ pub(crate) enum Command {
     Append {
         id: Uuid,
         batch: Box<IncomingBatch>,
-        permit: OwnedSemaphorePermit,
+        permit: Admitted,
         reply: Reply<Result<Taken, QueueError>>,
     },
     Seal {
@@ -171,7 +182,7 @@ pub(crate) struct NewWorker {
     pub(crate) welcome: Welcome,
     pub(crate) sources: Vec<SourceRoot>,
     /// The way to it.
-    pub(crate) frames: mpsc::Sender<LeaseTasksResponse>,
+    pub(crate) frames: ToWorker,
     pub(crate) reply: Reply<WorkerId>,
 }
 
@@ -189,18 +200,14 @@ pub(crate) enum WorkerFrame {
 #[derive(Clone, Debug)]
 pub(crate) struct EngineHandle {
     commands: mpsc::Sender<Command>,
-    admission: Arc<Semaphore>,
+    admission: Admission,
 }
-
-/// Payload is admitted in units of this many bytes.
-const ADMISSION_UNIT: usize = 1024;
 
 impl EngineHandle {
     /// A handle, and the receiver for the engine. `admission_bytes` of payload may be on their way to Postgres at once.
     pub(crate) fn new(admission_bytes: usize) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(4096);
-        let admission = Arc::new(Semaphore::new(admission_bytes.div_ceil(ADMISSION_UNIT).min(Semaphore::MAX_PERMITS)));
-        (Self { commands, admission }, receiver)
+        (Self { commands, admission: Admission::new(admission_bytes) }, receiver)
     }
 
     /// The sender for lanes and readers.
@@ -230,15 +237,24 @@ impl EngineHandle {
         self.ask(|reply| Command::Find { id, reply }).await
     }
 
-    /// Waits until memory for a batch of this size is free. This is where callers are slowed down.
-    pub(crate) async fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, QueueError> {
-        let units = u32::try_from(bytes.div_ceil(ADMISSION_UNIT).max(1)).unwrap_or(u32::MAX);
-        Arc::clone(&self.admission).acquire_many_owned(units).await.map_err(|_| QueueError::Recovering)
+    /// Memory for batches.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
-    /// Takes a batch. Answers as soon as its place is decided, before it is committed.
+    /// Takes a batch once there is memory for it. Answers as soon as its place is decided, before it is committed.
     pub(crate) async fn append(&self, id: Uuid, batch: IncomingBatch) -> Result<Taken, QueueError> {
-        let permit = self.admit(batch.tasks.len()).await?;
+        let permit = self.admission.admit(batch.memory_bytes()).await?;
+        self.append_admitted(id, batch, permit).await
+    }
+
+    /// The same for a batch that has its memory.
+    pub(crate) async fn append_admitted(
+        &self,
+        id: Uuid,
+        batch: IncomingBatch,
+        permit: Admitted,
+    ) -> Result<Taken, QueueError> {
         self.ask(|reply| Command::Append { id, batch: Box::new(batch), permit, reply }).await?
     }
 

@@ -9,13 +9,16 @@ use crate::{core::Grant, store};
 const READS: usize = 4;
 /// Batches in one read.
 const TOGETHER: usize = 64;
-/// Payload in one read, about. How much is read in all is bounded by the workers' credit.
+/// Payload in one read, about. How much is read in all is bounded by what workers may let wait.
 const READ_BYTES: u64 = 8 * 1024 * 1024;
 
 impl Engine {
     /// Lets a lease wait for the payload of its batch.
     pub(super) fn wait_for_payload(&mut self, grant: Grant) {
         let key = (grant.submission, grant.sequence);
+        if let Some(worker) = self.workers.get_mut(&grant.worker) {
+            worker.awaited_bytes += grant.payload_bytes;
+        }
         let waiting = self.unread.entry(key).or_default();
         if waiting.is_empty() {
             self.to_read.push_back(key);
@@ -75,7 +78,7 @@ impl Engine {
             let key = (submission, sequence);
             // Gone, if the batch was resolved or its submission cancelled meanwhile.
             if self.core.byte_count(submission, sequence).is_some()
-                && let Some(grants) = self.unread.remove(&key)
+                && let Some(grants) = self.take_waiting(key)
             {
                 self.payloads.insert(key, payload);
                 grants.iter().for_each(|grant| self.send_lease(grant));
@@ -83,8 +86,19 @@ impl Engine {
             }
         }
         for sequence in sequences {
-            let grants = self.unread.remove(&(submission, *sequence)).unwrap_or_default();
+            let grants = self.take_waiting((submission, *sequence)).unwrap_or_default();
             grants.iter().for_each(|grant| self.undo(grant));
         }
+    }
+
+    /// The leases that wait for a payload; they do so no more.
+    fn take_waiting(&mut self, key: (Uuid, u32)) -> Option<Vec<Grant>> {
+        let grants = self.unread.remove(&key)?;
+        for grant in &grants {
+            if let Some(worker) = self.workers.get_mut(&grant.worker) {
+                worker.awaited_bytes = worker.awaited_bytes.saturating_sub(grant.payload_bytes);
+            }
+        }
+        Some(grants)
     }
 }

@@ -6,19 +6,18 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hashmesh::{
-    queue::v1::LeaseTasksResponse,
-    v1::{QueueStats, SourceRoot, WorkerStats},
-};
+use hashmesh::v1::{QueueStats, SourceRoot, WorkerStats};
 use hashmesh_database::Database;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::{
     Command, EngineHandle,
-    handle::{RecentBudget, SubmissionHandle, Tail},
+    handle::{SubmissionHandle, Tail},
     lane::{self, After, Committed, LaneQueue, Queued},
+    outgoing::ToWorker,
     payload::PayloadCache,
+    recent::RecentTurns,
 };
 use crate::{
     QueueConfig,
@@ -81,7 +80,9 @@ pub(super) struct ConnectedWorker {
     pub(super) name: String,
     pub(super) slots: u32,
     pub(super) sources: Vec<SourceRoot>,
-    pub(super) frames: mpsc::Sender<LeaseTasksResponse>,
+    pub(super) frames: ToWorker,
+    /// Bytes of leases for it whose payload is being read.
+    pub(super) awaited_bytes: u64,
     /// Leases settled in this turn.
     pub(super) settled: Vec<u64>,
 }
@@ -105,7 +106,7 @@ pub(super) struct Engine {
     pub(super) reading: usize,
     pub(super) workers: BTreeMap<WorkerId, ConnectedWorker>,
     pub(super) mint: IdMint,
-    pub(super) recent_budget: Arc<RecentBudget>,
+    pub(super) recent: RecentTurns,
     pub(super) commands: mpsc::Sender<Command>,
     lanes: Vec<Arc<LaneQueue>>,
     behind: Behind,
@@ -125,6 +126,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         stall_timeout: config.stall_timeout,
         backoff_base: config.backoff_base,
         index_batches: config.index_batches,
+        unread_bytes: config.unread_bytes as u64,
         after_crash,
         seed: rand::random(),
         honours_expired: mutant::active(Mutant::DropLeaseCheck),
@@ -144,7 +146,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         reading: 0,
         workers: BTreeMap::new(),
         mint: IdMint::default(),
-        recent_budget: RecentBudget::new(config.recent_bytes),
+        recent: RecentTurns::new(config.recent_bytes),
         commands: handle.commands(),
         lanes: queues.clone(),
         behind,
@@ -245,7 +247,11 @@ impl Engine {
     /// Carries out everything that the commands of a turn caused.
     fn end_turn(&mut self) {
         loop {
-            let effects = self.core.take_effects();
+            let mut effects = self.core.take_effects();
+            if effects.is_empty() {
+                self.note_unread();
+                effects = self.core.take_effects();
+            }
             if effects.is_empty() {
                 break;
             }
@@ -286,7 +292,7 @@ impl Engine {
         if let Some(live) = self.live.get(&id) {
             let before = *live.tail.borrow();
             for outcomes in after.outcomes {
-                live.handle.remember(outcomes);
+                self.recent.keep(&live.handle, outcomes);
             }
             let tail = Tail {
                 created: before.created || after.created,

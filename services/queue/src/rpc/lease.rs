@@ -17,18 +17,17 @@ use hashmesh::{
     },
 };
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use super::{Frames, Shared, convert};
 use crate::{
     core::{AlgorithmSet, Claim, LeaseId, TaskRun, WorkerId, WorkerInfo},
-    engine::{Command, EngineHandle, NewWorker, WorkerFrame},
+    engine::{Command, EngineHandle, NewWorker, WorkerFrame, to_worker},
     error::QueueError,
 };
 
-/// Frames that wait for a worker. Credit bounds the leases among them.
+/// Frames that wait for a worker. The bytes of the leases among them are bounded too (`core::unread`).
 const WORKER_FRAMES: usize = 16 * 1024;
 /// Leases of another owner that a worker may name.
 const MAX_HELD_LEASES: usize = 4096;
@@ -46,7 +45,7 @@ pub(super) async fn serve(
     let Some(In::Hello(hello)) = first.and_then(|request| request.frame) else {
         return Err(QueueError::Protocol("the first frame must be `hello`").into());
     };
-    let (frames, outgoing) = mpsc::channel(WORKER_FRAMES);
+    let (frames, outgoing) = to_worker(WORKER_FRAMES);
     let welcome = Welcome {
         lease_duration: Some(proto_duration(shared.config.lease_duration)),
         heartbeat_interval: Some(proto_duration(shared.config.heartbeat_interval)),
@@ -55,7 +54,7 @@ pub(super) async fn serve(
     let info = worker_info(&hello)?;
     let claims = claims(&hello)?;
     let sources = hello.sources;
-    let drain = frames.clone().downgrade();
+    let drain = frames.downgrade();
     let new = |reply| NewWorker { info, claims, welcome, sources, frames, reply };
     let worker = engine.ask(|reply| Command::WorkerConnected(Box::new(new(reply)))).await?;
 
@@ -67,7 +66,7 @@ pub(super) async fn serve(
     let end = stream::once(async move {
         if planned.load(Ordering::Relaxed) { None } else { Some(Err(Status::from(QueueError::Recovering))) }
     });
-    Ok(Box::pin(ReceiverStream::new(outgoing).map(Ok).chain(end.filter_map(futures::future::ready))))
+    Ok(Box::pin(outgoing.map(Ok).chain(end.filter_map(futures::future::ready))))
 }
 
 fn proto_duration(duration: Duration) -> prost_types::Duration {

@@ -121,7 +121,7 @@ impl Shared {
             let engine = self.engine().await?;
             let admitted = match whole.take() {
                 Some(batch) => {
-                    let permit = engine.admit(batch.tasks.len()).await?;
+                    let permit = engine.admission().admit(batch.memory_bytes()).await?;
                     Some((batch, permit))
                 }
                 None => None,

@@ -1,6 +1,8 @@
 //! The stream on which a submission is written: batches in, acknowledgements and, if asked for, outcomes out.
+//!
+//! While a batch waits for memory nothing more is read, and acknowledgements go on.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use hashmesh::{
     error,
@@ -20,7 +22,7 @@ use super::{
     results::{Reader, ResultsFrame},
 };
 use crate::{
-    engine::{Command, Tail, Taken},
+    engine::{Admission, Admitted, Busy, Command, IncomingBatch, Tail, Taken},
     error::QueueError,
 };
 
@@ -58,18 +60,17 @@ async fn open_and_write(
         return Err(QueueError::Protocol("the first frame must be `open`").into());
     };
     let (found, _) = shared.open(&open, None, None).await?;
+    let engine = shared.engine().await?;
+    let admission = engine.admission().clone();
     let writer = match &found {
         Found::Live(handle) => {
             let id = handle.id;
-            shared
-                .engine()
-                .await?
-                .ask(|reply| Command::ClaimWriter { id, reply })
-                .await?
-                .ok_or(QueueError::Recovering)?
+            engine.ask(|reply| Command::ClaimWriter { id, reply }).await?.ok_or(QueueError::Recovering)?
         }
         Found::Finished(..) => 0,
     };
+    // From here on the stream must not keep the engine, which stops once nobody can ask it any more.
+    drop(engine);
     let opened = shared.opened(&found).await?;
     let acknowledged = opened.next_sequence;
     if send(out, Out::Opened(opened)).await.is_err() {
@@ -83,6 +84,9 @@ async fn open_and_write(
         writer,
         stored: acknowledged,
         owed: None,
+        admission,
+        busy: None,
+        coming: None,
         half_closed: false,
         ended: false,
         results,
@@ -143,6 +147,18 @@ impl From<QueueError> for Stop {
     }
 }
 
+/// A batch that waits for memory in its turn, which it would lose if it asked anew.
+struct Coming {
+    batch: IncomingBatch,
+    admitted: Pin<Box<dyn Future<Output = Result<Admitted, QueueError>> + Send>>,
+}
+
+impl std::fmt::Debug for Coming {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Coming").field("sequence", &self.batch.meta.sequence).finish_non_exhaustive()
+    }
+}
+
 /// One opened stream.
 #[derive(Debug)]
 struct WriteStream {
@@ -154,6 +170,11 @@ struct WriteStream {
     stored: u32,
     /// The highest batch taken on this stream that was not acknowledged on it yet.
     owed: Option<u32>,
+    admission: Admission,
+    /// Set while something is owed.
+    busy: Option<Busy>,
+    /// A batch that waits for memory.
+    coming: Option<Coming>,
     half_closed: bool,
     /// `completed` was sent, or is sent by the follower.
     ended: bool,
@@ -185,12 +206,20 @@ impl WriteStream {
                     None => std::future::pending().await,
                 }
             };
+            let reads = self.coming.is_none() && !self.half_closed && !draining;
+            let admitted = async {
+                match &mut self.coming {
+                    Some(coming) => (&mut coming.admitted).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 alive = changed => if !alive && !seen.is_some_and(|seen| seen.ended) {
                     return Err(self.failure());
                 },
-                frame = inbound.next(), if !self.half_closed && !draining => self.frame(frame).await?,
+                admitted = admitted => self.admitted(admitted?).await?,
+                frame = inbound.next(), if reads => self.frame(frame).await?,
                 () = shutdown.wait(), if !draining => {}
             }
             if seen.is_some_and(|seen| seen.ended) {
@@ -210,7 +239,7 @@ impl WriteStream {
 
     /// True if nothing more can come in and nothing more is owed.
     fn finished(&self) -> bool {
-        self.half_closed && self.owed.is_none()
+        self.half_closed && self.owed.is_none() && self.coming.is_none()
     }
 
     fn failure(&self) -> Stop {
@@ -235,10 +264,13 @@ impl WriteStream {
         let repaid = self.owed.is_some_and(|sequence| sequence < stored);
         if stored > self.stored || repaid {
             self.stored = stored;
+            // By the busy streams of this moment, this one included.
+            let window_bytes = self.admission.window_bytes();
             if repaid {
                 self.owed = None;
+                self.busy = None;
             }
-            send(&self.out, Out::Accepted(Accepted { through_sequence: stored - 1 })).await?;
+            send(&self.out, Out::Accepted(Accepted { through_sequence: stored - 1, window_bytes })).await?;
         }
         let over = seen.is_some_and(|seen| seen.ended) || matches!(self.found, Found::Finished(..));
         if over && !self.ended {
@@ -267,9 +299,58 @@ impl WriteStream {
         Ok(())
     }
 
+    /// Takes a batch, or lets it wait for memory.
     async fn batch(&mut self, batch: ValidatedBatch) -> Result<(), Stop> {
         let sequence = batch.sequence;
-        match self.take(batch).await {
+        let batch = match convert::batch(batch) {
+            Ok(batch) => batch,
+            Err(refusal) => return self.answer(sequence, Err(refusal)).await,
+        };
+        let Found::Live(_) = &self.found else {
+            let compared = self.shared.store_batch(&self.found, batch).await.map(drop);
+            return self.answer(sequence, compared).await;
+        };
+        self.busy.get_or_insert_with(|| self.admission.busy());
+        match self.admission.admit_now(batch.memory_bytes()) {
+            Some(admitted) => self.take(batch, admitted).await,
+            None => {
+                let (admission, bytes) = (self.admission.clone(), batch.memory_bytes());
+                let admitted = Box::pin(async move { admission.admit(bytes).await });
+                self.coming = Some(Coming { batch, admitted });
+                Ok(())
+            }
+        }
+    }
+
+    /// There is memory for the batch that has waited for it.
+    async fn admitted(&mut self, admitted: Admitted) -> Result<(), Stop> {
+        let Some(Coming { batch, .. }) = self.coming.take() else { return Ok(()) };
+        self.take(batch, admitted).await
+    }
+
+    async fn take(&mut self, batch: IncomingBatch, admitted: Admitted) -> Result<(), Stop> {
+        let (sequence, spare) = (batch.meta.sequence, batch.again());
+        let taken = match &self.found {
+            Found::Live(handle) => {
+                match self.shared.engine().await?.append_admitted(handle.id, batch, admitted).await {
+                    // It has ended since this stream looked: the tables decide whether this is a repeat.
+                    Err(QueueError::Recovering) if handle.tail().borrow().ended => {
+                        let ended = self.shared.resolve_again(&self.found).await?;
+                        self.shared.store_batch(&ended, spare).await.map(drop)
+                    }
+                    Ok(Taken::Compare) => self.shared.compare(handle, sequence, &spare.meta.fingerprint).await,
+                    other => other.map(drop),
+                }
+            }
+            // It ended while the batch waited.
+            Found::Finished(..) => self.shared.store_batch(&self.found, spare).await.map(drop),
+        };
+        self.answer(sequence, taken).await
+    }
+
+    /// A batch has its place, or is refused.
+    async fn answer(&mut self, sequence: u32, taken: Result<(), QueueError>) -> Result<(), Stop> {
+        match taken {
             Ok(()) => {
                 self.owed = self.owed.max(Some(sequence));
                 Ok(())
@@ -277,26 +358,12 @@ impl WriteStream {
             // The submission's memory was thrown away, or the process stops: the client resumes.
             Err(error @ (QueueError::Recovering | QueueError::Draining | QueueError::Database)) => Err(error.into()),
             Err(refusal) => {
+                if self.owed.is_none() {
+                    self.busy = None;
+                }
                 let status = Some(error::to_message(&Status::from(refusal)));
                 Ok(send(&self.out, Out::Rejected(Rejected { sequence, status })).await?)
             }
-        }
-    }
-
-    async fn take(&self, batch: ValidatedBatch) -> Result<(), QueueError> {
-        let batch = convert::batch(batch)?;
-        let Found::Live(handle) = &self.found else {
-            return self.shared.store_batch(&self.found, batch).await.map(drop);
-        };
-        let (sequence, spare) = (batch.meta.sequence, batch.again());
-        match self.shared.engine().await?.append(handle.id, batch).await {
-            // It has ended since this stream looked: the tables decide whether this is a repeat.
-            Err(QueueError::Recovering) if handle.tail().borrow().ended => {
-                let ended = self.shared.resolve_again(&self.found).await?;
-                self.shared.store_batch(&ended, spare).await.map(drop)
-            }
-            Ok(Taken::Compare) => self.shared.compare(handle, sequence, &spare.meta.fingerprint).await,
-            other => other.map(drop),
         }
     }
 

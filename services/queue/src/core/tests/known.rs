@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{world::Table, *};
+use super::{
+    world::{Table, UNREAD},
+    *,
+};
 use crate::store::model::{LoadedBatches, Totals, WantedBatches};
 
 /// Batches of a submission in memory, at most: few, so that they come and go.
@@ -18,6 +21,7 @@ pub(super) fn config(honours_expired: bool, after_crash: bool) -> CoreConfig {
         honours_expired,
         after_crash,
         window_batches: WINDOW,
+        unread_bytes: UNREAD,
         ..CoreConfig::default()
     }
 }

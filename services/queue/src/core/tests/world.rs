@@ -6,9 +6,11 @@ mod adoption;
 mod order;
 mod poison;
 mod step;
+mod unread;
 
 pub(super) use poison::Table;
 pub(super) use step::{Step, step};
+pub(super) use unread::UNREAD;
 
 use poison::Rows;
 
@@ -35,6 +37,8 @@ pub(super) struct World {
     /// Reads that were asked for and are not answered yet.
     loads: Vec<WantedBatches>,
     rows: Rows,
+    /// What waits for workers that do not read.
+    unread: BTreeMap<WorkerId, u64>,
     /// What processes held when the last owner died.
     claims: BTreeMap<Uuid, Vec<Claim>>,
 }
@@ -54,6 +58,7 @@ impl World {
             granted: Vec::new(),
             loads: Vec::new(),
             rows: Rows::default(),
+            unread: BTreeMap::new(),
             claims: BTreeMap::new(),
         }
     }
@@ -107,6 +112,7 @@ impl World {
                     self.core.worker_disconnected(self.now, worker);
                 }
             }
+            Step::Read { worker, reads } => self.read(*worker, *reads),
             Step::Outcomes { lease, skip, take, verdicts, last } => {
                 self.outcomes(*lease, *skip, *take, verdicts, *last)?;
             }
@@ -139,6 +145,7 @@ impl World {
             Step::Restart { eager, crash } => self.restart(*eager, *crash)?,
         }
         self.effects()?;
+        self.note_unread()?;
         self.check()?;
         if matches!(step, Step::Pass { .. } | Step::SetClock { .. }) {
             self.check_nobody_waits_without_reason()?;
@@ -323,6 +330,7 @@ impl World {
                     prop_assert!(!self.everyone_paused && !self.controls[known.tenant].0, "leased while paused");
                     prop_assert!(known.begun, "leased before its time");
                     granted_to.insert(known.tenant);
+                    self.sent(&grant)?;
                     self.granted.push(grant);
                 }
                 Effect::DeadlinePassed { submission } => {
@@ -364,6 +372,7 @@ impl World {
         self.core = Core::new(config);
         self.lose_rows();
         self.workers.clear();
+        self.unread.clear();
         self.granted.clear();
         self.loads.clear();
         self.core.clock(self.wall());
@@ -447,6 +456,8 @@ impl World {
             self.write_behind()?;
             loop {
                 self.catch_up()?;
+                self.core.unread(self.now, worker, 0);
+                self.effects()?;
                 let mine = |grant: &&Grant| grant.worker == worker && !answered.contains(&grant.lease);
                 let Some(grant) = self.granted.iter().find(mine).cloned() else { break };
                 answered.insert(grant.lease);

@@ -45,6 +45,7 @@ impl World {
                     run,
                     attempt: claim.attempt,
                     cost_bytes: claim.cost_bytes,
+                    payload_bytes: 0,
                     priority: 0,
                     flow: 0,
                 });

@@ -49,6 +49,11 @@ pub(in crate::core::tests) enum Step {
     Disconnect {
         worker: usize,
     },
+    /// A worker stops reading what is sent to it, or reads all of it.
+    Read {
+        worker: usize,
+        reads: bool,
+    },
     /// A worker answers part of a lease it was granted at any time, perhaps one long over.
     Outcomes {
         lease: usize,
@@ -100,6 +105,7 @@ pub(in crate::core::tests) fn step() -> impl Strategy<Value = Step> {
         2 => prop::option::of(any_index.clone()).prop_map(|again| Step::Connect { again }),
         4 => (any_index.clone(), 1u32..100).prop_map(|(worker, tasks)| Step::Credit { worker, tasks }),
         1 => any_index.clone().prop_map(|worker| Step::Disconnect { worker }),
+        1 => (any_index.clone(), any::<bool>()).prop_map(|(worker, reads)| Step::Read { worker, reads }),
         8 => (any_index.clone(), 0u32..10, 1u32..40, prop::collection::vec(0u8..6, 1..6), any::<bool>())
             .prop_map(|(lease, skip, take, verdicts, last)| Step::Outcomes { lease, skip, take, verdicts, last }),
         1 => (any_index.clone(), 0u64..3000).prop_map(|(lease, delay_ms)| Step::Nack { lease, delay_ms }),
