@@ -6,6 +6,9 @@
 # make lint       formatting, clippy, protos, shell
 # make bench      tasks per second, latency, WAL, CPU, in BENCH_MODES (default: all); fails if the first is below BENCH_MINIMUM
 # make bench-backlog  a backlog that no worker works on, the Queue restarted with it, urgent tasks while it drains
+# make bench-tenants  what a tenant with BENCH_TASKS tasks costs one with single tasks; fails if its p99 is more than 3 times as long
+# make bench-linear  tasks per second with LINEAR_SIZES tasks in the tables; fails if they differ by more than 15 %
+# make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
 # make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
 SHELL := /bin/bash
@@ -16,6 +19,8 @@ INPUT ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 BENCH_TASKS ?= 10000000
 BENCH_MODES ?=
 BENCH_MINIMUM ?= 500000
+LINEAR_SIZES ?= 1000000 10000000 100000000
+PINNED_SECONDS ?= 600
 PEERS ?=
 
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hashmesh/tools
@@ -24,7 +29,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh)
 
-.PHONY: run up test test-all lint bench bench-backlog bench-peers setup release require-tools
+.PHONY: run up test test-all lint bench bench-backlog bench-tenants bench-linear bench-pinned bench-peers setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -56,6 +61,16 @@ bench: release
 
 bench-backlog: release
 	@tests/tools/backlog.sh $(HASHMESH) $(BENCH_TASKS)
+
+bench-tenants: release
+	cargo build --release --locked --package hashmesh-cli --example tenants
+	@tests/tools/tenants.sh $(HASHMESH) $(BENCH_TASKS)
+
+bench-linear: release
+	@tests/tools/linear.sh $(HASHMESH) $(LINEAR_SIZES)
+
+bench-pinned: release
+	@tests/tools/pinned.sh $(HASHMESH) $(PINNED_SECONDS)
 
 bench-peers: release
 	@tests/bench/peers/run.sh $(HASHMESH) $(PEERS)

@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # A whole mesh for a script: `start_mesh HASHMESH [UP_OPTION…]` returns once it is ready and exports HASHMESH_SERVER; `stop_mesh`
 # fails unless it stops cleanly. Its data is new and goes away with it; its log stays in target/run.
-# `start_roles HASHMESH` starts Gateway, Queue, Worker and Hash as processes of their own, on a database of their own in the
-# Postgres of a mesh that idles beside them; `stop_mesh` stops them too. `start_roles_on HASHMESH DATABASE_URL` starts them on a
-# database that is there, without a mesh; `stop_roles` stops them. `cpu_seconds` prints what each has used so far.
+# `start_roles HASHMESH` starts Gateway, Queue, Worker and Hash as processes of their own, on a database of their own
+# (MESH_DATABASE) in the Postgres of a mesh that idles beside them; `stop_mesh` stops them too. `start_roles_on HASHMESH
+# DATABASE_URL` starts them on a database that is there, without a mesh; `stop_roles` stops them. The Queue is at QUEUE_URL.
+# `cpu_seconds` prints what each has used so far.
 
 ROLES=() ROLE_NAMES=()
 
@@ -42,15 +43,15 @@ start_roles() {
 }
 
 start_roles_on() {
-    local hashmesh=$1 queue hash
+    local hashmesh=$1 hash
     mkdir -p target/run
     ROLES=() ROLE_NAMES=()
     start_role "$hashmesh" queue --database-url "$2"
-    queue=$ROLE_URL
+    QUEUE_URL=$ROLE_URL
     start_role "$hashmesh" hash
     hash=$ROLE_URL
-    start_role "$hashmesh" worker --queue "$queue"
-    start_role "$hashmesh" gateway --queue "$queue" --hash "$hash"
+    start_role "$hashmesh" worker --queue "$QUEUE_URL"
+    start_role "$hashmesh" gateway --queue "$QUEUE_URL" --hash "$hash"
     export HASHMESH_SERVER=$ROLE_URL
 }
 
