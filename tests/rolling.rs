@@ -1,4 +1,4 @@
-//! Queue and Workers are replaced one after the other while all of them work (promises 2, 3, 12).
+//! Queue, Workers and Gateway are replaced one after the other while all of them work (promises 2, 3, 12).
 
 use std::{fs, ops::Range, path::PathBuf, time::Duration};
 
@@ -105,6 +105,17 @@ impl Rolling {
         self.mesh.workers[worker].process.signal(Signal::TERM);
         self.hand_over(worker).await;
         self.restart_stopped(worker).await;
+    }
+
+    /// Stops the only Gateway and starts it again.
+    async fn replace_gateway(&mut self) {
+        self.under_way().await;
+        let reconnects = self.inline.reconnects();
+        assert!(self.mesh.gateway.terminate().await.success());
+        self.mesh.gateway.restart().await;
+        self.mesh.gateway.ready().await;
+        let noticed = async || (self.inline.reconnects() > reconnects).then_some(());
+        until("the client to be back", PATIENCE, noticed).await;
     }
 
     /// Stops the Queue while a worker is in the midst of a file, which the one that waits must adopt.
@@ -309,7 +320,7 @@ async fn call_each(client: &Client, input: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn promise_12_a_rolling_restart_of_queues_and_workers_under_load_fails_no_call_and_repeats_no_work() {
+async fn promise_12_a_rolling_restart_of_queues_workers_and_gateway_under_load_fails_no_call_and_repeats_no_work() {
     let _turn = heavy::turn().await;
     let rounds = if heavy::long() { 10 } else { 1 };
     let mut rolling = Rolling::start("rolling").await;
@@ -317,6 +328,7 @@ async fn promise_12_a_rolling_restart_of_queues_and_workers_under_load_fails_no_
         rolling.replace_queue().await;
         rolling.replace_worker(0).await;
         rolling.replace_queue_and_worker(1).await;
+        rolling.replace_gateway().await;
     }
     rolling.finish().await;
 }
