@@ -52,7 +52,7 @@ impl Rolling {
     async fn start(name: &str) -> Self {
         let root = rundir::directory(name);
         // However busy the machine is.
-        let worker_environment = vec![("HASHMESH_DRAIN_GRACE".to_owned(), "60s".to_owned())];
+        let worker_environment = vec![("HASHMESH_DRAIN_GRACE".to_owned(), "10m".to_owned())];
         let sources = vec![root.clone()];
         let options = MeshOptions { workers: 0, sources, worker_environment, ..MeshOptions::default() };
         let mut mesh = Mesh::start(name, options).await;
@@ -136,7 +136,8 @@ impl Rolling {
     async fn restart_stopped(&mut self, worker: usize) {
         let role = &mut self.mesh.workers[worker];
         let mut read = 0;
-        let ended = until("the worker to end", PATIENCE, async || {
+        // It reads its file to the end.
+        let ended = until("the worker to end", PATIENCE * 5, async || {
             read = read.max(role.process.read_bytes().unwrap_or(0));
             role.process.exited()
         });
