@@ -158,14 +158,19 @@ impl Unclaimed {
         });
     }
 
-    /// All that are kept.
-    pub(crate) fn all(&self) -> Vec<Arc<HeldLease>> {
-        self.0.borrow().clone()
+    /// All that are kept, now and whenever that changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Vec<Arc<HeldLease>>> {
+        self.0.subscribe()
     }
 
     /// Takes all that are kept.
     pub(crate) fn take(&self) -> Vec<Arc<HeldLease>> {
-        self.0.send_replace(Vec::new())
+        let mut taken = Vec::new();
+        self.0.send_if_modified(|kept| {
+            taken = std::mem::take(kept);
+            !taken.is_empty()
+        });
+        taken
     }
 
     pub(crate) fn is_empty(&self) -> bool {

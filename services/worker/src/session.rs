@@ -88,6 +88,9 @@ pub(crate) enum SessionError {
     Closed,
     #[error("the queue broke the protocol: {0}")]
     Protocol(String),
+    /// Nothing is wrong: the hello must be said again, for what it named is not what is held.
+    #[error("what is held by no queue changed before the queue answered")]
+    Outdated,
     #[error("the heartbeat's thread could not be started")]
     Heartbeat(#[from] io::Error),
 }
@@ -142,7 +145,8 @@ impl Session {
         channel: Channel,
         stopping: bool,
     ) -> Result<Self, SessionError> {
-        let claimed = settings.unclaimed.all();
+        let mut unclaimed = settings.unclaimed.watch();
+        let claimed = unclaimed.borrow_and_update().clone();
         let held_leases = claimed.iter().map(|lease| lease.claim()).collect();
         let (outbox, frames) = outbox(Hello { held_leases, ..settings.hello.clone() });
         let mut client = QueueServiceClient::new(channel).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
@@ -152,7 +156,12 @@ impl Session {
             let first = inbound.message().await.map_err(refused)?.ok_or(SessionError::Closed)?;
             Ok((inbound, first))
         });
-        let (inbound, first) = opened.await.unwrap_or(Err(SessionError::NoWelcome))?;
+        let (inbound, first) = tokio::select! {
+            biased;
+            opened = opened => opened.unwrap_or(Err(SessionError::NoWelcome))?,
+            // Another stream has ended: what it leaves must be named before this queue owns the work and gives it away.
+            _ = unclaimed.changed() => return Err(SessionError::Outdated),
+        };
         let Some(Frame::Welcome(welcome)) = first.frame else {
             return Err(SessionError::Protocol("its first frame is no welcome".to_owned()));
         };
@@ -319,6 +328,10 @@ impl Work {
             self.credit_left.take(held.cost);
             let grant = self.new_grant(lease_id, epoch);
             tokio::spawn(async move { held.delivery.resume(&held, &ranges, grant).await });
+        }
+        if !kept.is_empty() {
+            // Recorded by now, most of them: their outcomes had been sent.
+            tracing::info!(leases = kept.len(), "stopping what the queue has not adopted");
         }
         kept.iter().for_each(|lease| lease.cancel());
         Ok(())

@@ -95,6 +95,7 @@ pub(crate) async fn keep(
         match ended {
             // The others may still hold something.
             Ok(SessionEnd::Stopped) => {}
+            Err(SessionError::Outdated) => continue,
             Ok(SessionEnd::QueueDrained) => tracing::info!(queue = url, "the queue stopped; connecting again"),
             Err(error) => {
                 log_failure(&url, &error, failures);
