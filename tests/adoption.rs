@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// Takes seconds to read with the algorithms below, and no room.
-const LONG_BYTES: u64 = 1024 * 1024 * 1024;
+const LONG_BYTES: u64 = 512 * 1024 * 1024;
 /// Read of it before something happens.
 const BEGUN_BYTES: u64 = 64 * 1024 * 1024;
 
