@@ -1,6 +1,6 @@
 //! A group's writes as columns: one statement per kind, one array per column. Payload is borrowed, never copied.
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use hashmesh::v1::PackedNames;
 use hashmesh_database::postgres::types::ToSql;
@@ -52,6 +52,10 @@ pub(super) struct Created<'a> {
     max_leased_tasks: Vec<Option<i32>>,
     /// Set where the same transaction seals the submission.
     batch_counts: Vec<Option<i32>>,
+    /// True where the same transaction completes it too: one row is written instead of two, and no index twice.
+    completed: Vec<bool>,
+    /// Where each submission's row is.
+    rows: HashMap<Uuid, usize>,
     keep_inputs: Vec<bool>,
     retention_seconds: Vec<Option<i64>>,
 }
@@ -199,7 +203,11 @@ impl<'a> Columns<'a> {
                     self.sealed.batch_counts.push(batch_count);
                 }
             }
-            Write::Complete => self.completed.push(id),
+            Write::Complete => {
+                if !self.created.complete(id) {
+                    self.completed.push(id);
+                }
+            }
             Write::Cancel { reason } => {
                 self.cancelled.ids.push(id);
                 self.cancelled.reasons.push(end_reason_text(*reason));
@@ -217,6 +225,7 @@ impl<'a> Created<'a> {
             &mut self.algorithms,
             submission.algorithms.iter().map(|algorithm| small("algorithm", *algorithm as i32)),
         )?;
+        self.rows.insert(id, self.ids.len());
         self.ids.push(id);
         self.tenants.push(&submission.tenant);
         self.shards.push(i16::from(shard.number()));
@@ -232,6 +241,7 @@ impl<'a> Created<'a> {
         let max_leased_tasks = order.max_leased_tasks.map(|max| integer("max_leased_tasks", max)).transpose()?;
         self.max_leased_tasks.push(max_leased_tasks);
         self.batch_counts.push(None);
+        self.completed.push(false);
         self.keep_inputs.push(submission.keep_inputs);
         self.retention_seconds
             .push(submission.retention_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)));
@@ -240,14 +250,25 @@ impl<'a> Created<'a> {
 
     /// Creates the submission sealed, if it is created here and not sealed yet.
     fn seal(&mut self, id: Uuid, batch_count: i32) -> bool {
-        // From the end: a seal mostly follows right behind its submission.
-        let row = self.ids.iter().rposition(|created| *created == id);
-        match row.and_then(|row| self.batch_counts.get_mut(row)) {
+        match self.rows.get(&id).and_then(|row| self.batch_counts.get_mut(*row)) {
             Some(unsealed @ None) => {
                 *unsealed = Some(batch_count);
                 true
             }
             Some(Some(_)) | None => false,
+        }
+    }
+
+    /// Creates the submission completed, if it is created and sealed here.
+    fn complete(&mut self, id: Uuid) -> bool {
+        let Some(row) = self.rows.get(&id).copied() else { return false };
+        let sealed = self.batch_counts.get(row).is_some_and(Option::is_some);
+        match self.completed.get_mut(row) {
+            Some(completed @ false) if sealed => {
+                *completed = true;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -272,6 +293,7 @@ impl<'a> Created<'a> {
             &self.not_before,
             &self.deadlines,
             &self.max_leased_tasks,
+            &self.completed,
         ];
         Some(parameters)
     }
