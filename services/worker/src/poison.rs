@@ -14,6 +14,12 @@ const MOST_MEMORY: usize = 64 << 30;
 static ACTIVE: std::sync::LazyLock<bool> =
     std::sync::LazyLock::new(|| std::env::var_os("HASHMESH_POISON").is_some_and(|value| value == "1"));
 
+/// True if an input may be poison: nothing is then worked on by a thread that others need.
+#[cfg(feature = "mutants")]
+pub(crate) fn expected() -> bool {
+    *ACTIVE
+}
+
 /// Called with every inline input before it is hashed.
 #[cfg(feature = "mutants")]
 pub(crate) fn taste(input: &[u8]) {
@@ -37,6 +43,12 @@ pub(crate) fn taste(input: &[u8]) {
         }
         _ => {}
     }
+}
+
+/// Without the feature there is no poison.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn expected() -> bool {
+    false
 }
 
 /// Without the feature there is no poison.

@@ -2,7 +2,8 @@
 //!
 //! A lease's tasks are cut into groups of neighbours that run on the pools side by side; none waits for another, so a
 //! slow one delays only itself. What they have done is put on a shelf; the lease's own async task sends it: all at once
-//! if the lease is quick, which is the rule, else in parts.
+//! if the lease is quick, which is the rule, else in parts. A lease that is over sooner than a thread wakes up is worked
+//! on right where it came in.
 
 mod door;
 mod group;
@@ -21,9 +22,9 @@ use self::{
     door::Standing,
     group::{GroupWork, Stopped},
     piece::Shelf,
-    plan::Plan,
+    plan::{Group, Plan},
 };
-use crate::{hung::Busy, leases::HeldLease, sources::Sources};
+use crate::{hung::Busy, leases::HeldLease, poison, sources::Sources};
 
 /// Longer leases send what is done this often.
 const PART_INTERVAL: Duration = Duration::from_millis(500);
@@ -89,17 +90,26 @@ impl Executor {
     ) -> Result<(), Executed> {
         let (pool, door) =
             if plan.reads_objects { (&self.objects, &self.objects_door) } else { (&self.inline, &self.inline_door) };
+        let work = |group: &Group| GroupWork {
+            plan: Arc::clone(plan),
+            group: *group,
+            held: Arc::clone(held),
+            sources: Arc::clone(&self.sources),
+            shelf: Arc::clone(&sender.shelf),
+            busy: Arc::clone(&self.busy),
+        };
+        let enter = |group: &Group| door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64);
+        if let [group] = plan.groups[..]
+            && plan.small
+            && !poison::expected()
+        {
+            let _place = enter(&group).await;
+            return work(&group).run().map_err(|Stopped| Executed::Abandoned);
+        }
         let works = plan.groups.iter().map(|group| {
-            let work = GroupWork {
-                plan: Arc::clone(plan),
-                group: *group,
-                held: Arc::clone(held),
-                sources: Arc::clone(&self.sources),
-                shelf: Arc::clone(&sender.shelf),
-                busy: Arc::clone(&self.busy),
-            };
+            let (work, place) = (work(group), enter(group));
             async move {
-                let _place = door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64).await;
+                let _place = place.await;
                 pool.run(group.data_bytes, move || work.run()).await
             }
         });
