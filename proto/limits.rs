@@ -75,3 +75,9 @@ pub fn announced() -> Limits {
         window_bytes: WINDOW_BYTES,
     }
 }
+
+/// The window that an `Accepted` asks for, in bytes: 0 stands for the `limit`, and none is larger.
+#[must_use]
+pub const fn asked_window(window_bytes: u32, limit: u32) -> u32 {
+    if window_bytes == 0 || window_bytes > limit { limit } else { window_bytes }
+}

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::v1::{Limits, PackedTasks};
+use crate::{
+    limits::asked_window,
+    v1::{Limits, PackedTasks},
+};
 
 /// A batch that is not acknowledged.
 #[derive(Clone, Debug)]
@@ -100,10 +103,7 @@ impl Window {
         if through_sequence >= sent_end && through_sequence >= self.compare_below {
             return Err(Contradiction::NeverSent { through_sequence, next_sequence: sent_end });
         }
-        self.window_bytes = match window_bytes {
-            0 => self.limits.window_bytes,
-            smaller => smaller.min(self.limits.window_bytes),
-        };
+        self.window_bytes = asked_window(window_bytes, self.limits.window_bytes);
         let mut tasks = 0;
         while self.sent > 0 && self.first <= through_sequence {
             tasks += self.drop_first();

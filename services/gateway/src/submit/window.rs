@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use hashmesh::limits::{WINDOW_BATCHES, WINDOW_BYTES};
+use hashmesh::limits::{WINDOW_BATCHES, WINDOW_BYTES, asked_window};
 use tokio::sync::Notify;
 
 /// Bytes under way before the Queue has answered anything. It answers within a few milliseconds, if it has memory.
@@ -60,7 +60,7 @@ impl Window {
 
     /// Every batch up to this one is accepted. From now on so many bytes may be under way; 0: as many as the limits say.
     pub(super) fn accepted(&self, through_sequence: u32, window_bytes: u32) {
-        self.lock().window_bytes = if window_bytes == 0 { WINDOW_BYTES } else { window_bytes.min(WINDOW_BYTES) };
+        self.lock().window_bytes = asked_window(window_bytes, WINDOW_BYTES);
         self.answer(|sequence| sequence <= through_sequence, usize::MAX);
     }
 

@@ -114,8 +114,7 @@ impl Core {
             return None;
         }
         let meant = |first: u32, run: &ReadyRun| {
-            let overlaps = first < claim.run.end() && claim.run.first < first + run.count;
-            overlaps && run.attempt == claim.attempt && run.strikes < ALONE
+            claim.run.overlaps(TaskRun::new(first, run.count)) && run.attempt == claim.attempt && run.strikes < ALONE
         };
         let mut beside = RunSet::of(claim.run);
         let mut found = Vec::new();

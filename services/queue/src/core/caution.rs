@@ -120,8 +120,7 @@ impl Core {
         let open = self.open_runs();
         self.caution.announced.retain(|(id, sequence, first), (count, _, written)| {
             let range = TaskRun::new(*first, *count);
-            let overlaps = |run: &TaskRun| run.first < range.end() && range.first < run.end();
-            !*written || open.get(&(*id, *sequence)).is_some_and(|runs| runs.iter().any(overlaps))
+            !*written || open.get(&(*id, *sequence)).is_some_and(|runs| runs.iter().any(|run| run.overlaps(range)))
         });
         if self.caution.announced.len() < before {
             self.caution.window = (self.caution.window * 2).min(LAST_WINDOW);

@@ -17,6 +17,11 @@ impl TaskRun {
     pub(crate) fn end(self) -> u32 {
         self.first + self.count
     }
+
+    /// True if a task is in both.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        self.first < other.end() && other.first < self.end()
+    }
 }
 
 /// Disjoint runs in ascending order. Small: leases hold one run, and a few while their outcomes come in parts.

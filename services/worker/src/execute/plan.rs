@@ -95,21 +95,16 @@ impl Plan {
         } else {
             inline_groups(&tasks.lengths, threads, &algorithms)
         };
-        let small = plain && groups.len() == 1 && inline_cost(&tasks.lengths, &algorithms) <= SMALL_COST;
+        let cost = |group: &Group| (group.data_bytes + group.count * TASK_COST) * algorithms.len();
+        let small = plain && matches!(&groups[..], [only] if cost(only) <= SMALL_COST);
         Ok(Self { tasks, task_count, algorithms, groups, reads_objects, plain, small })
     }
-}
-
-/// What hashing costs, in bytes.
-fn inline_cost(lengths: &[u32], algorithms: &[Algorithm]) -> usize {
-    let bytes: usize = lengths.iter().map(|length| *length as usize + TASK_COST).sum();
-    bytes * algorithms.len()
 }
 
 /// Groups of about the same cost, as many as threads if the lease is worth it.
 fn inline_groups(lengths: &[u32], threads: usize, algorithms: &[Algorithm]) -> Vec<Group> {
     let cost = |length: u32| (length as usize + TASK_COST) * algorithms.len();
-    let total = inline_cost(lengths, algorithms);
+    let total: usize = lengths.iter().map(|length| cost(*length)).sum();
     let wanted_cost = total.div_ceil(threads.max(1)).max(MIN_GROUP_COST);
     // So that no group's digests outgrow a frame.
     let max_count = MAX_RESULTS_FRAME_BYTES / stride(algorithms).max(1);
