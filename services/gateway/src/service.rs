@@ -52,8 +52,7 @@ impl Gateway {
         let deadline = Deadline::of(request.metadata());
         let request = request.into_inner();
         let _place = self.admission.call(request.encoded_len())?;
-        // In its box from the start: what tonic puts around it moves it several times.
-        Box::pin(work(request, deadline)).await.map(Response::new)
+        work(request, deadline).await.map(Response::new)
     }
 
     /// New streams go elsewhere once we stop.

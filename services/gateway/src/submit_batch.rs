@@ -60,8 +60,7 @@ pub(crate) async fn submit_batch(
         answer.take_all(results).await?;
         return Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes });
     }
-    // Rarely gone this way, and large: in a box it does not make every call's state larger.
-    match deadline.limit(Box::pin(answer.follow(gateway, &submission.submission_id))).await {
+    match deadline.limit(answer.follow(gateway, &submission.submission_id)).await {
         Ok(submission) => Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes }),
         Err(status) if reason(&status) == Some(Reason::DeadlineExceeded) => {
             Err(still_running(&submission.submission_id, Reason::DeadlineExceeded))
