@@ -14,16 +14,12 @@ hashmesh=$1 tasks=$2
 # shellcheck source=tests/tools/mesh.sh
 . "$(dirname "$0")/mesh.sh"
 
-start_mesh "$hashmesh"
-port=$(sed -n 's/.*"port": *\([0-9]*\).*/\1/p' "$MESH_DATA/postgres.json")
-password=$(sed -n 's/.*"password": *"\([^"]*\)".*/\1/p' "$MESH_DATA/postgres.json")
-server=postgresql://hashmesh:$password@127.0.0.1:$port
-psql --quiet "$server/hashmesh" --command 'CREATE DATABASE bench'
+start_database "$hashmesh"
 
 queue_port=$(free_port) queue_admin=$(free_port)
 start_queue() {
     "$hashmesh" queue --listen "127.0.0.1:$queue_port" --admin-listen "127.0.0.1:$queue_admin" \
-        --database-url "$server/bench?sslmode=disable" 2>>target/run/queue.log &
+        --database-url "$MESH_DATABASE?sslmode=disable" 2>>target/run/queue.log &
     queue=$!
 }
 ready() { until curl --silent --fail --output /dev/null "http://127.0.0.1:$queue_admin/readyz"; do sleep 0.02; done; }

@@ -12,20 +12,19 @@ measured=${LINEAR_TASKS:-4000000} spread=${LINEAR_SPREAD:-15}
 . "$(dirname "$0")/mesh.sh"
 
 start_roles "$hashmesh"
-bench() { "$hashmesh" bench --tasks "$1" --size 64 --batch 1000 --streams 4 --output jsonl; }
 stored=0
 rows=target/run/linear.jsonl
 : >"$rows"
 for size in "$@"; do
     if [ "$stored" -lt "$size" ]; then
-        bench $((size - stored)) >/dev/null
+        bench_batches "$hashmesh" $((size - stored)) >/dev/null
         stored=$size
     fi
     rates=()
     for _ in 1 2 3; do
         # What the fill has left to be written is not the measured tasks' to pay.
         psql --quiet "$MESH_DATABASE" --command CHECKPOINT
-        rates+=("$(bench "$measured" | jq .durable_tasks_per_second)")
+        rates+=("$(bench_batches "$hashmesh" "$measured" | jq .durable_tasks_per_second)")
         stored=$((stored + measured))
     done
     jq --null-input --compact-output --argjson stored "$size" --argjson to "$stored" \

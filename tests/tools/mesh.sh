@@ -29,9 +29,9 @@ start_mesh() {
     return 1
 }
 
-start_roles() {
-    local hashmesh=$1
-    start_mesh "$hashmesh"
+# Starts a mesh that idles, and makes a database of its own in its Postgres: MESH_DATABASE.
+start_database() {
+    start_mesh "$1"
     # Its password is in the file beside the cluster.
     local port password server
     port=$(sed -n 's/.*"port": *\([0-9]*\).*/\1/p' "$MESH_DATA/postgres.json")
@@ -39,7 +39,17 @@ start_roles() {
     server=postgresql://hashmesh:$password@127.0.0.1:$port
     psql --quiet "$server/hashmesh" --command 'CREATE DATABASE bench'
     MESH_DATABASE=$server/bench
+}
+
+start_roles() {
+    local hashmesh=$1
+    start_database "$hashmesh"
     start_roles_on "$hashmesh" "$MESH_DATABASE?sslmode=disable"
+}
+
+# The first mode of bench.sh with so many tasks: `bench_batches HASHMESH TASKS`.
+bench_batches() {
+    "$1" bench --tasks "$2" --size 64 --batch 1000 --streams 4 --output jsonl
 }
 
 start_roles_on() {

@@ -16,7 +16,7 @@ run_for() {
     local end=$((SECONDS + seconds))
     : >"$1"
     while [ "$SECONDS" -lt "$end" ]; do
-        "$hashmesh" bench --tasks "$tasks" --size 64 --batch 1000 --streams 4 --output jsonl >>"$1"
+        bench_batches "$hashmesh" "$tasks" >>"$1"
     done
 }
 # What the session's snapshot pins.
@@ -26,7 +26,7 @@ pinned_xmin() {
 }
 
 # Connections, plans and the first blocks of every table are there before either side is measured.
-"$hashmesh" bench --tasks "$tasks" --size 64 --batch 1000 --streams 4 --output jsonl >/dev/null
+bench_batches "$hashmesh" "$tasks" >/dev/null
 run_for target/run/unpinned.jsonl
 exec {pin}> >(PGAPPNAME=pin exec psql --quiet --output /dev/null "$MESH_DATABASE")
 echo 'SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current();' >&"$pin"
