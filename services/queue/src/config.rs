@@ -17,7 +17,7 @@ pub struct QueueConfig {
     pub replicas: ReplicaConfig,
     /// The URL under which Gateways and Workers reach this process; others name it to their callers.
     pub address: String,
-    /// Commit lanes: connections that each have one transaction in flight. 1 to 4 make sense.
+    /// Commit lanes beside the express lane: connections that each have one transaction in flight. 1 to 4 make sense.
     pub lanes: usize,
     /// How long a lease lasts after the last heartbeat that names it.
     pub lease_duration: Duration,

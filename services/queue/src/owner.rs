@@ -107,8 +107,9 @@ async fn own(
     let recovered = store::load_unfinished(database, config.index_batches).await?;
     let controls = store::tenant_controls(database).await?;
     tracing::info!(submissions = recovered.len(), elapsed = ?began.elapsed(), "took over the queue");
-    let mut lanes = Vec::with_capacity(config.lanes);
-    for _ in 0..config.lanes.max(1) {
+    // One is the express lane.
+    let mut lanes = Vec::with_capacity(config.lanes + 1);
+    for _ in 0..=config.lanes.max(1) {
         lanes.push(Lane::connect(database, Arc::clone(&ownership)).await?);
     }
     let (handle, commands) = EngineHandle::new(config.admission_bytes);

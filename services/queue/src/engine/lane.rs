@@ -101,11 +101,16 @@ impl LaneQueue {
         self.state().failed.remove(&submission);
     }
 
+    /// What the next transaction commits; empty only if nothing waits.
+    pub(super) fn take_now(&self) -> Vec<Queued> {
+        group::take(&mut self.state().waiting)
+    }
+
     /// Waits for units, then takes as many as fit one transaction.
     async fn take_group(&self) -> Vec<Queued> {
         loop {
             let filled = self.filled.notified();
-            let group = group::take(&mut self.state().waiting);
+            let group = self.take_now();
             if !group.is_empty() {
                 return group;
             }

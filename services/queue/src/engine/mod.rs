@@ -7,6 +7,7 @@ mod group;
 mod handle;
 mod intake;
 mod lane;
+mod lanes;
 mod leases;
 mod load;
 mod outgoing;

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::{
     Command, EngineHandle,
     handle::{SubmissionHandle, Tail},
-    lane::{self, After, Committed, LaneQueue, Queued},
+    lane::{self, After, Committed, Queued},
+    lanes::Lanes,
     outgoing::ToWorker,
     payload::PayloadCache,
     recent::RecentTurns,
@@ -108,7 +109,7 @@ pub(super) struct Engine {
     pub(super) mint: IdMint,
     pub(super) recent: RecentTurns,
     pub(super) commands: mpsc::Sender<Command>,
-    lanes: Vec<Arc<LaneQueue>>,
+    lanes: Lanes,
     behind: Behind,
     /// Rows to be written ahead.
     pub(super) ahead: Vec<LeaseRow>,
@@ -120,7 +121,8 @@ pub(super) struct Engine {
 pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
     let GenerationStart { config, ownership, lanes, recovered, controls, handle, mut commands, behind, after_crash } =
         start;
-    let queues: Vec<Arc<LaneQueue>> = lanes.iter().map(|_| Arc::default()).collect();
+    let lane_queues = Lanes::new(lanes.len().saturating_sub(1));
+    let queues: Vec<_> = lane_queues.queues().cloned().collect();
     let core = CoreConfig {
         lease_duration: config.lease_duration,
         stall_timeout: config.stall_timeout,
@@ -148,7 +150,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         mint: IdMint::default(),
         recent: RecentTurns::new(config.recent_bytes),
         commands: handle.commands(),
-        lanes: queues.clone(),
+        lanes: lane_queues,
         behind,
         ahead: Vec::new(),
         rates: Rates::default(),
@@ -263,11 +265,11 @@ impl Engine {
         self.read_next();
     }
 
-    /// Puts a unit into its submission's lane: always the same one, so that its writes keep their order.
-    pub(super) fn push(&self, id: Uuid, writes: Vec<Write>, after: After) {
-        let lane = usize::from(id.as_bytes()[14]) % self.lanes.len();
+    /// Puts a unit into a lane, behind all others of its submission.
+    pub(super) fn push(&mut self, id: Uuid, writes: Vec<Write>, after: After) {
         let unit = Unit { submission: id, shard: Shard::of(id), writes };
-        self.lanes[lane].push(Queued { unit, after, gave_way: 0 });
+        let tenant = self.live.get(&id).map_or("", |live| &live.handle.tenant);
+        self.lanes.push(tenant, Queued { unit, after, gave_way: 0 });
     }
 
     /// A transaction is over: tells everyone who waited for it.
@@ -275,8 +277,14 @@ impl Engine {
         self.rates.commits += 1;
         for (id, after, result) in committed.units {
             match result {
-                Ok(at) => self.unit_committed(id, after, at),
-                Err(error) => self.unit_failed(id, after, &error),
+                Ok(at) => {
+                    self.lanes.committed(id);
+                    self.unit_committed(id, after, at);
+                }
+                Err(error) => {
+                    self.lanes.failed(id);
+                    self.unit_failed(id, after, &error);
+                }
             }
         }
     }
@@ -337,7 +345,7 @@ impl Engine {
             self.let_go(id);
             self.read_again(id);
         } else {
-            self.lanes.iter().for_each(|lane| lane.pardon(id));
+            self.lanes.pardon(id);
         }
         if let Some(reply) = after.reply {
             let _ = reply.send(Err(error));
@@ -370,7 +378,7 @@ impl Engine {
     }
 
     fn reread(&mut self, id: Uuid, recovered: Option<&Recovered>) {
-        self.lanes.iter().for_each(|lane| lane.pardon(id));
+        self.lanes.pardon(id);
         if let Some(recovered) = recovered
             && !self.live.contains_key(&id)
         {
