@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Core, Effect, Grant, LeaseId, Now, WorkerId,
-    order::{LEVELS, Pick, Place},
+    order::{LEVELS, Pick, Place, TenantId},
     ranges::{RunSet, TaskRun},
     submission::ReadyRun,
     worker::{Lease, Worker},
@@ -43,7 +43,7 @@ impl Core {
     /// Grants one lease to a worker. False if there is nothing for it.
     fn grant_to(&mut self, worker_id: WorkerId, now: Now) -> bool {
         let Some(worker) = self.workers.get(&worker_id) else { return false };
-        let Some(pick) = self.order.pick(&self.classes, worker.kind, worker.lowest_level()) else { return false };
+        let Some(pick) = self.pick_for(worker) else { return false };
         let Place { tenant, class, .. } = pick.place;
         let id = pick.submission;
         let room = self.order.tenants.get(tenant).map_or(0, super::order::Tenant::room);
@@ -77,6 +77,17 @@ impl Core {
         let cost_bytes = self.grant(now, worker_id, id, sequence, TaskRun::new(first, count), ready);
         self.charge(&pick, cost_bytes, count);
         true
+    }
+
+    /// What a worker with credit is given next. The last part of its credit is for what is more urgent than all that it
+    /// holds, and for tenants of whom it holds nothing: neither is ever shut out by a worker whose hands are full.
+    fn pick_for(&self, worker: &Worker) -> Option<Pick> {
+        if worker.has_plenty() {
+            return self.order.pick(&self.classes, worker.kind, 0, |_| true);
+        }
+        let urgent = self.order.pick(&self.classes, worker.kind, worker.lowest_urgent(), |_| true);
+        let of_none = |tenant| !worker.tenants.contains_key(&tenant);
+        urgent.or_else(|| self.order.pick(&self.classes, worker.kind, 0, of_none))
     }
 
     /// What was picked was given to a worker.
@@ -145,8 +156,8 @@ impl Core {
         let taker = self.workers.get_mut(&worker)?;
         let lease_id = LeaseId(self.next_lease);
         self.next_lease += 1;
-        let level = submission.level();
-        taker.hand(lease_id, level, ready.count, cost_bytes);
+        let (level, tenant) = (submission.level(), submission.tenant);
+        taker.hand(lease_id, (level, tenant), ready.count, cost_bytes);
         submission.leases.insert(lease_id);
         let tasks = u64::from(unresolved.tasks());
         submission.leased_tasks += tasks;
@@ -158,6 +169,7 @@ impl Core {
             task_count: ready.count,
             cost_bytes,
             level,
+            tenant,
             attempt: ready.attempt,
             strikes: ready.strikes,
             unresolved,
@@ -280,12 +292,13 @@ impl Core {
 
 impl Worker {
     /// Notes a lease in its hands.
-    fn hand(&mut self, lease: LeaseId, level: usize, tasks: u32, cost_bytes: u64) {
+    fn hand(&mut self, lease: LeaseId, (level, tenant): (usize, TenantId), tasks: u32, cost_bytes: u64) {
         self.credit_tasks -= i64::from(tasks);
         self.credit_bytes = self.credit_bytes.saturating_sub(i64::try_from(cost_bytes).unwrap_or(i64::MAX));
         self.held_tasks += i64::from(tasks);
         self.held_bytes = self.held_bytes.saturating_add(i64::try_from(cost_bytes).unwrap_or(i64::MAX));
         self.levels[level] += 1;
+        *self.tenants.entry(tenant).or_default() += 1;
         self.leases.insert(lease);
     }
 
@@ -295,17 +308,26 @@ impl Worker {
             self.held_tasks -= i64::from(lease.task_count);
             self.held_bytes = self.held_bytes.saturating_sub(i64::try_from(lease.cost_bytes).unwrap_or(i64::MAX));
             self.levels[lease.level] -= 1;
+            if let Some(leases) = self.tenants.get_mut(&lease.tenant) {
+                *leases -= 1;
+                if *leases == 0 {
+                    self.tenants.remove(&lease.tenant);
+                }
+            }
         }
     }
 
-    /// The lowest level that it may be given work of. The last part of its credit is for what is more urgent than all
-    /// that it holds, so that urgent work is never shut out by a worker whose hands are full.
-    pub(super) fn lowest_level(&self) -> usize {
+    /// True if more than the last part of its credit is left.
+    pub(super) fn has_plenty(&self) -> bool {
         let reserve = |all: i64| all / RESERVE;
-        let plenty = self.credit_tasks > reserve(self.most_tasks) && self.credit_bytes > reserve(self.most_bytes);
-        if plenty { 0 } else { (0..LEVELS).rev().find(|level| self.levels[*level] > 0).map_or(0, |level| level + 1) }
+        self.credit_tasks > reserve(self.most_tasks) && self.credit_bytes > reserve(self.most_bytes)
+    }
+
+    /// The lowest level that is more urgent than all that it holds.
+    fn lowest_urgent(&self) -> usize {
+        (0..LEVELS).rev().find(|level| self.levels[*level] > 0).map_or(0, |level| level + 1)
     }
 }
 
-/// One part in this many of a worker's credit is kept for work more urgent than what it holds.
+/// One part in this many of a worker's credit is kept (see [`Core::pick_for`]).
 const RESERVE: i64 = 16;

@@ -287,6 +287,7 @@ impl Core {
 
     /// Treats what a recovered row says a lost worker held like a lease of it.
     pub(super) fn strike_found(&mut self, now: Now, id: Uuid, sequence: u32, run: TaskRun, attempt: u32, strikes: u32) {
+        let Some(tenant) = self.submissions.get(&id).map(|submission| submission.tenant) else { return };
         let lease = Lease {
             worker: WorkerId(0),
             submission: id,
@@ -294,6 +295,7 @@ impl Core {
             task_count: run.count,
             cost_bytes: 0,
             level: 0,
+            tenant,
             attempt,
             strikes,
             unresolved: RunSet::of(run),

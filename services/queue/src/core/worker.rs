@@ -1,12 +1,15 @@
 //! Connected workers and their leases in the owner's memory.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
 use super::{
     AlgorithmSet, LeaseId, Now, WorkerId,
-    order::{LEVELS, classes::KindId},
+    order::{LEVELS, TenantId, classes::KindId},
     poison::Place,
     ranges::RunSet,
 };
@@ -61,8 +64,9 @@ pub(crate) struct Worker {
     /// The most that its credit and its leases have come to: its whole credit.
     pub(super) most_tasks: i64,
     pub(super) most_bytes: i64,
-    /// How many leases it holds of each level of priority.
+    /// How many leases it holds of each level of priority, and of each tenant.
     pub(super) levels: [u32; LEVELS],
+    pub(super) tenants: HashMap<TenantId, u32>,
     /// Bytes of its leases that it has not read yet (see [`super::unread`]).
     pub(super) unread_bytes: u64,
     /// It has not read so much that it gets no more for now.
@@ -97,6 +101,7 @@ pub(crate) struct Lease {
     pub(crate) task_count: u32,
     pub(super) cost_bytes: u64,
     pub(super) level: usize,
+    pub(super) tenant: TenantId,
     pub(crate) attempt: u32,
     /// How many workers were lost with it (see [`super::poison`]).
     pub(crate) strikes: u32,

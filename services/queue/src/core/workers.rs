@@ -22,6 +22,7 @@ impl Core {
             most_tasks: 0,
             most_bytes: 0,
             levels: [0; LEVELS],
+            tenants: std::collections::HashMap::new(),
             unread_bytes: 0,
             behind: false,
             aside: None,

@@ -7,6 +7,9 @@ use super::{
     classes::{ClassId, Classes, KindId},
 };
 
+/// How many tenants are looked at for one that is wanted.
+const FIRST: usize = 16;
+
 /// The tenants that have something to give at this level.
 #[derive(Debug, Default)]
 pub(super) struct Level {
@@ -49,9 +52,11 @@ impl Level {
         self.latest = self.latest.max(after);
     }
 
-    /// The tenant that is next among those that have something for a worker of this kind.
-    pub(super) fn first(&self, classes: &Classes, kind: KindId) -> Option<TenantId> {
+    /// The tenant that is next among those that have something for a worker of this kind, and are wanted. Only the first
+    /// few of each class are looked at: whoever comes anew is among them.
+    pub(super) fn first(&self, classes: &Classes, kind: KindId, wanted: impl Fn(TenantId) -> bool) -> Option<TenantId> {
         let fitting = self.by_class.iter().filter(|(class, _)| classes.takes(**class, kind));
-        fitting.filter_map(|(_, tenants)| tenants.first()).min().map(|(_, tenant)| *tenant)
+        let firsts = fitting.filter_map(|(_, tenants)| tenants.iter().take(FIRST).find(|(_, tenant)| wanted(*tenant)));
+        firsts.min().map(|(_, tenant)| *tenant)
     }
 }

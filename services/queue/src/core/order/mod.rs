@@ -115,13 +115,21 @@ impl Order {
         }
     }
 
-    /// What a worker of this kind is given next, from the levels from `lowest` up.
-    pub(super) fn pick(&self, classes: &Classes, kind: KindId, lowest: usize) -> Option<Pick> {
+    /// What a worker of this kind is given next, from the levels from `lowest` up, of a tenant that is wanted.
+    pub(super) fn pick(
+        &self,
+        classes: &Classes,
+        kind: KindId,
+        lowest: usize,
+        wanted: impl Fn(TenantId) -> bool,
+    ) -> Option<Pick> {
         if self.everyone_paused {
             return None;
         }
         let firsts: [Option<TenantId>; LEVELS] =
-            array::from_fn(|level| if level < lowest { None } else { self.levels[level].first(classes, kind) });
+            array::from_fn(
+                |level| if level < lowest { None } else { self.levels[level].first(classes, kind, &wanted) },
+            );
         let highest = firsts.iter().rposition(Option::is_some)?;
         let behind = (0..highest).rev().filter(|level| firsts[*level].is_some() && self.owed[*level] > 0);
         let level = behind.max_by_key(|level| self.owed[*level]).unwrap_or(highest);

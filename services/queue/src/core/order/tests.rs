@@ -156,6 +156,28 @@ fn promise_9_urgent_work_reaches_a_worker_whose_hands_are_full() {
 }
 
 #[test]
+fn promise_10_a_single_task_reaches_a_worker_whose_hands_are_full_of_anothers() {
+    let mut core = Core::new(CoreConfig::default());
+    let worker = core.worker_connected(NOW, info(&[]));
+    core.create_for(Uuid::from_u128(1), "large", &[Algorithm::Sha256], 3, WorkOrder::default());
+    core.credit(NOW, worker, 1000, 1 << 30);
+    for sequence in 0..1000 {
+        core.append(NOW, Uuid::from_u128(1), &batch(sequence, 10, None)).unwrap();
+    }
+    core.take_effects();
+    for number in 2..5 {
+        let (id, tenant) = (Uuid::from_u128(number), number.to_string());
+        core.create_for(id, &tenant, &[Algorithm::Sha256], 3, WorkOrder::default());
+        core.append(NOW, id, &batch(0, 10, None)).unwrap();
+        let Some(Effect::Dispatch(grant)) = core.take_effects().pop() else { panic!("nothing was granted") };
+        assert_eq!(grant.submission, id);
+        // Only one: the worker holds something of this tenant now, and what it holds of others is no reason for more.
+        core.append(NOW, id, &batch(1, 10, None)).unwrap();
+        assert!(core.take_effects().is_empty());
+    }
+}
+
+#[test]
 fn promise_10_tenants_of_a_level_share_by_cost_however_many_submissions_and_how_large_batches_they_have() {
     let mut scene = Scene::new();
     let large = scene.create(1, "large", WorkOrder::default());

@@ -54,8 +54,7 @@ impl World {
     pub(super) fn check_nobody_waits_without_reason(&self) -> Result<(), TestCaseError> {
         let silence = self.core.config.silence();
         let takes = |worker: &Worker| worker.takes_leases(self.now, silence);
-        if self.everyone_paused || !self.core.workers.values().any(|worker| takes(worker) && worker.lowest_level() == 0)
-        {
+        if self.everyone_paused || !self.core.workers.values().any(|worker| takes(worker) && worker.has_plenty()) {
             return Ok(());
         }
         for (id, submission) in &self.core.submissions {
