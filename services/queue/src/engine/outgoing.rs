@@ -1,4 +1,6 @@
-//! The way to a worker: a bounded channel that knows how many bytes of leases wait in it for the worker to read them.
+//! The way to a worker: bounded channels that know how many bytes of leases wait in them for the worker to read them.
+//!
+//! Small leases pass large ones: whoever came with one task would wait behind all that a worker was given before.
 
 use std::{
     pin::Pin,
@@ -13,10 +15,16 @@ use futures::Stream;
 use hashmesh::queue::v1::{LeaseTasksResponse, lease_tasks_response::Frame};
 use tokio::sync::mpsc;
 
+/// Leases of more payload are large.
+const SMALL_BYTES: usize = 16 * 1024;
+/// So many small leases may pass a large one.
+const PASSING: u32 = 16;
+
 /// Where frames for a worker are put in. When it is dropped, the stream ends after what was put in.
 #[derive(Debug)]
 pub(crate) struct ToWorker {
     frames: mpsc::Sender<LeaseTasksResponse>,
+    small: mpsc::Sender<LeaseTasksResponse>,
     unread_bytes: Arc<AtomicU64>,
 }
 
@@ -24,6 +32,9 @@ pub(crate) struct ToWorker {
 #[derive(Debug)]
 pub(crate) struct WorkerFrames {
     frames: mpsc::Receiver<LeaseTasksResponse>,
+    small: mpsc::Receiver<LeaseTasksResponse>,
+    /// Small leases that may go before the next of the other frames. Nothing goes before the first.
+    passing: u32,
     unread_bytes: Arc<AtomicU64>,
 }
 
@@ -31,12 +42,13 @@ pub(crate) struct WorkerFrames {
 #[derive(Debug)]
 pub(crate) struct NotRead;
 
-/// The way to a worker, with room for `capacity` frames.
+/// The way to a worker, with room for `capacity` frames of either size.
 pub(crate) fn to_worker(capacity: usize) -> (ToWorker, WorkerFrames) {
-    let (sender, receiver) = mpsc::channel(capacity);
+    let (frames, other_frames) = mpsc::channel(capacity);
+    let (small, small_frames) = mpsc::channel(capacity);
     let unread_bytes = Arc::new(AtomicU64::new(0));
-    let to_worker = ToWorker { frames: sender, unread_bytes: Arc::clone(&unread_bytes) };
-    (to_worker, WorkerFrames { frames: receiver, unread_bytes })
+    let to_worker = ToWorker { frames, small, unread_bytes: Arc::clone(&unread_bytes) };
+    (to_worker, WorkerFrames { frames: other_frames, small: small_frames, passing: 0, unread_bytes })
 }
 
 impl ToWorker {
@@ -46,7 +58,8 @@ impl ToWorker {
         // Before it can be taken out.
         let bytes = payload_bytes(&frame);
         self.unread_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.frames.try_send(frame).map_err(|_| {
+        let way = if is_small_lease(&frame) { &self.small } else { &self.frames };
+        way.try_send(frame).map_err(|_| {
             self.unread_bytes.fetch_sub(bytes, Ordering::Relaxed);
             NotRead
         })
@@ -63,16 +76,47 @@ impl ToWorker {
     }
 }
 
+impl WorkerFrames {
+    fn poll_small(&mut self, context: &mut Context<'_>) -> Poll<Option<LeaseTasksResponse>> {
+        let polled = self.small.poll_recv(context);
+        if let Poll::Ready(Some(_)) = polled {
+            self.passing = self.passing.saturating_sub(1);
+        }
+        polled
+    }
+
+    fn poll_other(&mut self, context: &mut Context<'_>) -> Poll<Option<LeaseTasksResponse>> {
+        let polled = self.frames.poll_recv(context);
+        if let Poll::Ready(Some(_)) = polled {
+            self.passing = PASSING;
+        }
+        polled
+    }
+}
+
 impl Stream for WorkerFrames {
     type Item = LeaseTasksResponse;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let polled = self.frames.poll_recv(context);
+        let small_first = self.passing > 0;
+        let first = if small_first { self.poll_small(context) } else { self.poll_other(context) };
+        let polled = match first {
+            Poll::Ready(Some(_)) => first,
+            _ => match if small_first { self.poll_other(context) } else { self.poll_small(context) } {
+                // Both are over, or neither has anything now.
+                Poll::Ready(None) => first,
+                second => second,
+            },
+        };
         if let Poll::Ready(Some(frame)) = &polled {
             self.unread_bytes.fetch_sub(payload_bytes(frame), Ordering::Relaxed);
         }
         polled
     }
+}
+
+fn is_small_lease(frame: &LeaseTasksResponse) -> bool {
+    matches!(&frame.frame, Some(Frame::Lease(lease)) if lease.tasks.len() <= SMALL_BYTES)
 }
 
 fn payload_bytes(frame: &LeaseTasksResponse) -> u64 {
@@ -92,14 +136,33 @@ mod tests {
     #[test]
     fn leases_are_counted_until_the_stream_takes_them_and_what_finds_no_room_is_not() {
         let (to_worker, mut frames) = to_worker(3);
-        let lease = || Frame::Lease(Lease { tasks: vec![0; 100].into(), ..Lease::default() });
-        to_worker.send(lease()).unwrap();
-        to_worker.send(Frame::Drain(Drain::default())).unwrap();
-        to_worker.send(lease()).unwrap();
-        assert!(to_worker.send(lease()).is_err());
-        for left in [100, 100, 0] {
-            frames.next().now_or_never().unwrap().unwrap();
-            assert_eq!(to_worker.unread_bytes(), left);
+        let lease = |bytes| Frame::Lease(Lease { tasks: vec![0; bytes].into(), ..Lease::default() });
+        let large = SMALL_BYTES + 1;
+        for frame in [lease(large), Frame::Drain(Drain::default()), lease(large), lease(1), lease(1), lease(1)] {
+            to_worker.send(frame).unwrap();
         }
+        assert!(to_worker.send(lease(large)).is_err());
+        assert!(to_worker.send(lease(1)).is_err());
+        let mut unread = 2 * large as u64 + 3;
+        for taken in [large, 1, 1, 1, 0, large] {
+            unread -= taken as u64;
+            frames.next().now_or_never().unwrap().unwrap();
+            assert_eq!(to_worker.unread_bytes(), unread);
+        }
+    }
+
+    #[test]
+    fn small_leases_pass_large_ones_for_a_while_and_nothing_passes_the_first_frame() {
+        let (to_worker, mut frames) = to_worker(100);
+        let lease = |bytes| Frame::Lease(Lease { tasks: vec![0; bytes].into(), ..Lease::default() });
+        to_worker.send(Frame::Drain(Drain::default())).unwrap();
+        (0..2).for_each(|_| to_worker.send(lease(SMALL_BYTES + 1)).unwrap());
+        (0..20).for_each(|_| to_worker.send(lease(SMALL_BYTES)).unwrap());
+        drop(to_worker);
+        let sizes: Vec<u64> =
+            std::iter::from_fn(|| frames.next().now_or_never().unwrap()).map(|frame| payload_bytes(&frame)).collect();
+        let (small, large) = (SMALL_BYTES as u64, SMALL_BYTES as u64 + 1);
+        let expected = [vec![0], vec![small; 16], vec![large], vec![small; 4], vec![large]].concat();
+        assert_eq!(sizes, expected);
     }
 }
