@@ -21,7 +21,7 @@ pub(super) const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// Units that are looked at for one transaction.
 const GROUP_UNITS: usize = 4096;
 /// How often a batch gives way at most: by so many transactions its acknowledgement may be later.
-const GIVE_WAY: u8 = 1;
+const GIVE_WAY: u8 = 3;
 
 /// What of a submission stays behind, so that nothing that must follow it is taken.
 #[derive(Debug, Default)]
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_without_outcomes_gives_way_once_and_with_it_what_must_follow_it() {
+    fn a_batch_without_outcomes_gives_way_three_times_and_with_it_what_must_follow_it() {
         let mut waiting: VecDeque<Queued> = [
             queued(1, batch(0, false)),
             queued(1, batch(1, false)),
@@ -191,6 +191,10 @@ mod tests {
         ]
         .into();
         assert_eq!(names(&take(&mut waiting)), ["1b0", "1r0", "2b0"]);
+        for sequence in 1..3 {
+            waiting.push_back(queued(2, batch(sequence, true)));
+            assert_eq!(names(&take(&mut waiting)), [format!("2b{sequence}")]);
+        }
         waiting.push_back(queued(1, batch(3, false)));
         assert_eq!(names(&take(&mut waiting)), ["1b1", "1b2"]);
         // Nothing else is there: it does not wait.
