@@ -72,6 +72,16 @@ reasons! {
     Draining = "DRAINING", Unavailable;
     /// A service or database behind this one cannot be reached. Try again.
     UpstreamUnavailable = "UPSTREAM_UNAVAILABLE", Unavailable;
+    /// The call came without an API key where one is needed: send `authorization: Bearer hm_…`.
+    KeyMissing = "KEY_MISSING", Unauthenticated;
+    /// The API key is malformed, unknown, expired or revoked.
+    KeyInvalid = "KEY_INVALID", Unauthenticated;
+    /// The API key lacks the scope that the call needs; `scope` in the metadata names it.
+    ScopeMissing = "SCOPE_MISSING", PermissionDenied;
+    /// No such key.
+    KeyNotFound = "KEY_NOT_FOUND", NotFound;
+    /// The key is revoked, which cannot be undone.
+    KeyRevoked = "KEY_REVOKED", FailedPrecondition;
     /// More work is under way than the process takes. Try again later.
     Overloaded = "OVERLOADED", ResourceExhausted;
     /// The call's deadline passed.

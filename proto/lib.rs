@@ -3,6 +3,14 @@
 //! [`client::Client`] is the way in for Rust programs: it opens a submission, sends batches within the server's window,
 //! follows results, and reconnects and resumes by itself.
 
+/// The generated types and clients of the administration.
+pub mod admin {
+    #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("hashmesh.admin.v1");
+    }
+}
+
 /// The generated types and clients of the public API.
 pub mod gateway {
     #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
@@ -37,6 +45,7 @@ pub mod v1 {
 pub mod algorithm;
 pub mod client;
 pub mod error;
+pub mod keys;
 pub mod limits;
 pub mod outcomes;
 pub mod tasks;

@@ -46,7 +46,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("redis", &["hashmesh-cache"]),
     ("rayon", &["hashmesh-hash"]),
     ("sha1", &["hashmesh-hash"]),
-    ("sha2", &["hashmesh-hash"]),
+    // Also the API: what is stored of a key.
+    ("sha2", &["hashmesh-hash", "hashmesh"]),
     ("sha3", &["hashmesh-hash"]),
     ("md-5", &["hashmesh-hash"]),
     // Also the fingerprints of batches (the API) and of keys and options (the Queue).

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use crate::keys::KeyText;
+
 /// Where the mesh is, and how patient the client is.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// The Gateway: `http://host:port`, `https://host:port`, or `host:port` for `http`.
     pub server: String,
+    /// Shown with every call. A mesh that checks keys refuses calls without one.
+    pub api_key: Option<KeyText>,
     /// How long one outage is waited out, from its first failure on. Zero: every failure is final.
     pub retry_for: Duration,
     /// How long one attempt to connect may take.
@@ -33,6 +37,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             server: Self::DEFAULT_SERVER.to_owned(),
+            api_key: None,
             retry_for: Self::DEFAULT_RETRY_FOR,
             connect_timeout: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(30),

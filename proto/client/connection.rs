@@ -2,10 +2,23 @@
 
 use std::time::Duration;
 
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
 
 use super::{config::ClientConfig, error::ClientError, outage::Outage};
-use crate::{gateway::v1::gateway_service_client::GatewayServiceClient, limits::MAX_DECODED_MESSAGE_BYTES};
+use crate::{
+    admin::v1::admin_service_client::AdminServiceClient,
+    gateway::v1::gateway_service_client::GatewayServiceClient,
+    keys::{HEADER, KeyText},
+    limits::MAX_DECODED_MESSAGE_BYTES,
+};
+
+/// A connection that shows the client's key with every call.
+pub type KeyedChannel = InterceptedService<Channel, ShowKey>;
 
 /// What a stream may have under way towards us; the default of 64 KiB throttles bulk results.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -21,6 +34,33 @@ pub struct Client {
     config: ClientConfig,
     endpoint: Endpoint,
     shared: Channel,
+    key: ShowKey,
+}
+
+/// Shows a key, if there is one.
+#[derive(Clone, Debug)]
+pub struct ShowKey {
+    header: Option<MetadataValue<Ascii>>,
+}
+
+impl ShowKey {
+    fn new(key: Option<&KeyText>) -> Self {
+        // A key is hexadecimal: it is always a valid header.
+        let mut header = key.and_then(|key| MetadataValue::try_from(format!("Bearer {}", key.reveal())).ok());
+        if let Some(header) = &mut header {
+            header.set_sensitive(true);
+        }
+        Self { header }
+    }
+}
+
+impl Interceptor for ShowKey {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.header {
+            request.metadata_mut().insert(HEADER, header.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl Client {
@@ -32,7 +72,8 @@ impl Client {
     pub fn connect(config: ClientConfig) -> Result<Self, ClientError> {
         let endpoint = endpoint(&config)?;
         let shared = endpoint.connect_lazy();
-        Ok(Self { config, endpoint, shared })
+        let key = ShowKey::new(config.api_key.as_ref());
+        Ok(Self { config, endpoint, shared, key })
     }
 
     /// What the client was told.
@@ -49,22 +90,29 @@ impl Client {
 
     /// The generated client over the shared connection, for what has no wrapper. It does not try again.
     #[must_use]
-    pub fn gateway(&self) -> GatewayServiceClient<Channel> {
-        over(self.shared.clone())
+    pub fn gateway(&self) -> GatewayServiceClient<KeyedChannel> {
+        self.over(self.shared.clone())
+    }
+
+    /// The generated client of the administration, over the shared connection. It does not try again.
+    #[must_use]
+    pub fn admin(&self) -> AdminServiceClient<KeyedChannel> {
+        AdminServiceClient::with_interceptor(self.shared.clone(), self.key.clone())
     }
 
     /// The generated client over a new connection, for a stream.
-    pub(super) fn fresh_gateway(&self) -> GatewayServiceClient<Channel> {
-        over(self.endpoint.connect_lazy())
+    pub(super) fn fresh_gateway(&self) -> GatewayServiceClient<KeyedChannel> {
+        self.over(self.endpoint.connect_lazy())
     }
 
     pub(super) fn outage(&self) -> Outage {
         Outage::new(self.config.retry_for)
     }
-}
 
-fn over(channel: Channel) -> GatewayServiceClient<Channel> {
-    GatewayServiceClient::new(channel).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES)
+    fn over(&self, channel: Channel) -> GatewayServiceClient<KeyedChannel> {
+        GatewayServiceClient::with_interceptor(channel, self.key.clone())
+            .max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES)
+    }
 }
 
 fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {

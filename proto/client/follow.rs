@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
-use super::{connection::Client, error::ClientError};
+use super::{
+    connection::{Client, KeyedChannel},
+    error::ClientError,
+};
 use crate::{
     gateway::v1::gateway_service_client::GatewayServiceClient,
     limits::{PING_INTERVAL, PONG_TIMEOUT},
@@ -34,7 +37,7 @@ pub(super) trait Subscription: Send + 'static {
     /// Asks for what follows the last frame received.
     fn open(
         &self,
-        gateway: GatewayServiceClient<Channel>,
+        gateway: GatewayServiceClient<KeyedChannel>,
     ) -> impl Future<Output = Result<Streaming<Self::Frame>, Status>> + Send;
 
     /// Takes a frame in.

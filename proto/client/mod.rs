@@ -51,7 +51,7 @@ mod window;
 
 pub use batch::BatchBuilder;
 pub use config::ClientConfig;
-pub use connection::Client;
+pub use connection::{Client, KeyedChannel, ShowKey};
 pub use error::ClientError;
 pub use results::{ResultStream, ResultsQuery};
 pub use submit::{Progress, Submitter, Target};

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use super::{
-    connection::Client,
+    connection::{Client, KeyedChannel},
     error::ClientError,
     follow::{Follower, Received, Subscription},
 };
@@ -119,7 +119,7 @@ impl Subscription for Cursor {
     type Frame = StreamResultsResponse;
     type Item = Delivery;
 
-    async fn open(&self, mut gateway: GatewayServiceClient<Channel>) -> Result<Streaming<Self::Frame>, Status> {
+    async fn open(&self, mut gateway: GatewayServiceClient<KeyedChannel>) -> Result<Streaming<Self::Frame>, Status> {
         let request = StreamResultsRequest {
             submission_id: self.query.submission_id.clone(),
             after_position: self.through,

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status};
 
-use super::{connection::Client, error::ClientError};
+use super::{
+    connection::{Client, KeyedChannel},
+    error::ClientError,
+};
 use crate::{
     gateway::v1::{
         AppendBatchRequest, AppendBatchResponse, Batch, CancelSubmissionRequest, ComputeDigestRequest,
@@ -221,7 +224,7 @@ impl Client {
     async fn call<Q, R, F>(&self, request: Q, attempt: F) -> Result<R, ClientError>
     where
         Q: Clone,
-        F: AsyncFn(GatewayServiceClient<Channel>, Q) -> Result<Response<R>, Status>,
+        F: AsyncFn(GatewayServiceClient<KeyedChannel>, Q) -> Result<Response<R>, Status>,
     {
         self.call_within(self.config().attempt_timeout, request, attempt).await
     }
@@ -230,7 +233,7 @@ impl Client {
     async fn call_within<Q, R, F>(&self, timeout: Duration, request: Q, attempt: F) -> Result<R, ClientError>
     where
         Q: Clone,
-        F: AsyncFn(GatewayServiceClient<Channel>, Q) -> Result<Response<R>, Status>,
+        F: AsyncFn(GatewayServiceClient<KeyedChannel>, Q) -> Result<Response<R>, Status>,
     {
         let mut outage = self.outage();
         loop {

@@ -1,9 +1,9 @@
 //! Watching a submission's progress.
 
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use super::{
-    connection::Client,
+    connection::{Client, KeyedChannel},
     error::ClientError,
     follow::{Follower, Received, Subscription},
 };
@@ -47,7 +47,7 @@ impl Subscription for Watched {
     type Frame = WatchSubmissionResponse;
     type Item = Submission;
 
-    async fn open(&self, mut gateway: GatewayServiceClient<Channel>) -> Result<Streaming<Self::Frame>, Status> {
+    async fn open(&self, mut gateway: GatewayServiceClient<KeyedChannel>) -> Result<Streaming<Self::Frame>, Status> {
         let request = WatchSubmissionRequest { submission_id: self.submission_id.clone() };
         Ok(gateway.watch_submission(request).await?.into_inner())
     }

@@ -3,6 +3,7 @@
 //! Everything of a run lives below one directory, [`rundir`], which goes away with the run, however it ends; so do the
 //! processes, which die with us. Nothing sleeps to let something happen: [`wait::until`] asks until it has.
 
+pub(crate) mod any_rpc;
 pub(crate) mod cli;
 pub(crate) mod database;
 pub(crate) mod heavy;

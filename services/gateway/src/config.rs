@@ -1,5 +1,7 @@
 //! What a Gateway must be told.
 
+use crate::Auth;
+
 /// Where a Gateway finds the services behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayConfig {
@@ -7,4 +9,6 @@ pub struct GatewayConfig {
     pub queue: Vec<String>,
     /// The Hash service's URLs. At least one. Of several, one that answers is kept to.
     pub hash: Vec<String>,
+    /// Whether callers need a key.
+    pub auth: Auth,
 }

@@ -3,65 +3,78 @@
 use hashmesh::{
     gateway::v1 as api,
     queue::v1::{GetControlsRequest, SetControlsRequest},
-    v1::TenantControls,
+    v1::{Scope, TenantControls},
 };
 use tonic::Status;
 
-use crate::{TENANT, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat, validate};
+use crate::{admin::audit, call::Call, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat, validate};
 
 pub(crate) async fn pause_work(
     gateway: &Gateway,
     request: api::PauseWorkRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::PauseWorkResponse, Status> {
-    let controls = set_paused(gateway, request.everyone, true, deadline).await?;
+    let controls = set_paused(gateway, request.everyone, true, &call).await?;
     Ok(api::PauseWorkResponse { controls })
 }
 
 pub(crate) async fn resume_work(
     gateway: &Gateway,
     request: api::ResumeWorkRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::ResumeWorkResponse, Status> {
-    let controls = set_paused(gateway, request.everyone, false, deadline).await?;
+    let controls = set_paused(gateway, request.everyone, false, &call).await?;
     Ok(api::ResumeWorkResponse { controls })
 }
 
 pub(crate) async fn set_tenant_limits(
     gateway: &Gateway,
     request: api::SetTenantLimitsRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::SetTenantLimitsResponse, Status> {
     let max_leased_tasks = validate::max_leased_tasks("max_leased_tasks", request.max_leased_tasks)?;
     let request = SetControlsRequest {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         max_leased_tasks: Some(max_leased_tasks),
         ..SetControlsRequest::default()
     };
-    Ok(api::SetTenantLimitsResponse { controls: set(gateway, request, deadline).await? })
+    Ok(api::SetTenantLimitsResponse { controls: set(gateway, request, call.deadline).await? })
 }
 
-pub(crate) async fn get_controls(gateway: &Gateway, deadline: Deadline) -> Result<api::GetControlsResponse, Status> {
-    let request = GetControlsRequest { tenant: TENANT.to_owned() };
-    let answer = ask!(gateway, Repeat::Safe, deadline, get_controls(request))?;
-    Ok(api::GetControlsResponse { controls: answer.controls })
+pub(crate) async fn get_controls(gateway: &Gateway, call: Call) -> Result<api::GetControlsResponse, Status> {
+    Ok(api::GetControlsResponse { controls: get(gateway, call.tenant(), call.deadline).await? })
 }
 
 async fn set_paused(
     gateway: &Gateway,
     everyone: bool,
     paused: bool,
-    deadline: Deadline,
+    call: &Call,
 ) -> Result<Option<TenantControls>, Status> {
-    let tenant = TENANT.to_owned();
-    let request = SetControlsRequest { tenant, everyone, paused: Some(paused), max_leased_tasks: None };
-    set(gateway, request, deadline).await
+    if everyone {
+        call.caller.require(Scope::Admin)?;
+        let detail = if paused { "paused" } else { "resumed" };
+        audit::note(gateway, call, "everyone.control", "everyone", detail).await?;
+    }
+    let request = SetControlsRequest { tenant: call.tenant(), everyone, paused: Some(paused), max_leased_tasks: None };
+    set(gateway, request, call.deadline).await
 }
 
-async fn set(
+/// Changes what holds for a tenant's work, or everyone's.
+pub(crate) async fn set(
     gateway: &Gateway,
     request: SetControlsRequest,
     deadline: Deadline,
 ) -> Result<Option<TenantControls>, Status> {
     Ok(ask!(gateway, Repeat::Safe, deadline, set_controls(request))?.controls)
+}
+
+/// What holds for a tenant's work.
+pub(crate) async fn get(
+    gateway: &Gateway,
+    tenant: String,
+    deadline: Deadline,
+) -> Result<Option<TenantControls>, Status> {
+    let request = GetControlsRequest { tenant };
+    Ok(ask!(gateway, Repeat::Safe, deadline, get_controls(request))?.controls)
 }

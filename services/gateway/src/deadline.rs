@@ -28,6 +28,11 @@ impl Deadline {
         Self { at: Instant::now() + asked.unwrap_or(maximum).min(maximum) }
     }
 
+    /// This long from now.
+    pub(crate) fn after(time: Duration) -> Self {
+        Self { at: Instant::now() + time }
+    }
+
     /// Time that is left.
     pub(crate) fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())

@@ -29,7 +29,7 @@ pub enum GatewayError {
 }
 
 /// After which a service that could not be reached is worth another try: about a takeover's or a restart's time.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What a client is told of an error from a service behind us: our own errors pass, with their details; what the
 /// transport says is logged, and means that the service cannot be reached.

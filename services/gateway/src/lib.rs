@@ -4,11 +4,14 @@
 //! on to the Queue (what is durable) and to Hash (what is not). A Gateway that dies loses nothing: whatever it had not
 //! acknowledged, the client sends again.
 //!
-//! A request's way: `service` (the RPCs, delegating) → `unary`, `submit`, `results`, `digest` (one family each) →
+//! A request's way: `auth` (who calls, and whether they may) → `service` (the RPCs, delegating) → `unary`, `submit`, `results`, `digest` (one family each) →
 //! `validate` and `batch` (what is let through) → `upstream` (where it goes).
 
+mod admin;
 mod admission;
+mod auth;
 mod batch;
+mod call;
 mod config;
 mod controls;
 mod deadline;
@@ -31,12 +34,10 @@ mod upstream;
 mod validate;
 mod watch;
 
+pub use auth::Auth;
 pub use config::GatewayConfig;
 pub use error::GatewayError;
 pub use serve::serve;
-
-/// Whose everything is, until there are API keys.
-const TENANT: &str = "default";
 
 #[cfg(test)]
 mod tests;

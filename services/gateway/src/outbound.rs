@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use crate::admission::Place;
+use crate::{admission::Place, auth::Caller};
 
 /// Frames that wait for the client. Few: each may have 1 MiB, and the transport has a window of its own.
 const CAPACITY: usize = 2;
@@ -65,8 +65,14 @@ impl<T> Outbound<T> {
     }
 }
 
-/// Starts the task behind a response stream. It holds the stream's place until it ends.
-pub(crate) fn respond<T, F>(name: &'static str, place: Place, work: impl FnOnce(Outbound<T>) -> F) -> Frames<T>
+/// Starts the task behind a response stream. It holds the stream's place until it ends; it ends when the caller's key is
+/// accepted no more.
+pub(crate) fn respond<T, F>(
+    name: &'static str,
+    place: Place,
+    caller: Caller,
+    work: impl FnOnce(Outbound<T>) -> F,
+) -> Frames<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<(), End>> + Send + 'static,
@@ -75,7 +81,11 @@ where
     let work = work(Outbound { frames: sender.clone() });
     let task = tasks::spawn_owned(name, async move {
         let _place = place;
-        if let Err(End::Status(status)) = work.await {
+        let ended = tokio::select! {
+            ended = work => ended,
+            status = caller.turned_away() => Err(End::Status(status)),
+        };
+        if let Err(End::Status(status)) = ended {
             // If this fails the client is gone, and nobody is left to be told.
             let _gone = sender.send(Err(status)).await;
         }

@@ -12,8 +12,8 @@ use hashmesh::{
 use tonic::{Status, Streaming};
 
 use crate::{
-    TENANT,
-    deadline::Deadline,
+    auth::Caller,
+    call::Call,
     frames,
     outbound::{End, Frames, Outbound, respond},
     pings,
@@ -28,17 +28,17 @@ use crate::{
 pub(crate) async fn list(
     gateway: &Gateway,
     request: ListResultsRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<ListResultsResponse, Status> {
     validate::statuses("statuses", &request.statuses)?;
     let request = queue::ListResultsRequest {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         submission_id: validate::submission_id("submission_id", &request.submission_id)?,
         after_position: validate::after_position("after_position", request.after_position)?,
         page_size: validate::page_size("page_size", request.page_size, DEFAULT_RESULTS_PAGE, MAX_RESULTS_PAGE)?,
         statuses: request.statuses,
     };
-    let page = ask!(gateway, Repeat::Safe, deadline, list_results(request))?;
+    let page = ask!(gateway, Repeat::Safe, call.deadline, list_results(request))?;
     let results = Results { columns: page.outcomes, through_position: page.next_after_position, ..Default::default() };
     let mut pieces = frames::shaped(results, ResultShape::Rows).await?.into_iter();
     let first = pieces.next().unwrap_or_default();
@@ -54,12 +54,13 @@ fn frame(frame: Frame) -> StreamResultsResponse {
 /// Opens the stream; an error that is known at once answers the call itself.
 pub(crate) async fn stream(
     gateway: &Gateway,
+    caller: Caller,
     request: StreamResultsRequest,
 ) -> Result<Frames<StreamResultsResponse>, Status> {
     validate::statuses("statuses", &request.statuses)?;
     let shape = validate::result_shape("result_shape", request.result_shape)?;
     let inner_request = queue::StreamResultsRequest {
-        tenant: TENANT.to_owned(),
+        tenant: caller.tenant(),
         submission_id: validate::submission_id("submission_id", &request.submission_id)?,
         after_position: validate::after_position("after_position", request.after_position)?,
         follow: request.follow,
@@ -68,7 +69,7 @@ pub(crate) async fn stream(
     let place = gateway.admission.reader()?;
     let (inner, slot) = open(gateway, inner_request).await?;
     let gateway = gateway.clone();
-    Ok(respond("results", place, |outbound| async move {
+    Ok(respond("results", place, caller, |outbound| async move {
         tokio::select! {
             result = relay(&gateway, inner, slot, shape, &outbound) => result,
             end = pings::ping(&outbound, |ping: Ping| frame(Frame::Ping(ping)), None) => Err(end),

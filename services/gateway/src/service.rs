@@ -12,8 +12,8 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 use crate::{
-    admission::Admission, controls, deadline::Deadline, digest, error, outbound::Frames, results, stats, submit,
-    submit_batch, unary, upstream::Upstream, watch,
+    admission::Admission, auth, call::Call, controls, deadline::Deadline, digest, error, outbound::Frames, results,
+    stats, submit, submit_batch, unary, upstream::Upstream, watch,
 };
 
 /// What the services behind us may answer with: frames with 10,000 outcomes of long names exceed gRPC's usual 4 MiB.
@@ -44,15 +44,15 @@ impl Gateway {
     async fn answer<Q: Message, A, F>(
         &self,
         request: Request<Q>,
-        work: impl FnOnce(Q, Deadline) -> F,
+        work: impl FnOnce(Q, Call) -> F,
     ) -> Result<Response<A>, Status>
     where
         F: Future<Output = Result<A, Status>>,
     {
-        let deadline = Deadline::of(request.metadata());
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let _place = self.admission.call(request.encoded_len())?;
-        work(request, deadline).await.map(Response::new)
+        work(request, call).await.map(Response::new)
     }
 
     /// New streams go elsewhere once we stop.
@@ -72,28 +72,28 @@ impl GatewayService for Gateway {
         request: Request<Streaming<api::SubmitTasksRequest>>,
     ) -> Result<Response<Self::SubmitTasksStream>, Status> {
         self.check_running()?;
-        submit::submit(self, request.into_inner()).map(Response::new)
+        submit::submit(self, auth::caller(&request)?, request.into_inner()).map(Response::new)
     }
 
     async fn create_submission(
         &self,
         request: Request<api::CreateSubmissionRequest>,
     ) -> Result<Response<api::CreateSubmissionResponse>, Status> {
-        self.answer(request, |request, deadline| unary::create_submission(self, request, deadline)).await
+        self.answer(request, |request, call| unary::create_submission(self, request, call)).await
     }
 
     async fn append_batch(
         &self,
         request: Request<api::AppendBatchRequest>,
     ) -> Result<Response<api::AppendBatchResponse>, Status> {
-        self.answer(request, |request, deadline| unary::append_batch(self, request, deadline)).await
+        self.answer(request, |request, call| unary::append_batch(self, request, call)).await
     }
 
     async fn seal_submission(
         &self,
         request: Request<api::SealSubmissionRequest>,
     ) -> Result<Response<api::SealSubmissionResponse>, Status> {
-        self.answer(request, |request, deadline| unary::seal_submission(self, request, deadline)).await
+        self.answer(request, |request, call| unary::seal_submission(self, request, call)).await
     }
 
     async fn submit_batch(
@@ -101,9 +101,9 @@ impl GatewayService for Gateway {
         request: Request<api::SubmitBatchRequest>,
     ) -> Result<Response<api::SubmitBatchResponse>, Status> {
         let waiting = Deadline::within(request.metadata(), hashmesh::limits::MAX_WAIT);
-        self.answer(request, |request, deadline| {
-            let deadline = if request.wait { waiting } else { deadline };
-            submit_batch::submit_batch(self, request, deadline)
+        self.answer(request, |request, call| {
+            let deadline = if request.wait { waiting } else { call.deadline };
+            submit_batch::submit_batch(self, request, Call { deadline, ..call })
         })
         .await
     }
@@ -112,14 +112,14 @@ impl GatewayService for Gateway {
         &self,
         request: Request<api::GetSubmissionRequest>,
     ) -> Result<Response<api::GetSubmissionResponse>, Status> {
-        self.answer(request, |request, deadline| unary::get_submission(self, request, deadline)).await
+        self.answer(request, |request, call| unary::get_submission(self, request, call)).await
     }
 
     async fn list_submissions(
         &self,
         request: Request<api::ListSubmissionsRequest>,
     ) -> Result<Response<api::ListSubmissionsResponse>, Status> {
-        self.answer(request, |request, deadline| unary::list_submissions(self, request, deadline)).await
+        self.answer(request, |request, call| unary::list_submissions(self, request, call)).await
     }
 
     async fn watch_submission(
@@ -127,22 +127,22 @@ impl GatewayService for Gateway {
         request: Request<api::WatchSubmissionRequest>,
     ) -> Result<Response<Self::WatchSubmissionStream>, Status> {
         self.check_running()?;
-        let deadline = Deadline::of(request.metadata());
-        deadline.limit(watch::watch(self, request.into_inner())).await.map(Response::new)
+        let Call { caller, deadline } = Call::of(&request)?;
+        deadline.limit(watch::watch(self, caller, request.into_inner())).await.map(Response::new)
     }
 
     async fn cancel_submission(
         &self,
         request: Request<api::CancelSubmissionRequest>,
     ) -> Result<Response<api::CancelSubmissionResponse>, Status> {
-        self.answer(request, |request, deadline| unary::cancel_submission(self, request, deadline)).await
+        self.answer(request, |request, call| unary::cancel_submission(self, request, call)).await
     }
 
     async fn list_results(
         &self,
         request: Request<api::ListResultsRequest>,
     ) -> Result<Response<api::ListResultsResponse>, Status> {
-        self.answer(request, |request, deadline| results::list(self, request, deadline)).await
+        self.answer(request, |request, call| results::list(self, request, call)).await
     }
 
     async fn stream_results(
@@ -150,50 +150,50 @@ impl GatewayService for Gateway {
         request: Request<api::StreamResultsRequest>,
     ) -> Result<Response<Self::StreamResultsStream>, Status> {
         self.check_running()?;
-        let deadline = Deadline::of(request.metadata());
-        deadline.limit(results::stream(self, request.into_inner())).await.map(Response::new)
+        let Call { caller, deadline } = Call::of(&request)?;
+        deadline.limit(results::stream(self, caller, request.into_inner())).await.map(Response::new)
     }
 
     async fn retry_tasks(
         &self,
         request: Request<api::RetryTasksRequest>,
     ) -> Result<Response<api::RetryTasksResponse>, Status> {
-        self.answer(request, |request, deadline| unary::retry_tasks(self, request, deadline)).await
+        self.answer(request, |request, call| unary::retry_tasks(self, request, call)).await
     }
 
     async fn pause_work(
         &self,
         request: Request<api::PauseWorkRequest>,
     ) -> Result<Response<api::PauseWorkResponse>, Status> {
-        self.answer(request, |request, deadline| controls::pause_work(self, request, deadline)).await
+        self.answer(request, |request, call| controls::pause_work(self, request, call)).await
     }
 
     async fn resume_work(
         &self,
         request: Request<api::ResumeWorkRequest>,
     ) -> Result<Response<api::ResumeWorkResponse>, Status> {
-        self.answer(request, |request, deadline| controls::resume_work(self, request, deadline)).await
+        self.answer(request, |request, call| controls::resume_work(self, request, call)).await
     }
 
     async fn set_tenant_limits(
         &self,
         request: Request<api::SetTenantLimitsRequest>,
     ) -> Result<Response<api::SetTenantLimitsResponse>, Status> {
-        self.answer(request, |request, deadline| controls::set_tenant_limits(self, request, deadline)).await
+        self.answer(request, |request, call| controls::set_tenant_limits(self, request, call)).await
     }
 
     async fn get_controls(
         &self,
         request: Request<api::GetControlsRequest>,
     ) -> Result<Response<api::GetControlsResponse>, Status> {
-        self.answer(request, |_, deadline| controls::get_controls(self, deadline)).await
+        self.answer(request, |_, call| controls::get_controls(self, call)).await
     }
 
     async fn compute_digest(
         &self,
         request: Request<api::ComputeDigestRequest>,
     ) -> Result<Response<api::ComputeDigestResponse>, Status> {
-        self.answer(request, |request, deadline| digest::compute(self, request, deadline)).await
+        self.answer(request, |request, call| digest::compute(self, request, call.deadline)).await
     }
 
     async fn compute_digest_stream(
@@ -201,20 +201,24 @@ impl GatewayService for Gateway {
         request: Request<Streaming<api::ComputeDigestStreamRequest>>,
     ) -> Result<Response<api::ComputeDigestStreamResponse>, Status> {
         self.check_running()?;
-        digest::compute_stream(self, request).await.map(Response::new)
+        let caller = auth::caller(&request)?;
+        tokio::select! {
+            answer = digest::compute_stream(self, request) => answer.map(Response::new),
+            status = caller.turned_away() => Err(status),
+        }
     }
 
     async fn get_capabilities(
         &self,
         request: Request<api::GetCapabilitiesRequest>,
     ) -> Result<Response<api::GetCapabilitiesResponse>, Status> {
-        self.answer(request, |_, deadline| stats::capabilities(self, deadline)).await
+        self.answer(request, |_, call| stats::capabilities(self, call.deadline)).await
     }
 
     async fn get_stats(
         &self,
         request: Request<api::GetStatsRequest>,
     ) -> Result<Response<api::GetStatsResponse>, Status> {
-        self.answer(request, |_, deadline| stats::stats(self, deadline)).await
+        self.answer(request, |_, call| stats::stats(self, call.deadline)).await
     }
 }

@@ -13,9 +13,8 @@ use prost::Message as _;
 use tonic::Status;
 
 use crate::{
-    TENANT,
     batch::Unchecked,
-    deadline::Deadline,
+    call::Call,
     frames, results,
     service::Gateway,
     unary::{ask, repeat_by_key},
@@ -32,10 +31,10 @@ const FOLLOW_AGAIN_AFTER: Duration = Duration::from_millis(250);
 pub(crate) async fn submit_batch(
     gateway: &Gateway,
     request: SubmitBatchRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<SubmitBatchResponse, Status> {
     let open = queue::OpenSubmission {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         options: Some(validate::options("options", request.options)?),
         idempotency_key: validate::idempotency_key("idempotency_key", request.idempotency_key)?,
         ..Default::default()
@@ -48,7 +47,7 @@ pub(crate) async fn submit_batch(
     let batch = batch.validate().await?;
     let repeat = repeat_by_key(&open.idempotency_key);
     let inner = queue::SubmitBatchRequest { open: Some(open), batch: Some(batch), wait: request.wait };
-    let stored = ask!(gateway, repeat, deadline, submit_batch(inner))?;
+    let stored = ask!(gateway, repeat, call.deadline, submit_batch(inner))?;
     let submission = stored.submission.unwrap_or_default();
     if !request.wait {
         return Ok(SubmitBatchResponse { submission: Some(submission), outcomes: Vec::new() });
@@ -60,7 +59,7 @@ pub(crate) async fn submit_batch(
         answer.take_all(results).await?;
         return Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes });
     }
-    match deadline.limit(answer.follow(gateway, &submission.submission_id)).await {
+    match call.deadline.limit(answer.follow(gateway, &call, &submission.submission_id)).await {
         Ok(submission) => Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes }),
         Err(status) if reason(&status) == Some(Reason::DeadlineExceeded) => {
             Err(still_running(&submission.submission_id, Reason::DeadlineExceeded))
@@ -89,10 +88,10 @@ struct Answer {
 
 impl Answer {
     /// Follows the submission to its end, through restarts of the Queue. Returns the submission at its end.
-    async fn follow(&mut self, gateway: &Gateway, submission_id: &str) -> Result<Submission, Status> {
+    async fn follow(&mut self, gateway: &Gateway, call: &Call, submission_id: &str) -> Result<Submission, Status> {
         loop {
             let followed = tokio::select! {
-                followed = self.follow_once(gateway, submission_id) => followed,
+                followed = self.follow_once(gateway, call, submission_id) => followed,
                 () = gateway.shutdown.wait() => return Err(crate::error::draining()),
             };
             match followed {
@@ -106,9 +105,14 @@ impl Answer {
         }
     }
 
-    async fn follow_once(&mut self, gateway: &Gateway, submission_id: &str) -> Result<Option<Submission>, Status> {
+    async fn follow_once(
+        &mut self,
+        gateway: &Gateway,
+        call: &Call,
+        submission_id: &str,
+    ) -> Result<Option<Submission>, Status> {
         let request = queue::StreamResultsRequest {
-            tenant: TENANT.to_owned(),
+            tenant: call.tenant(),
             submission_id: submission_id.to_owned(),
             after_position: self.through_position,
             follow: true,

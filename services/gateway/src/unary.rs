@@ -9,7 +9,7 @@ use hashmesh::{
 };
 use tonic::Status;
 
-use crate::{TENANT, batch::Unchecked, deadline::Deadline, service::Gateway, upstream::Repeat, validate};
+use crate::{batch::Unchecked, call::Call, service::Gateway, upstream::Repeat, validate};
 
 /// Asks the Queue; the request is kept, so that it can be sent again.
 macro_rules! ask {
@@ -37,64 +37,64 @@ pub(crate) fn opened(opened: Opened) -> Opened {
 pub(crate) async fn create_submission(
     gateway: &Gateway,
     request: api::CreateSubmissionRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::CreateSubmissionResponse, Status> {
     let open = queue::OpenSubmission {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         options: Some(validate::options("options", request.options)?),
         idempotency_key: validate::idempotency_key("idempotency_key", request.idempotency_key)?,
         ..Default::default()
     };
     let repeat = repeat_by_key(&open.idempotency_key);
     let request = queue::CreateSubmissionRequest { open: Some(open) };
-    let answer = ask!(gateway, repeat, deadline, create_submission(request))?;
+    let answer = ask!(gateway, repeat, call.deadline, create_submission(request))?;
     Ok(api::CreateSubmissionResponse { opened: answer.opened.map(opened) })
 }
 
 pub(crate) async fn append_batch(
     gateway: &Gateway,
     request: api::AppendBatchRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::AppendBatchResponse, Status> {
     let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
     let batch = request.batch.ok_or_else(|| bad_field("batch", "must be set"))?;
     let batch = Unchecked::of_batch(batch, None)?.validate().await?;
-    let request = queue::AppendBatchRequest { tenant: TENANT.to_owned(), submission_id, batch: Some(batch) };
-    let answer = ask!(gateway, Repeat::Safe, deadline, append_batch(request))?;
+    let request = queue::AppendBatchRequest { tenant: call.tenant(), submission_id, batch: Some(batch) };
+    let answer = ask!(gateway, Repeat::Safe, call.deadline, append_batch(request))?;
     Ok(api::AppendBatchResponse { through_sequence: answer.through_sequence })
 }
 
 pub(crate) async fn seal_submission(
     gateway: &Gateway,
     request: api::SealSubmissionRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::SealSubmissionResponse, Status> {
     let request = queue::SealSubmissionRequest {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         submission_id: validate::submission_id("submission_id", &request.submission_id)?,
         batch_count: validate::batch_count("batch_count", request.batch_count)?,
     };
-    let answer = ask!(gateway, Repeat::Safe, deadline, seal_submission(request))?;
+    let answer = ask!(gateway, Repeat::Safe, call.deadline, seal_submission(request))?;
     Ok(api::SealSubmissionResponse { submission: answer.submission })
 }
 
 pub(crate) async fn get_submission(
     gateway: &Gateway,
     request: api::GetSubmissionRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::GetSubmissionResponse, Status> {
     let request = queue::GetSubmissionRequest {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         submission_id: validate::submission_id("submission_id", &request.submission_id)?,
     };
-    let answer = ask!(gateway, Repeat::Safe, deadline, get_submission(request))?;
+    let answer = ask!(gateway, Repeat::Safe, call.deadline, get_submission(request))?;
     Ok(api::GetSubmissionResponse { submission: answer.submission })
 }
 
 pub(crate) async fn list_submissions(
     gateway: &Gateway,
     request: api::ListSubmissionsRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::ListSubmissionsResponse, Status> {
     validate::labels("labels", &request.labels)?;
     let retry_of = match request.retry_of.as_str() {
@@ -104,14 +104,14 @@ pub(crate) async fn list_submissions(
     let page_size =
         validate::page_size("page_size", request.page_size, DEFAULT_SUBMISSIONS_PAGE, MAX_SUBMISSIONS_PAGE)?;
     let request = queue::ListSubmissionsRequest {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         page_size,
         before_submission_id: validate::page_token("page_token", &request.page_token)?.unwrap_or_default(),
         state: validate::state("state", request.state)?,
         labels: request.labels,
         retry_of,
     };
-    let page = ask!(gateway, Repeat::Safe, deadline, list_submissions(request))?;
+    let page = ask!(gateway, Repeat::Safe, call.deadline, list_submissions(request))?;
     let last = page.submissions.last().filter(|_| page.more);
     let next_page_token = last.and_then(|last| validate::next_page_token(&last.submission_id)).unwrap_or_default();
     Ok(api::ListSubmissionsResponse { submissions: page.submissions, next_page_token })
@@ -120,27 +120,27 @@ pub(crate) async fn list_submissions(
 pub(crate) async fn cancel_submission(
     gateway: &Gateway,
     request: api::CancelSubmissionRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::CancelSubmissionResponse, Status> {
     let request = queue::CancelSubmissionRequest {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         submission_id: validate::submission_id("submission_id", &request.submission_id)?,
     };
-    let answer = ask!(gateway, Repeat::Safe, deadline, cancel_submission(request))?;
+    let answer = ask!(gateway, Repeat::Safe, call.deadline, cancel_submission(request))?;
     Ok(api::CancelSubmissionResponse { submission: answer.submission })
 }
 
 pub(crate) async fn retry_tasks(
     gateway: &Gateway,
     request: api::RetryTasksRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<api::RetryTasksResponse, Status> {
     let request = queue::RetryTasksRequest {
-        tenant: TENANT.to_owned(),
+        tenant: call.tenant(),
         submission_id: validate::submission_id("submission_id", &request.submission_id)?,
         idempotency_key: validate::idempotency_key("idempotency_key", request.idempotency_key)?,
     };
     let repeat = repeat_by_key(&request.idempotency_key);
-    let answer = ask!(gateway, repeat, deadline, retry_tasks(request))?;
+    let answer = ask!(gateway, repeat, call.deadline, retry_tasks(request))?;
     Ok(api::RetryTasksResponse { submission: answer.submission })
 }

@@ -8,7 +8,7 @@ use hashmesh::{
 use tonic::{Status, Streaming};
 
 use crate::{
-    TENANT,
+    auth::Caller,
     outbound::{End, Frames, Outbound, respond},
     pings,
     service::Gateway,
@@ -28,11 +28,12 @@ fn frame(frame: Frame) -> WatchSubmissionResponse {
 /// Opens the stream; an error that is known at once answers the call itself.
 pub(crate) async fn watch(
     gateway: &Gateway,
+    caller: Caller,
     request: WatchSubmissionRequest,
 ) -> Result<Frames<WatchSubmissionResponse>, Status> {
     let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
     let place = gateway.admission.reader()?;
-    let request = queue::WatchSubmissionRequest { tenant: TENANT.to_owned(), submission_id };
+    let request = queue::WatchSubmissionRequest { tenant: caller.tenant(), submission_id };
     let (inner, slot) = gateway
         .queue
         .open(Repeat::Safe, |channel| {
@@ -41,7 +42,7 @@ pub(crate) async fn watch(
         })
         .await?;
     let gateway = gateway.clone();
-    Ok(respond("watch", place, |outbound| async move {
+    Ok(respond("watch", place, caller, |outbound| async move {
         tokio::select! {
             result = relay(&gateway, inner, slot, &outbound) => result,
             end = pings::ping(&outbound, |ping: Ping| frame(Frame::Ping(ping)), None) => Err(end),

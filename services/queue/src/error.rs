@@ -34,6 +34,10 @@ pub(crate) enum QueueError {
     NothingToRetry,
     #[error("{stored} batches are stored, the seal says {wanted}")]
     SealCount { stored: u32, wanted: u32 },
+    #[error("no such key; `hashmesh admin keys list` shows all")]
+    KeyNotFound,
+    #[error("the key is revoked, which cannot be undone; create another")]
+    KeyRevoked,
     #[error("{field}: {description}")]
     Invalid { field: &'static str, description: String },
     #[error("{0}")]
@@ -70,6 +74,8 @@ impl QueueError {
             Self::NotCompleted => Reason::SubmissionNotCompleted,
             Self::NothingToRetry => Reason::NothingToRetry,
             Self::SealCount { .. } => Reason::SealCountMismatch,
+            Self::KeyNotFound => Reason::KeyNotFound,
+            Self::KeyRevoked => Reason::KeyRevoked,
             Self::Invalid { .. } => Reason::InvalidArgument,
             Self::Protocol(_) => Reason::ProtocolViolation,
             Self::NotOwner { .. } => Reason::NotOwner,

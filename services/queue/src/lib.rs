@@ -15,6 +15,7 @@ mod config;
 mod core;
 mod engine;
 mod error;
+mod first_key;
 mod maintenance;
 mod mutant;
 mod owner;
@@ -26,12 +27,13 @@ mod wall;
 
 use std::sync::Arc;
 
-use hashmesh::queue::v1::queue_service_server::QueueServiceServer;
+use hashmesh::queue::v1::{access_service_server::AccessServiceServer, queue_service_server::QueueServiceServer};
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
 use tokio::{net::TcpListener, sync::watch};
 
 pub use config::{QueueConfig, ReplicaConfig, ReplicasRefused};
 pub use error::QueueServiceError;
+pub use first_key::{FirstKeyError, create_admin_key, has_admin_key};
 
 /// What a Gateway's frame may hold besides the batch itself.
 const FRAME_OVERHEAD_BYTES: usize = 1024 * 1024;
@@ -50,11 +52,12 @@ pub async fn serve(
     let owner = tasks::spawn("queue owner", owned);
     let keys = store::Keys::new(&config.database);
     let reads = store::Reads::new(config.database.clone(), &config.replicas.replicas, config.replicas.max_lag);
+    let access = AccessServiceServer::new(rpc::AccessRpc::new(config.database.clone()));
     let shared = rpc::Shared { config, keys, current: engine, reads, storage, shutdown: shutdown.clone() };
     let service = rpc::QueueRpc::new(shared);
     let service = QueueServiceServer::new(service)
         .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
-    let served = GrpcServer::new("queue", health).mount(service).serve(listener, shutdown.clone()).await;
+    let served = GrpcServer::new("queue", health).mount(service).mount(access).serve(listener, shutdown.clone()).await;
     // The owner waits until every stream has let go of the engine before it releases the ownership.
     shutdown.begin();
     if owner.await.is_err() {

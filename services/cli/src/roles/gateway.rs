@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use hashmesh_gateway::GatewayConfig;
 
-use super::process::Process;
+use super::{access::AccessArgs, process::Process};
 use crate::address::HostPort;
 
 /// The public API. Stateless: run as many as you like.
@@ -22,12 +22,15 @@ pub(crate) struct GatewayArgs {
     /// Where the Hash services are.
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     hash: Vec<String>,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 impl GatewayArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let process = Process::bind("gateway", &self.listen, self.admin_listen.as_ref()).await?;
-        let config = GatewayConfig { queue: self.queue, hash: self.hash };
+        let auth = self.access.resolve(process.address()?)?;
+        let config = GatewayConfig { queue: self.queue, hash: self.hash, auth };
         process
             .run(
                 |admin| admin,

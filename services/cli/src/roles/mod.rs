@@ -1,5 +1,6 @@
 //! The roles as processes of their own: `hashmesh gateway|hash|queue|worker|migrate`.
 
+mod access;
 mod gateway;
 mod hash;
 mod migrate;
@@ -9,6 +10,7 @@ mod replicas;
 mod storage;
 mod worker;
 
+pub(crate) use access::AccessArgs;
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use hash::HashArgs;
 pub(crate) use migrate::{MigrateArgs, migrate};

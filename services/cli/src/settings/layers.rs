@@ -68,33 +68,61 @@ fn lay_with(
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(Command, Origins), FileError> {
     let mut origins = Origins::default();
-    let mut lay_one = |command: Command| {
-        let name = command.get_name().to_owned();
-        command.mut_args(|arg| {
-            let id = arg.get_id().to_string();
-            let Some((values, origin)) = lower_layers(&name, &arg, file, &environment) else { return arg };
-            origins.0.insert((name.clone(), id), origin);
-            // As defaults, not by clap's own `env`: a value from below must not count as given where flags conflict.
-            // For the same reason a default does not count where an option is required.
-            let arg = arg.env(Resettable::Reset).default_values(values).required(false);
-            match arg.get_action() {
-                // A switch: `1`, `yes`, `on` mean the same as `true`.
-                ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-                // Not shown by --help: it may be a password.
-                _ => arg.hide_default_value(true),
-            }
-        })
-    };
-    let command = lay_one(command).mut_subcommands(&mut lay_one);
+    let name = command.get_name().to_owned();
+    let command = lay_one(command, &name, file, &environment, &mut origins);
+    let command = command.mut_subcommands(|sub| {
+        let name = sub.get_name().to_owned();
+        lay_all(sub, &name, file, &environment, &mut origins)
+    });
 
     file.refuse_unknown(|table, name| {
-        let has = |command: &Command| command.get_arguments().any(|arg| layered(arg) && arg.get_id() == name);
+        fn takes(command: &Command, name: &str) -> bool {
+            command.get_arguments().any(|arg| layered(arg) && arg.get_id() == name)
+                || command.get_subcommands().any(|sub| takes(sub, name))
+        }
+        let has = |command: &Command| takes(command, name);
         match table {
-            None => has(&command) || command.get_subcommands().any(has),
+            None => has(&command),
             Some(table) => command.find_subcommand(table).is_some_and(has),
         }
     })?;
     Ok((command, origins))
+}
+
+/// Lays them under a command and all below it. `table` is the command right below `hashmesh`: what it says holds for all of
+/// its own commands.
+fn lay_all(
+    command: Command,
+    table: &str,
+    file: &ConfigFile,
+    environment: &impl Fn(&str) -> Option<OsString>,
+    origins: &mut Origins,
+) -> Command {
+    let command = lay_one(command, table, file, environment, origins);
+    command.mut_subcommands(|sub| lay_all(sub, table, file, environment, origins))
+}
+
+fn lay_one(
+    command: Command,
+    table: &str,
+    file: &ConfigFile,
+    environment: &impl Fn(&str) -> Option<OsString>,
+    origins: &mut Origins,
+) -> Command {
+    command.mut_args(|arg| {
+        let id = arg.get_id().to_string();
+        let Some((values, origin)) = lower_layers(table, &arg, file, environment) else { return arg };
+        origins.0.insert((table.to_owned(), id), origin);
+        // As defaults, not by clap's own `env`: a value from below must not count as given where flags conflict.
+        // For the same reason a default does not count where an option is required.
+        let arg = arg.env(Resettable::Reset).default_values(values).required(false);
+        match arg.get_action() {
+            // A switch: `1`, `yes`, `on` mean the same as `true`.
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            // Not shown by --help: it may be a password.
+            _ => arg.hide_default_value(true),
+        }
+    })
 }
 
 /// Options have layers; positional arguments, and what has no value by design, do not.

@@ -14,6 +14,8 @@ pub(super) struct Banner<'a> {
     pub(super) parts: Vec<(&'static str, SocketAddr)>,
     pub(super) postgres: Option<&'a Postgres>,
     pub(super) sources: &'a [PathBuf],
+    /// Where a key that can administer is, if keys are checked.
+    pub(super) admin_key: Option<PathBuf>,
 }
 
 impl Banner<'_> {
@@ -43,18 +45,26 @@ impl Banner<'_> {
         for source in self.sources {
             line("source", &format!("{} may be read by workers", source.display()));
         }
-        if self.gateway.ip().is_loopback() {
-            line("limits", "off, on loopback; no keys, everybody is tenant `default`");
-        } else {
-            line("limits", "none, and no keys: whoever can reach the Gateway may use it as tenant `default`");
+        match &self.admin_key {
+            Some(path) => {
+                line("keys", "callers need one; `hashmesh admin keys create --tenant NAME` makes them");
+                line("admin key", &path.display().to_string());
+            }
+            None if self.gateway.ip().is_loopback() => line("keys", "off, on loopback: everybody is tenant `default`"),
+            None => line("keys", "off: whoever can reach the Gateway may use it as tenant `default`"),
         }
+        line("limits", "none yet");
+        let header = match &self.admin_key {
+            Some(path) => format!("-H \"authorization: Bearer $(cat {})\" ", path.display()),
+            None => String::new(),
+        };
         let input = r#"{"rows":{"tasks":[{"name":"a","data":"aGVsbG8="},{"name":"b","data":""}]},"wait":true}"#;
         let _ = write!(
             text,
             "\n\
              grpcurl -plaintext {server} list\n\
-             grpcurl -plaintext -d '{input}' {server} hashmesh.gateway.v1.GatewayService/SubmitBatch\n\
-             grpcurl -plaintext {server} hashmesh.gateway.v1.GatewayService/GetStats\n\
+             grpcurl -plaintext {header}-d '{input}' {server} hashmesh.gateway.v1.GatewayService/SubmitBatch\n\
+             grpcurl -plaintext {header}{server} hashmesh.gateway.v1.GatewayService/GetStats\n\
              \n\
              ready\n"
         );

@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use hashmesh_database::Database;
-use hashmesh_gateway::GatewayConfig;
+use hashmesh_gateway::{Auth, GatewayConfig};
 use hashmesh_hash::HashConfig;
 use hashmesh_queue::{QueueConfig, ReplicaConfig};
 use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks};
@@ -34,6 +34,8 @@ pub(super) struct MeshConfig {
     /// Of the Queue.
     pub(super) storage: StorageArgs,
     pub(super) replicas: ReplicaConfig,
+    /// Of the Gateway.
+    pub(super) auth: Auth,
 }
 
 /// The roles, in the order in which they start: each needs those before it.
@@ -109,7 +111,7 @@ impl Mesh {
             })?;
         }
 
-        let config = GatewayConfig { queue: vec![queue_url], hash: vec![hash_url] };
+        let config = GatewayConfig { queue: vec![queue_url], hash: vec![hash_url], auth: self.config.auth };
         self.add("gateway", gateway, gateway_health.clone(), |listener, health, shutdown| {
             hashmesh_gateway::serve(config, listener, health, shutdown)
         })?;

@@ -1,5 +1,6 @@
 //! `hashmesh up`: the whole mesh in one process, over loopback gRPC; the same code as separate processes, no shortcut.
 
+mod admin_key;
 mod banner;
 mod data_dir;
 mod mesh;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use hashmesh_database::{Database, DatabaseConfig};
+use hashmesh_gateway::Auth;
 use hashmesh_queue::ReplicaConfig;
 use hashmesh_runtime::{admin::Admin, resources, shutdown::Shutdown, tasks};
 
@@ -23,7 +25,7 @@ use self::{
 use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
-    roles::{ReplicaArgs, StorageArgs, admin_pages, default_threads, migrate},
+    roles::{AccessArgs, ReplicaArgs, StorageArgs, admin_pages, default_threads, migrate},
     settings::standard_directory,
 };
 
@@ -61,6 +63,8 @@ pub(crate) struct UpArgs {
     storage: StorageArgs,
     #[command(flatten)]
     replicas: ReplicaArgs,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -80,6 +84,7 @@ impl UpArgs {
         let replicas = self.replicas.config()?;
         // First, since nothing is easier to get wrong than a port.
         let listeners = bind_pair(&self.listen, self.admin_listen.as_ref()).await?;
+        let auth = self.access.resolve(listeners.0.local_addr()?)?;
         let data_dir = DataDir::open(&self.data_dir, self.database_url.is_none())?;
         let postgres = self.start_postgres(&data_dir, &shutdown).await?;
 
@@ -87,7 +92,7 @@ impl UpArgs {
             (Some(postgres), _) => postgres.url().to_owned(),
             (None, url) => url.clone().unwrap_or_default(),
         };
-        let outcome = self.run_mesh(&data_dir, postgres.as_ref(), url, replicas, listeners, &shutdown).await;
+        let outcome = self.run_mesh(&data_dir, postgres.as_ref(), url, (replicas, auth), listeners, &shutdown).await;
         // On every way out: Postgres goes last, and never stays behind.
         if let Some(postgres) = postgres {
             postgres.stop().await;
@@ -118,7 +123,7 @@ impl UpArgs {
         data_dir: &DataDir,
         postgres: Option<&Postgres>,
         url: String,
-        replicas: ReplicaConfig,
+        (replicas, auth): (ReplicaConfig, Auth),
         (listener, admin_listener): (tokio::net::TcpListener, tokio::net::TcpListener),
         shutdown: &Shutdown,
     ) -> Result<()> {
@@ -126,6 +131,10 @@ impl UpArgs {
         migrate(&config).await?;
         let database = Database::connect(config).await.context("cannot use the database")?;
 
+        let admin_key = match auth {
+            Auth::Keys => Some(admin_key::in_data_dir(data_dir.path(), &database).await?),
+            Auth::Off => None,
+        };
         let gateway = listener.local_addr()?;
         let admin_address = local(admin_listener.local_addr()?);
         let mut mesh = Mesh::new(MeshConfig {
@@ -136,6 +145,7 @@ impl UpArgs {
             threads: self.threads,
             storage: self.storage,
             replicas,
+            auth,
         });
         let mut admin = admin_pages(Admin::new(), database);
         for (name, health) in mesh.healths() {
@@ -148,7 +158,15 @@ impl UpArgs {
         if let Ok(true) = started {
             let state = State::new(data_dir.path(), local(gateway), admin_address, url);
             state.write(data_dir.path())?;
-            Banner { state: &state, gateway, parts: mesh.addresses(), postgres, sources: &self.allow_source }.print();
+            Banner {
+                state: &state,
+                gateway,
+                parts: mesh.addresses(),
+                postgres,
+                sources: &self.allow_source,
+                admin_key,
+            }
+            .print();
             mesh.wait(shutdown).await;
         }
         let drained = mesh.drain().await;

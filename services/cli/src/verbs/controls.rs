@@ -76,7 +76,7 @@ impl ControlsArgs {
     }
 }
 
-async fn write(format: Format, controls: &TenantControls) -> Result<u8, Failure> {
+pub(super) async fn write(format: Format, controls: &TenantControls) -> Result<u8, Failure> {
     let document = json!({
         "paused": controls.paused,
         "everyone_paused": controls.everyone_paused,

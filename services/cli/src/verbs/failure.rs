@@ -2,7 +2,10 @@
 
 use std::{error::Error, io};
 
-use hashmesh::client::ClientError;
+use hashmesh::{
+    client::ClientError,
+    error::{Reason, reason},
+};
 
 /// All is well.
 pub(super) const OK: u8 = 0;
@@ -72,7 +75,14 @@ impl Failure {
         match self {
             Self::OutputClosed => {}
             Self::Interrupted(text) => eprintln!("hashmesh: {text}"),
-            other => eprintln!("hashmesh: error: {other}"),
+            other => {
+                eprintln!("hashmesh: error: {other}");
+                if let Self::Mesh(ClientError::Refused(status)) = other
+                    && reason(status) == Some(Reason::KeyMissing)
+                {
+                    eprintln!("hashmesh: name the key's file with --api-key-file, or set HASHMESH_API_KEY");
+                }
+            }
         }
     }
 }

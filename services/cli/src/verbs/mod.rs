@@ -4,6 +4,7 @@
 //! well, 1 if a task failed, differs or was skipped, 2 for a wrong command line, 64 + the gRPC code if the mesh refused or
 //! could not be reached (`--retry-for`), 130 after Ctrl-C; and memory that does not grow with the number of tasks.
 
+mod admin;
 mod algorithms;
 mod bench;
 mod cancel;
@@ -60,6 +61,7 @@ pub(crate) enum Verb {
     Resume(controls::ResumeArgs),
     Controls(controls::ControlsArgs),
     Stats(stats::StatsArgs),
+    Admin(admin::AdminArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -97,6 +99,7 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Resume(args) => args.run().await,
         Verb::Controls(args) => args.run().await,
         Verb::Stats(args) => args.run().await,
+        Verb::Admin(args) => args.run().await,
         Verb::Bench(args) => args.run().await,
     }
 }

@@ -1,9 +1,12 @@
 //! Where the mesh is.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use hashmesh::client::{Client, ClientConfig};
+use hashmesh::{
+    client::{Client, ClientConfig},
+    keys::KeyText,
+};
 
 use super::failure::Failure;
 
@@ -13,6 +16,12 @@ pub(super) struct ServerArgs {
     /// The mesh.
     #[arg(long, value_name = "URL", default_value = ClientConfig::DEFAULT_SERVER)]
     server: String,
+    /// An API key. Better in the environment (HASHMESH_API_KEY) or in a file than where `ps` shows it.
+    #[arg(long, value_name = "KEY", conflicts_with = "api_key_file")]
+    api_key: Option<String>,
+    /// A file that holds the API key.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     /// How long to wait out an outage of the mesh.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     retry_for: Duration,
@@ -20,8 +29,24 @@ pub(super) struct ServerArgs {
 
 impl ServerArgs {
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        let config = ClientConfig { retry_for: self.retry_for, ..ClientConfig::new(&self.server) };
+        let api_key = self.api_key()?;
+        let config = ClientConfig { api_key, retry_for: self.retry_for, ..ClientConfig::new(&self.server) };
         Client::connect(config).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// Never repeated in an error.
+    fn api_key(&self) -> Result<Option<KeyText>, Failure> {
+        let (text, origin) = match (&self.api_key, &self.api_key_file) {
+            (Some(text), _) => (text.clone(), "--api-key".to_owned()),
+            (None, Some(path)) => {
+                let read = std::fs::read_to_string(path);
+                let failed = |error| Failure::local(&format!("cannot read {}", path.display()), &error);
+                (read.map_err(failed)?, path.display().to_string())
+            }
+            (None, None) => return Ok(None),
+        };
+        let key = KeyText::parse(text.trim());
+        key.map(Some).map_err(|error| Failure::Usage(format!("{origin}: {error}")))
     }
 }
 

@@ -16,6 +16,7 @@ use tonic::{Status, Streaming};
 
 use self::{open::Opening, window::Window};
 use crate::{
+    auth::Caller,
     error,
     outbound::{End, Frames, Outbound, respond},
     pings::{self, Liveness},
@@ -33,15 +34,18 @@ fn frame(frame: Frame) -> SubmitTasksResponse {
 /// Answers at once, so that the client can send; errors of the protocol end the stream.
 pub(crate) fn submit(
     gateway: &Gateway,
+    caller: Caller,
     inbound: Streaming<SubmitTasksRequest>,
 ) -> Result<Frames<SubmitTasksResponse>, Status> {
     let place = gateway.admission.writer()?;
     let gateway = gateway.clone();
-    Ok(respond("submit", place, |outbound| run(gateway, inbound, outbound)))
+    let tenant = caller.tenant();
+    Ok(respond("submit", place, caller, |outbound| run(gateway, tenant, inbound, outbound)))
 }
 
 async fn run(
     gateway: Gateway,
+    tenant: String,
     mut inbound: Streaming<SubmitTasksRequest>,
     outbound: Outbound<SubmitTasksResponse>,
 ) -> Result<(), End> {
@@ -49,7 +53,7 @@ async fn run(
     let opened = async {
         let open = uplink::first_frame(&mut inbound, &liveness).await?;
         let answers_pings = open.answers_pings;
-        Ok::<_, End>((Opening::validate(open)?.send(&gateway).await?, answers_pings))
+        Ok::<_, End>((Opening::validate(tenant, open)?.send(&gateway).await?, answers_pings))
     };
     let (bridge, answers_pings) = tokio::select! {
         opened = opened => opened?,

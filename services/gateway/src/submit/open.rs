@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{
-    TENANT, error,
+    error,
     service::{Gateway, queue_client},
     upstream::{Repeat, StreamSlot},
     validate,
@@ -54,15 +54,10 @@ impl Bridge {
 }
 
 impl Opening {
-    pub(super) fn validate(open: OpenSubmission) -> Result<Self, Status> {
+    pub(super) fn validate(tenant: String, open: OpenSubmission) -> Result<Self, Status> {
         let after_position = validate::after_position("open.after_position", open.after_position)?;
         let shape = validate::result_shape("open.result_shape", open.result_shape)?;
-        let mut inner = queue::OpenSubmission {
-            tenant: TENANT.to_owned(),
-            results: open.results,
-            after_position,
-            ..Default::default()
-        };
+        let mut inner = queue::OpenSubmission { tenant, results: open.results, after_position, ..Default::default() };
         if open.submission_id.is_empty() {
             inner.options = Some(validate::options("open.options", open.options)?);
             inner.idempotency_key = validate::idempotency_key("open.idempotency_key", open.idempotency_key)?;
@@ -122,8 +117,8 @@ mod tests {
 
     #[test]
     fn a_new_submission_gets_its_defaults_and_the_tenant() {
-        let opening = Opening::validate(OpenSubmission::default()).unwrap();
-        assert_eq!(opening.open.tenant, "default");
+        let opening = Opening::validate("tenant".to_owned(), OpenSubmission::default()).unwrap();
+        assert_eq!(opening.open.tenant, "tenant");
         assert_eq!(opening.open.options.unwrap().max_attempts, 5);
         assert_eq!(opening.shape, ResultShape::Rows);
     }
@@ -131,7 +126,7 @@ mod tests {
     #[test]
     fn an_existing_submission_is_opened_without_options() {
         let existing = || OpenSubmission { submission_id: ID.to_owned(), ..Default::default() };
-        assert_eq!(Opening::validate(existing()).unwrap().open.options, None);
+        assert_eq!(Opening::validate(String::new(), existing()).unwrap().open.options, None);
         for open in [
             OpenSubmission { options: Some(SubmissionOptions::default()), ..existing() },
             OpenSubmission { idempotency_key: "key".to_owned(), ..existing() },
@@ -139,7 +134,7 @@ mod tests {
             OpenSubmission { result_shape: 9, ..existing() },
             OpenSubmission { after_position: u64::MAX, ..existing() },
         ] {
-            assert_eq!(reason(&Opening::validate(open).unwrap_err()), Some(Reason::InvalidArgument));
+            assert_eq!(reason(&Opening::validate(String::new(), open).unwrap_err()), Some(Reason::InvalidArgument));
         }
     }
 }

@@ -95,7 +95,7 @@ impl Mesh {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (shutdown, health) = (Shutdown::new(), Health::new());
-        let config = GatewayConfig { hash: urls.clone(), queue: urls };
+        let config = GatewayConfig { hash: urls.clone(), queue: urls, ..GatewayConfig::default() };
         let serving = serve(config, listener, health.clone(), shutdown.clone());
         let gateway = tokio::spawn(async move { serving.await.unwrap() });
         Self { queue, shutdown, gateway, health, url }

@@ -1,6 +1,7 @@
 //! The gRPC side: decodes, asks the engine or the store, encodes. Everything here works for one call or one stream and
 //! knows no rule of the queue.
 
+mod access;
 mod controls;
 mod convert;
 mod lease;
@@ -14,6 +15,7 @@ mod write;
 
 use std::{pin::Pin, sync::Arc};
 
+pub(crate) use access::AccessRpc;
 use futures::Stream;
 use hashmesh::queue::v1::{
     AppendBatchRequest, AppendBatchResponse, CancelSubmissionRequest, CancelSubmissionResponse,

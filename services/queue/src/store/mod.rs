@@ -7,10 +7,12 @@
 //! - [`recover`]: what a new owner starts from.
 //! - [`load`]: the batches that come into memory as work goes on.
 //! - [`partitions`]: the days of the large tables; [`expiry`]: what retention takes out of them.
+//! - [`access`]: keys and the audit trail.
 //! - [`reads`]: what clients and leases are answered from; [`replicas`]: where.
 //!
-//! Every write is a transaction under [`fence`].
+//! Every write of work is a transaction under [`fence`].
 
+mod access;
 mod behind;
 mod columns;
 mod elision;
@@ -29,6 +31,10 @@ mod replicas;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access::{
+    api_key, api_keys, audit, create_api_key, has_admin_key, note_api_key_uses, note_audit, revoke_api_key,
+    rotate_api_key,
+};
 pub(crate) use behind::{lease_rows, write_behind};
 pub(crate) use elision::Elision;
 pub(crate) use error::StoreError;

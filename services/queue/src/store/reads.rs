@@ -46,9 +46,9 @@ impl Sessions for Database {
     }
 }
 
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(in crate::store) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-async fn one(
+pub(in crate::store) async fn one(
     db: &impl Sessions,
     what: &'static str,
     sql: &str,
@@ -58,7 +58,7 @@ async fn one(
     connection.query_typed_opt(sql, parameters).await.map_err(StoreError::statement(what))
 }
 
-async fn many(
+pub(in crate::store) async fn many(
     db: &impl Sessions,
     what: &'static str,
     sql: &str,

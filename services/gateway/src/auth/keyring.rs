@@ -1,0 +1,128 @@
+//! What is known of keys: asked of the Queue, and remembered for a moment.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hashmesh::{
+    error::{Reason, StatusBuilder},
+    keys::KeyText,
+    queue::v1::{FindKeyRequest, FindKeyResponse, NoteKeyUsesRequest, access_service_client::AccessServiceClient},
+};
+use moka::future::Cache;
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use super::scopes::Scopes;
+use crate::{
+    deadline::Deadline,
+    error,
+    upstream::{Repeat, Upstream},
+};
+
+/// How long an answer is remembered: half of the time within which a revocation is in force everywhere, because a stream's
+/// key is looked at every 2 s only.
+const REMEMBERED: Duration = Duration::from_secs(2);
+/// Keys that are remembered, about 300 bytes each.
+const MOST_KEYS: u64 = 100_000;
+/// Keys that are looked up at a time. Whoever tries keys at random must not take all of the Queue's connections.
+const MOST_LOOKUPS: usize = 64;
+/// How long a lookup may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the tables are told which keys were used.
+const USES_INTERVAL: Duration = Duration::from_secs(20);
+/// Keys whose use is told at once.
+const MOST_USES: usize = 1_000;
+
+/// The keys of one Gateway.
+#[derive(Debug)]
+pub(super) struct Keyring {
+    queue: Arc<Upstream>,
+    /// By id. `None`: there is no such key.
+    remembered: Cache<String, Option<Known>>,
+    lookups: Semaphore,
+    used: Mutex<HashSet<String>>,
+}
+
+/// A key, as far as calls need it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) tenant: Arc<str>,
+    pub(super) scopes: Scopes,
+    hashes: Arc<[[u8; 32]]>,
+}
+
+impl Keyring {
+    pub(super) fn new(queue: Arc<Upstream>) -> Self {
+        Self {
+            queue,
+            remembered: Cache::builder().max_capacity(MOST_KEYS).time_to_live(REMEMBERED).build(),
+            lookups: Semaphore::new(MOST_LOOKUPS),
+            used: Mutex::default(),
+        }
+    }
+
+    /// What is known of a key that is accepted now. `None`: it is not.
+    pub(super) async fn find(&self, key: &KeyText) -> Result<Option<Known>, Status> {
+        // Callers with one key ask once; what fails is not remembered.
+        let found = self.remembered.try_get_with_by_ref(key.id(), self.look_up(key.id())).await;
+        let known = found.map_err(Arc::unwrap_or_clone)?;
+        let hash = key.hash();
+        // Each is compared, whichever fits: how long it takes says nothing.
+        let accepts = |known: &Known| known.hashes.iter().fold(false, |fits, one| fits | bool::from(one.ct_eq(&hash)));
+        Ok(known.filter(accepts))
+    }
+
+    /// A call came with this key, and was let through.
+    pub(super) fn used(&self, key: &KeyText) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() < MOST_USES && !used.contains(key.id()) {
+            used.insert(key.id().to_owned());
+        }
+    }
+
+    /// Tells the tables which keys are in use, for as long as this runs. What is lost is lost: it is for people to see
+    /// which keys can go.
+    pub(super) async fn note_uses(&self) {
+        let mut interval = tokio::time::interval(USES_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let key_ids: Vec<String> = self.used.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+            if key_ids.is_empty() {
+                continue;
+            }
+            let request = NoteKeyUsesRequest { key_ids };
+            let send = |channel| {
+                let request = request.clone();
+                async move { AccessServiceClient::new(channel).note_key_uses(request).await }
+            };
+            if let Err(status) = self.queue.call(Repeat::Safe, Deadline::after(LOOKUP_TIMEOUT), send).await {
+                tracing::debug!(code = ?status.code(), "the use of keys could not be noted");
+            }
+        }
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Option<Known>, Status> {
+        let Ok(_lookup) = self.lookups.try_acquire() else {
+            let message = "too many API keys are being looked up; try again later";
+            return Err(StatusBuilder::new(Reason::Overloaded, message).retry_after(error::RETRY_AFTER).build());
+        };
+        let request = FindKeyRequest { key_id: id.to_owned() };
+        let send = |channel| {
+            let request = request.clone();
+            async move { AccessServiceClient::new(channel).find_key(request).await }
+        };
+        let found = self.queue.call(Repeat::Safe, Deadline::after(LOOKUP_TIMEOUT), send).await?;
+        Ok(known(found))
+    }
+}
+
+fn known(found: FindKeyResponse) -> Option<Known> {
+    let key = found.key?;
+    let hashes: Vec<[u8; 32]> = found.accepted_hashes.iter().filter_map(|hash| hash.as_ref().try_into().ok()).collect();
+    Some(Known { tenant: key.tenant.into(), scopes: Scopes::of(&key.scopes), hashes: hashes.into() })
+}

@@ -1,0 +1,64 @@
+//! The layer that stops whoever may not pass, before a byte of the call's body is read.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+use tonic::{
+    body::Body,
+    codegen::{Service, http},
+    server::NamedService,
+};
+
+use super::Authenticator;
+
+/// A service whose calls all have a [`Caller`](super::Caller) among their extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Authenticated<S> {
+    inner: S,
+    authenticator: Authenticator,
+}
+
+impl<S> Authenticated<S> {
+    pub(crate) fn new(inner: S, authenticator: Authenticator) -> Self {
+        Self { inner, authenticator }
+    }
+}
+
+impl<S: NamedService> NamedService for Authenticated<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Authenticated<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        // The one that was polled ready is the one that is called.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let authenticator = self.authenticator.clone();
+        Box::pin(async move {
+            match authenticator.authenticate(request.uri().path(), request.headers()).await {
+                Ok(caller) => {
+                    // Nobody further in has a use for the secret.
+                    request.headers_mut().remove(hashmesh::keys::HEADER);
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
+                Err(status) => Ok(status.into_http()),
+            }
+        })
+    }
+}
