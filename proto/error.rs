@@ -82,6 +82,8 @@ reasons! {
     KeyNotFound = "KEY_NOT_FOUND", NotFound;
     /// The key is revoked, which cannot be undone.
     KeyRevoked = "KEY_REVOKED", FailedPrecondition;
+    /// A service behind this one has failed so often that it is left alone for a moment. Try again.
+    CircuitOpen = "CIRCUIT_OPEN", Unavailable;
     /// More work is under way than the process takes. Try again later.
     Overloaded = "OVERLOADED", ResourceExhausted;
     /// The call's deadline passed.

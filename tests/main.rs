@@ -6,6 +6,7 @@ mod access;
 mod adoption;
 mod architecture;
 mod backlog;
+mod breaker;
 mod cli;
 mod end_to_end;
 mod graceful;

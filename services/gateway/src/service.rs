@@ -7,9 +7,9 @@ use hashmesh::{
     hash::v1::hash_service_client::HashServiceClient,
     queue::v1::queue_service_client::QueueServiceClient,
 };
-use hashmesh_runtime::shutdown::Shutdown;
+use hashmesh_runtime::{channel::Guarded, shutdown::Shutdown};
 use prost::Message;
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     admission::Admission, auth, call::Call, controls, deadline::Deadline, digest, error, outbound::Frames, results,
@@ -30,12 +30,12 @@ pub(crate) struct Gateway {
 }
 
 /// A client of the Queue.
-pub(crate) fn queue_client(channel: Channel) -> QueueServiceClient<Channel> {
+pub(crate) fn queue_client(channel: Guarded) -> QueueServiceClient<Guarded> {
     QueueServiceClient::new(channel).max_decoding_message_size(MAX_INNER_MESSAGE_BYTES)
 }
 
 /// A client of Hash.
-pub(crate) fn hash_client(channel: Channel) -> HashServiceClient<Channel> {
+pub(crate) fn hash_client(channel: Guarded) -> HashServiceClient<Guarded> {
     HashServiceClient::new(channel)
 }
 

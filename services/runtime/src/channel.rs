@@ -1,14 +1,49 @@
 //! Channels to other services of the mesh.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tonic::transport::{Channel, Endpoint, Uri};
+use hashmesh::error::{Reason, StatusBuilder, reason};
+pub use hashmesh_middleware::breaker::Breaker;
+use hashmesh_middleware::breaker::{BreakerConfig, BreakerLayer, BreakerService, Judge, Open};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint, Uri},
+};
+use tower::Layer as _;
 
 use crate::server::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES};
 
 /// From the first SYN to the established connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A channel with a breaker in front: while the service fails, calls are answered at once.
+pub type Guarded = BreakerService<Channel>;
+
+/// What of a service's answers tells that it does not work: what the transport says of it. Whatever carries a reason of
+/// ours was said by a service that works, be it that it is stopping or does not own the queue.
+const JUDGE: Judge = Judge {
+    failed: |status| {
+        let codes = [Code::Unavailable, Code::Unknown, Code::Internal, Code::DeadlineExceeded];
+        codes.contains(&status.code()) && reason(status).is_none()
+    },
+    refused: |Open { retry_after }| {
+        let message = "a service behind this one has failed several times and is left alone for a moment; try again";
+        StatusBuilder::new(Reason::CircuitOpen, message).retry_after(retry_after).build()
+    },
+};
+
+/// The breaker in front of one process, whatever number of channels leads to it.
+#[must_use]
+pub fn breaker(url: &str) -> Arc<Breaker> {
+    Breaker::new(url, BreakerConfig::default())
+}
+
+/// Puts a breaker in front of a channel.
+#[must_use]
+pub fn guarded(channel: Channel, breaker: &Arc<Breaker>) -> Guarded {
+    BreakerLayer::new(Arc::clone(breaker), JUDGE).layer(channel)
+}
 
 /// A URL that is not the address of a service.
 #[derive(Debug, thiserror::Error)]

@@ -9,9 +9,10 @@ use hashmesh::{
     },
     v1::{Opened, ResultShape},
 };
+use hashmesh_runtime::channel::Guarded;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use crate::{
     error,
@@ -85,7 +86,7 @@ impl Opening {
 }
 
 async fn open_at(
-    channel: Channel,
+    channel: Guarded,
     open: queue::OpenSubmission,
 ) -> Result<(mpsc::Sender<WriteSubmissionRequest>, Streaming<WriteSubmissionResponse>, Opened), Status> {
     let (to_queue, requests) = mpsc::channel(CAPACITY);

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tonic::transport::Channel;
+use hashmesh_runtime::channel::Guarded;
 
 /// Streams on one connection: its window is as large as theirs together.
 const STREAMS_EACH: usize = 4;
@@ -14,23 +14,23 @@ const STREAMS_EACH: usize = 4;
 /// The connections for streams to one process. One that nobody uses is closed.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    open: Mutex<Vec<Weak<Channel>>>,
+    open: Mutex<Vec<Weak<Guarded>>>,
 }
 
 /// One stream's place on a connection, held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct StreamSlot {
-    channel: Arc<Channel>,
+    channel: Arc<Guarded>,
 }
 
 impl StreamSlot {
-    pub(super) fn channel(&self) -> Channel {
-        Channel::clone(&self.channel)
+    pub(super) fn channel(&self) -> Guarded {
+        Guarded::clone(&self.channel)
     }
 }
 
 impl Connections {
-    pub(super) fn slot<E>(&self, connect: impl FnOnce() -> Result<Channel, E>) -> Result<StreamSlot, E> {
+    pub(super) fn slot<E>(&self, connect: impl FnOnce() -> Result<Guarded, E>) -> Result<StreamSlot, E> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|connection| connection.strong_count() > 0);
         let free = open.iter().filter(|connection| connection.strong_count() < STREAMS_EACH).find_map(Weak::upgrade);
@@ -45,7 +45,7 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
-    use hashmesh_runtime::channel::{ChannelError, lazy};
+    use hashmesh_runtime::channel::{ChannelError, breaker, guarded, lazy};
 
     use super::*;
 
@@ -56,7 +56,8 @@ mod tests {
         let mut slot = || {
             connections.slot(|| {
                 made += 1;
-                Ok::<_, ChannelError>(lazy("http://127.0.0.1:1").unwrap())
+                let url = "http://127.0.0.1:1";
+                Ok::<_, ChannelError>(guarded(lazy(url).unwrap(), &breaker(url)))
             })
         };
         let first: Vec<_> = (0..4).map(|_| slot().unwrap()).collect();

@@ -6,7 +6,8 @@ mod target;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashmesh::error::{self as codes, Reason};
-use tonic::{Response, Status, transport::Channel};
+use hashmesh_runtime::channel::Guarded;
+use tonic::{Response, Status};
 
 pub(crate) use self::connections::StreamSlot;
 use self::target::Target;
@@ -59,7 +60,7 @@ impl Upstream {
         &self,
         repeat: Repeat,
         deadline: Deadline,
-        mut send: impl FnMut(Channel) -> F,
+        mut send: impl FnMut(Guarded) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -72,7 +73,7 @@ impl Upstream {
     pub(crate) async fn open<T, F>(
         &self,
         repeat: Repeat,
-        mut open: impl FnMut(Channel) -> F,
+        mut open: impl FnMut(Guarded) -> F,
     ) -> Result<(T, StreamSlot), Status>
     where
         F: Future<Output = Result<T, Status>>,
@@ -172,7 +173,7 @@ fn judge(status: &Status) -> Verdict {
             let owner = status.get_details_error_info().and_then(|mut info| info.metadata.remove("owner"));
             Verdict::NotExecuted { owner }
         }
-        Some(Reason::Draining) => Verdict::NotExecuted { owner: None },
+        Some(Reason::Draining | Reason::CircuitOpen) => Verdict::NotExecuted { owner: None },
         Some(_) => Verdict::Answered,
         None if error::not_connected(status) => Verdict::NotExecuted { owner: None },
         None if error::lost(status) => Verdict::Unknown,

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use hashmesh_runtime::channel::{self, ChannelError};
-use tonic::transport::Channel;
+use hashmesh_runtime::channel::{self, Breaker, ChannelError, Guarded};
 
 use super::connections::{Connections, StreamSlot};
 
-/// A process of a service: one connection for all unary calls, and those of its streams.
+/// A process of a service: one connection for all unary calls, and those of its streams, all behind one breaker.
 #[derive(Debug)]
 pub(super) struct Target {
     url: String,
-    shared: Channel,
+    breaker: Arc<Breaker>,
+    shared: Guarded,
     streams: Connections,
 }
 
 impl Target {
     pub(super) fn new(url: &str) -> Result<Arc<Self>, ChannelError> {
-        let shared = channel::lazy(url)?;
-        Ok(Arc::new(Self { url: url.to_owned(), shared, streams: Connections::default() }))
+        let breaker = channel::breaker(url);
+        let shared = channel::guarded(channel::lazy(url)?, &breaker);
+        Ok(Arc::new(Self { url: url.to_owned(), breaker, shared, streams: Connections::default() }))
     }
 
     pub(super) fn url(&self) -> &str {
@@ -30,11 +31,11 @@ impl Target {
         self.url.trim_end_matches('/') == url.trim_end_matches('/')
     }
 
-    pub(super) fn shared(&self) -> Channel {
+    pub(super) fn shared(&self) -> Guarded {
         self.shared.clone()
     }
 
     pub(super) fn stream_slot(&self) -> Result<StreamSlot, ChannelError> {
-        self.streams.slot(|| channel::lazy(&self.url))
+        self.streams.slot(|| Ok(channel::guarded(channel::lazy(&self.url)?, &self.breaker)))
     }
 }
