@@ -9,12 +9,12 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The `domain` of every `ErrorInfo` of ours.
 pub const DOMAIN: &str = "hashmesh";
 
-/// Declares the reasons with their codes; the only place where one is written.
+/// Declares the reasons with their codes and meanings; the only place where one is written.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $code:ident;)+) => {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $text:literal, $code:ident;)+) => {
         /// Why a call failed: the `reason` of the `ErrorInfo`. Stable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[$doc])* $variant,)+ }
+        pub enum Reason { $($(#[doc = $meaning])+ $variant,)+ }
 
         impl Reason {
             /// Every reason.
@@ -30,6 +30,18 @@ macro_rules! reasons {
             #[must_use]
             pub fn code(self) -> Code {
                 match self { $(Self::$variant => Code::$code,)+ }
+            }
+
+            /// What it means, and what to do.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($meaning),+).trim_ascii(),)+ }
+            }
+
+            /// The reason with this name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
             }
         }
     };
@@ -90,6 +102,57 @@ reasons! {
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
     /// A defect of ours. The log has its cause.
     Internal = "INTERNAL", Internal;
+}
+
+/// Declares the reasons of failed tasks with their meanings.
+macro_rules! task_reasons {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $text:literal;)+) => {
+        /// Why a task failed: the `reason` of its `TaskError`. Stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum TaskReason { $($(#[doc = $meaning])+ $variant,)+ }
+
+        impl TaskReason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The reason as it is stored and sent.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// What it means, and what to do.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($meaning),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+task_reasons! {
+    /// There is no such file.
+    SourceNotFound = "SOURCE_NOT_FOUND";
+    /// The worker's user may not read the file: give it the right, or run the worker as another user.
+    SourceDenied = "SOURCE_DENIED";
+    /// The path has a `..`, or a symbolic link that leads out of the roots that may be read (`--allow-source`).
+    SourceNotAllowed = "SOURCE_NOT_ALLOWED";
+    /// It is a directory, a FIFO, a socket or a device. Only regular files are read.
+    SourceNotRegular = "SOURCE_NOT_REGULAR";
+    /// The file changed while it was read, at each attempt. Retry once nobody writes to it.
+    SourceChanged = "SOURCE_CHANGED";
+    /// The task asks for bytes behind the end of the file.
+    SourceTooShort = "SOURCE_TOO_SHORT";
+    /// Reading failed at each attempt; the message has the system's own error. Retry once the disk or share works.
+    SourceUnreadable = "SOURCE_UNREADABLE";
+    /// No worker that took the task reads below a root that covers it: start one with `--allow-source`.
+    CannotReachSource = "CANNOT_REACH_SOURCE";
+    /// The worker failed at this task at each attempt, which is a defect of ours. Its log says why.
+    WorkerPanicked = "WORKER_PANICKED";
+    /// The task killed three workers that held nothing else.
+    WorkerLost = "WORKER_LOST";
+    /// The task hung three workers that held nothing else.
+    WorkerStalled = "WORKER_STALLED";
 }
 
 /// Builds a [`Status`] of ours. The message is for people and says what to do.
@@ -157,7 +220,7 @@ pub fn reason(status: &Status) -> Option<Reason> {
     if info.domain != DOMAIN {
         return None;
     }
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == info.reason)
+    Reason::named(&info.reason)
 }
 
 /// How long the server asked to wait before the call is repeated, if it did.

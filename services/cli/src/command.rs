@@ -12,6 +12,7 @@ use hashmesh_runtime::{
 
 use crate::{
     config::ConfigArgs,
+    explain::ExplainArgs,
     output::print,
     report::ReportArgs,
     roles::{GatewayArgs, HashArgs, MigrateArgs, QueueArgs, WorkerArgs},
@@ -62,6 +63,7 @@ enum Command {
     #[command(flatten)]
     Role(Role),
     Config(ConfigArgs),
+    Explain(ExplainArgs),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -161,6 +163,7 @@ pub(crate) fn run(parsed: Parsed) -> ExitCode {
             let matches = matches.subcommand_matches("config").unwrap_or(&matches);
             args.run(matches, &origins, &file)
         }
+        Command::Explain(args) => args.run(),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "hashmesh", &mut script);

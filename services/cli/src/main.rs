@@ -6,6 +6,7 @@ mod address;
 mod command;
 mod config;
 mod database_url;
+mod explain;
 mod output;
 mod postgres;
 mod report;

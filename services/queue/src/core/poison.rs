@@ -15,6 +15,7 @@
 //! Suspects stand outside of the order of work, as they are few and wait for workers that hold nothing; but pauses, times
 //! and limits hold for them too.
 
+use hashmesh::error::TaskReason;
 use uuid::Uuid;
 
 use super::{
@@ -33,10 +34,11 @@ pub(super) const DEADLY: u32 = ALONE + 3;
 
 /// Of a dead letter that killed its workers: code and reason.
 pub(super) const KILLED: (&str, &str) =
-    ("WORKER_LOST", "killed its worker: the third that was lost while it held nothing else");
+    (TaskReason::WorkerLost.as_str(), "killed its worker: the third that was lost while it held nothing else");
 
 /// Of one that hung them.
-const HUNG: (&str, &str) = ("WORKER_STALLED", "hung its worker: work on it stood still each time it was leased alone");
+const HUNG: (&str, &str) =
+    (TaskReason::WorkerStalled.as_str(), "hung its worker: work on it stood still each time it was leased alone");
 
 /// How the worker of a lease, or the lease, was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

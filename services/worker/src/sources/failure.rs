@@ -4,7 +4,7 @@
 
 use std::io;
 
-use hashmesh::{queue::v1::AttemptFailure, v1::TaskError};
+use hashmesh::{error::TaskReason, queue::v1::AttemptFailure, v1::TaskError};
 use rustix::io::Errno;
 
 /// Why an attempt at a task failed.
@@ -21,44 +21,47 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn permanent(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retryable: false, uncharged: false }
+    fn permanent(reason: TaskReason, message: impl Into<String>) -> Self {
+        Self { reason: reason.as_str(), message: message.into(), retryable: false, uncharged: false }
     }
 
-    fn retryable(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retryable: true, uncharged: false }
+    fn retryable(reason: TaskReason, message: impl Into<String>) -> Self {
+        Self { reason: reason.as_str(), message: message.into(), retryable: true, uncharged: false }
     }
 
     /// No root of this worker covers the object; another worker's may.
     pub(crate) fn cannot_reach() -> Self {
         let message = "the object is outside of every root that this worker may read";
-        Self { uncharged: true, ..Self::retryable("CANNOT_REACH_SOURCE", message) }
+        Self { uncharged: true, ..Self::retryable(TaskReason::CannotReachSource, message) }
     }
 
     /// The URI's path has a `..`.
     pub(crate) fn parent_in_path() -> Self {
-        Self::permanent("SOURCE_NOT_ALLOWED", "the path contains `..`; name the file by a path without")
+        Self::permanent(TaskReason::SourceNotAllowed, "the path contains `..`; name the file by a path without")
     }
 
     /// It is a directory, a FIFO, a socket, a device.
     pub(crate) fn not_regular(what: &str) -> Self {
-        Self::permanent("SOURCE_NOT_REGULAR", format!("not a regular file but {what}; only regular files are read"))
+        Self::permanent(
+            TaskReason::SourceNotRegular,
+            format!("not a regular file but {what}; only regular files are read"),
+        )
     }
 
     /// The range ends behind the file.
     pub(crate) fn too_short(wanted_end: Option<u64>, size: u64) -> Self {
         let wanted = wanted_end.map_or_else(|| "a range beyond 2^64".to_owned(), |end| format!("bytes up to {end}"));
-        Self::permanent("SOURCE_TOO_SHORT", format!("the task asks for {wanted}, and the file has {size}"))
+        Self::permanent(TaskReason::SourceTooShort, format!("the task asks for {wanted}, and the file has {size}"))
     }
 
     /// The file is not the same after reading as before.
     pub(crate) fn changed(what: &str) -> Self {
-        Self::retryable("SOURCE_CHANGED", format!("the file's {what} changed while it was read"))
+        Self::retryable(TaskReason::SourceChanged, format!("the file's {what} changed while it was read"))
     }
 
     /// The work on the task panicked: a defect of ours.
     pub(crate) fn panicked() -> Self {
-        Self::retryable("WORKER_PANICKED", "the worker failed at this task; its log says why")
+        Self::retryable(TaskReason::WorkerPanicked, "the worker failed at this task; its log says why")
     }
 
     /// A file beneath a root did not open.
@@ -66,9 +69,10 @@ impl Failure {
         let Some(errno) = Errno::from_io_error(error) else {
             return match error.kind() {
                 // cap-std's own error for a path that leaves the root. It is the same whether the target exists or not.
-                io::ErrorKind::PermissionDenied => {
-                    Self::permanent("SOURCE_NOT_ALLOWED", "a symbolic link in the path leads out of the allowed root")
-                }
+                io::ErrorKind::PermissionDenied => Self::permanent(
+                    TaskReason::SourceNotAllowed,
+                    "a symbolic link in the path leads out of the allowed root",
+                ),
                 // A NUL in the path.
                 io::ErrorKind::InvalidInput => Self::not_found(),
                 _ => Self::from_read(error),
@@ -76,10 +80,13 @@ impl Failure {
         };
         match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => Self::not_found(),
-            Errno::ACCESS | Errno::PERM => Self::permanent("SOURCE_DENIED", "the worker may not read the file"),
-            Errno::XDEV => {
-                Self::permanent("SOURCE_NOT_ALLOWED", "a symbolic link in the path leads out of the allowed root")
+            Errno::ACCESS | Errno::PERM => {
+                Self::permanent(TaskReason::SourceDenied, "the worker may not read the file")
             }
+            Errno::XDEV => Self::permanent(
+                TaskReason::SourceNotAllowed,
+                "a symbolic link in the path leads out of the allowed root",
+            ),
             Errno::LOOP => Self::not_regular("a loop of symbolic links"),
             Errno::ISDIR => Self::not_regular("a directory"),
             // What Linux answers to opening a socket, and a device without a driver.
@@ -90,11 +97,11 @@ impl Failure {
 
     /// A file that was opened could not be read. Disks, network file systems and descriptor limits recover.
     pub(crate) fn from_read(error: &io::Error) -> Self {
-        Self::retryable("SOURCE_UNREADABLE", format!("reading failed: {error}"))
+        Self::retryable(TaskReason::SourceUnreadable, format!("reading failed: {error}"))
     }
 
     fn not_found() -> Self {
-        Self::permanent("SOURCE_NOT_FOUND", "no such file")
+        Self::permanent(TaskReason::SourceNotFound, "no such file")
     }
 
     /// The failure of the task at `offset`, as it is sent.

@@ -1,6 +1,9 @@
 //! Prints what became of each entry of a manifest.
 
-use hashmesh::v1::{OutcomeStatus, PackedOutcomes, Submission};
+use hashmesh::{
+    error::TaskReason,
+    v1::{OutcomeStatus, PackedOutcomes, Submission},
+};
 use serde_json::json;
 
 use crate::verbs::{
@@ -116,7 +119,8 @@ impl Printer for CheckPrinter {
             put_verdict(name, "FAILED open or read", out);
             return Ok(());
         }
-        let reason = if matches!(why, Unread::Missing) { "SOURCE_NOT_FOUND" } else { "SOURCE_UNREADABLE" };
+        let missing = matches!(why, Unread::Missing);
+        let reason = if missing { TaskReason::SourceNotFound } else { TaskReason::SourceUnreadable }.as_str();
         let (key, name) = json_key(name);
         // No position: it never was a task.
         let error = json!({ "reason": reason, "message": why.to_string() });

@@ -1,0 +1,99 @@
+//! `hashmesh explain`: what the reasons of errors mean.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use hashmesh::error::{Reason, TaskReason};
+
+use crate::output::print;
+
+/// Added to a gRPC code, it is the exit code of a verb that was refused.
+const GRPC: i32 = 64;
+
+/// Say what the reason of an error means and what to do; without one, list all.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// As an error shows it, in upper or lower case: OVERLOADED, SOURCE_CHANGED, …
+    #[arg(value_name = "REASON")]
+    reason: Option<String>,
+}
+
+impl ExplainArgs {
+    pub(crate) fn run(self) -> Result<()> {
+        let text = match self.reason {
+            None => table(),
+            Some(reason) => explain(&reason.to_ascii_uppercase())?,
+        };
+        Ok(print(&text)?)
+    }
+}
+
+fn explain(name: &str) -> Result<String> {
+    if let Some(reason) = Reason::named(name) {
+        let code = reason.code();
+        let exit = GRPC + i32::from(code);
+        return Ok(format!(
+            "{name}: a call was refused with {}, exit code {exit}.\n{}\n",
+            code_name(reason),
+            reason.meaning()
+        ));
+    }
+    match TaskReason::ALL.iter().find(|reason| reason.as_str() == name) {
+        Some(reason) => Ok(format!("{name}: a task failed; its outcome is stored.\n{}\n", reason.meaning())),
+        None => bail!("{name:?} is no reason that this version knows; `hashmesh explain` lists all"),
+    }
+}
+
+/// Every reason, in Markdown: the README has the same table.
+fn table() -> String {
+    let calls = Reason::ALL.iter().map(|reason| {
+        format!(
+            "| `{}` | {}, {} | {} |\n",
+            reason.as_str(),
+            code_name(*reason),
+            GRPC + i32::from(reason.code()),
+            reason.meaning()
+        )
+    });
+    let tasks = TaskReason::ALL
+        .iter()
+        .map(|reason| format!("| `{}` | a failed task, 1 | {} |\n", reason.as_str(), reason.meaning()));
+    let head = "| reason | gRPC code, exit code | meaning |\n|---|---|---|\n".to_owned();
+    std::iter::once(head).chain(calls).chain(tasks).collect()
+}
+
+/// The code as gRPC's documentation writes it.
+fn code_name(reason: Reason) -> String {
+    let mut name = String::new();
+    for character in format!("{:?}", reason.code()).chars() {
+        if character.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(character.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_the_table_of_all_reasons() {
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&table()), "put this into the README:\n{}", table());
+    }
+
+    #[test]
+    fn a_reason_is_explained_with_the_code_that_scripts_see_and_an_unknown_one_is_refused() {
+        let text = explain("KEY_MISSING").unwrap();
+        assert!(text.contains("UNAUTHENTICATED, exit code 80"), "{text}");
+        assert!(explain("SOURCE_CHANGED").unwrap().contains("a task failed"));
+        assert!(explain("NONSENSE").unwrap_err().to_string().contains("`hashmesh explain`"));
+    }
+
+    #[test]
+    fn no_reason_is_left_without_a_meaning() {
+        assert!(Reason::ALL.iter().all(|reason| reason.meaning().len() > 10));
+        assert!(TaskReason::ALL.iter().all(|reason| reason.meaning().len() > 10));
+    }
+}
