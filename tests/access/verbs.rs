@@ -27,11 +27,13 @@ async fn keys_are_made_used_rotated_and_revoked_by_the_command() {
     // From a file too; and 64 + UNAUTHENTICATED without, 64 + PERMISSION_DENIED where it does not reach.
     let file = rundir::directory("api-key").join("key");
     std::fs::write(&file, format!("{text}\n")).expect("a file");
-    let list = ["list", "--output", "json", "--api-key-file", file.to_str().expect("UTF-8")];
-    let ended = hashmesh(list).env("HASHMESH_SERVER", &mesh.up.server).run().await.succeeded();
+    let file = format!("@{}", file.display());
+    // What the command line says is what counts.
+    let list = ["list", "--output", "json", "--api-key", &file];
+    let ended = verb(mesh, "not a key at all", &list).run().await.succeeded();
     assert_eq!(ended.json()["submissions"].as_array().map(Vec::len), Some(1));
     let ended = hashmesh(["list"]).env("HASHMESH_SERVER", &mesh.up.server).run().await.exits(80);
-    assert!(ended.stderr.contains("--api-key-file"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--api-key @FILE"), "{}", ended.stderr);
     verb(mesh, text, &["admin", "keys", "list"]).run().await.exits(71);
 
     let rotate = ["admin", "keys", "rotate", id, "--keep-previous", "0s", "--output", "json"];
@@ -70,6 +72,8 @@ async fn a_wrong_key_is_refused_before_anybody_is_asked_and_never_repeated() {
     let ended = hashmesh(["list", "--server", "http://127.0.0.1:1"]).env("HASHMESH_API_KEY", mistyped);
     let ended = ended.run().await.exits(2);
     assert!(ended.stderr.contains("not an API key") && !ended.stderr.contains("SECRET"), "{}", ended.stderr);
+    let ended = hashmesh(["list", "--api-key", "@/no/such/file"]).run().await.exits(2);
+    assert!(ended.stderr.contains("/no/such/file"), "{}", ended.stderr);
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ impl Failure {
                 if let Self::Mesh(ClientError::Refused(status)) = other
                     && reason(status) == Some(Reason::KeyMissing)
                 {
-                    eprintln!("hashmesh: name the key's file with --api-key-file, or set HASHMESH_API_KEY");
+                    eprintln!("hashmesh: say --api-key @FILE, or set HASHMESH_API_KEY");
                 }
             }
         }

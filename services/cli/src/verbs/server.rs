@@ -1,6 +1,6 @@
 //! Where the mesh is.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use clap::Args;
 use hashmesh::{
@@ -16,12 +16,10 @@ pub(super) struct ServerArgs {
     /// The mesh.
     #[arg(long, value_name = "URL", default_value = ClientConfig::DEFAULT_SERVER)]
     server: String,
-    /// An API key. Better in the environment (HASHMESH_API_KEY) or in a file than where `ps` shows it.
-    #[arg(long, value_name = "KEY", conflicts_with = "api_key_file")]
+    /// An API key, or @FILE for a file that holds one; better in a file or in the environment (HASHMESH_API_KEY) than where
+    /// `ps` shows it.
+    #[arg(long, value_name = "KEY|@FILE")]
     api_key: Option<String>,
-    /// A file that holds the API key.
-    #[arg(long, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
     /// How long to wait out an outage of the mesh.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     retry_for: Duration,
@@ -36,14 +34,13 @@ impl ServerArgs {
 
     /// Never repeated in an error.
     fn api_key(&self) -> Result<Option<KeyText>, Failure> {
-        let (text, origin) = match (&self.api_key, &self.api_key_file) {
-            (Some(text), _) => (text.clone(), "--api-key".to_owned()),
-            (None, Some(path)) => {
-                let read = std::fs::read_to_string(path);
-                let failed = |error| Failure::local(&format!("cannot read {}", path.display()), &error);
-                (read.map_err(failed)?, path.display().to_string())
+        let Some(given) = &self.api_key else { return Ok(None) };
+        let (text, origin) = match given.strip_prefix('@') {
+            Some(path) => {
+                let failed = |error| Failure::Usage(format!("--api-key: cannot read {path}: {error}"));
+                (std::fs::read_to_string(path).map_err(failed)?, path)
             }
-            (None, None) => return Ok(None),
+            None => (given.clone(), "--api-key"),
         };
         let key = KeyText::parse(text.trim());
         key.map(Some).map_err(|error| Failure::Usage(format!("{origin}: {error}")))
