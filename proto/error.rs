@@ -9,27 +9,25 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The `domain` of every `ErrorInfo` of ours.
 pub const DOMAIN: &str = "hashmesh";
 
-/// Declares the reasons with their codes and meanings; the only place where one is written.
-macro_rules! reasons {
-    ($($(#[doc = $meaning:literal])+ $variant:ident = $text:literal, $code:ident;)+) => {
-        /// Why a call failed: the `reason` of the `ErrorInfo`. Stable.
+/// Declares reasons with their meanings; the only place where one is written.
+macro_rules! named {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident:
+        $($(#[doc = $meaning:literal])+ $variant:ident = $text:literal;)+
+    ) => {
+        $(#[doc = $about])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[doc = $meaning])+ $variant,)+ }
+        pub enum $name { $($(#[doc = $meaning])+ $variant,)+ }
 
-        impl Reason {
+        impl $name {
             /// Every reason.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The reason as it is sent.
+            /// The reason as it is stored and sent.
             #[must_use]
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
-            }
-
-            /// The gRPC code that goes with it.
-            #[must_use]
-            pub fn code(self) -> Code {
-                match self { $(Self::$variant => Code::$code,)+ }
             }
 
             /// What it means, and what to do.
@@ -42,6 +40,25 @@ macro_rules! reasons {
             #[must_use]
             pub fn named(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
+            }
+        }
+    };
+}
+
+/// The same, each with its gRPC code.
+macro_rules! reasons {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $text:literal, $code:ident;)+) => {
+        named! {
+            /// Why a call failed: the `reason` of the `ErrorInfo`. Stable.
+            Reason:
+            $($(#[doc = $meaning])+ $variant = $text;)+
+        }
+
+        impl Reason {
+            /// The gRPC code that goes with it.
+            #[must_use]
+            pub fn code(self) -> Code {
+                match self { $(Self::$variant => Code::$code,)+ }
             }
         }
     };
@@ -104,33 +121,9 @@ reasons! {
     Internal = "INTERNAL", Internal;
 }
 
-/// Declares the reasons of failed tasks with their meanings.
-macro_rules! task_reasons {
-    ($($(#[doc = $meaning:literal])+ $variant:ident = $text:literal;)+) => {
-        /// Why a task failed: the `reason` of its `TaskError`. Stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum TaskReason { $($(#[doc = $meaning])+ $variant,)+ }
-
-        impl TaskReason {
-            /// Every reason.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The reason as it is stored and sent.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-
-            /// What it means, and what to do.
-            #[must_use]
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($meaning),+).trim_ascii(),)+ }
-            }
-        }
-    };
-}
-
-task_reasons! {
+named! {
+    /// Why a task failed: the `reason` of its `TaskError`. Stable.
+    TaskReason:
     /// There is no such file.
     SourceNotFound = "SOURCE_NOT_FOUND";
     /// The worker's user may not read the file: give it the right, or run the worker as another user.
