@@ -4,10 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use hashmesh::error::{Reason, TaskReason};
 
-use crate::output::print;
-
-/// Added to a gRPC code, it is the exit code of a verb that was refused.
-const GRPC: i32 = 64;
+use crate::{output::print, verbs::exit_code_of};
 
 /// Say what the reason of an error means and what to do; without one, list all.
 #[derive(Args, Debug)]
@@ -30,14 +27,14 @@ impl ExplainArgs {
 fn explain(name: &str) -> Result<String> {
     if let Some(reason) = Reason::named(name) {
         let code = reason.code();
-        let exit = GRPC + i32::from(code);
+        let exit = exit_code_of(code);
         return Ok(format!(
             "{name}: a call was refused with {}, exit code {exit}.\n{}\n",
             code_name(reason),
             reason.meaning()
         ));
     }
-    match TaskReason::ALL.iter().find(|reason| reason.as_str() == name) {
+    match TaskReason::named(name) {
         Some(reason) => Ok(format!("{name}: a task failed; its outcome is stored.\n{}\n", reason.meaning())),
         None => bail!("{name:?} is no reason that this version knows; `hashmesh explain` lists all"),
     }
@@ -50,7 +47,7 @@ fn table() -> String {
             "| `{}` | {}, {} | {} |\n",
             reason.as_str(),
             code_name(*reason),
-            GRPC + i32::from(reason.code()),
+            exit_code_of(reason.code()),
             reason.meaning()
         )
     });

@@ -22,10 +22,8 @@ pub(super) async fn in_data_dir(data_dir: &Path, database: &Database) -> Result<
     }
     let key = hashmesh_queue::create_admin_key(database, TENANT, "made by `hashmesh up`").await?;
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-    let written = file.as_mut().map_err(|error| std::io::Error::new(error.kind(), error.to_string()));
-    written
-        .and_then(|file| writeln!(file, "{}", key.reveal()))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| writeln!(file, "{}", key.reveal()));
+    written.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }

@@ -1,15 +1,13 @@
 //! `hashmesh pause`, `resume` and `controls`: whether and how much work is handed out.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use hashmesh::v1::TenantControls;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    failure::{self, Failure},
-    output::{Format, write_document, write_text},
-    server::ServerArgs,
+    documents::{AskArgs, write_one},
+    failure::Failure,
+    output::Format,
 };
 
 /// Hand out no more work until `hashmesh resume`. What workers hold is finished; submissions are still taken.
@@ -19,7 +17,7 @@ pub(crate) struct PauseArgs {
     #[arg(long)]
     everyone: bool,
     #[command(flatten)]
-    common: CommonArgs,
+    common: AskArgs,
 }
 
 /// Hand out work again after `hashmesh pause`.
@@ -29,7 +27,7 @@ pub(crate) struct ResumeArgs {
     #[arg(long)]
     everyone: bool,
     #[command(flatten)]
-    common: CommonArgs,
+    common: AskArgs,
 }
 
 /// Show whether work is paused and how much of it workers may hold at once; change the latter.
@@ -39,16 +37,7 @@ pub(crate) struct ControlsArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(i32::MAX)))]
     max_leased_tasks: Option<u32>,
     #[command(flatten)]
-    common: CommonArgs,
-}
-
-#[derive(Args, Debug)]
-struct CommonArgs {
-    /// Lines for people, one document, or one line.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    server: ServerArgs,
+    common: AskArgs,
 }
 
 impl PauseArgs {
@@ -83,18 +72,5 @@ pub(super) async fn write(format: Format, controls: &TenantControls) -> Result<u
         "max_leased_tasks": controls.max_leased_tasks,
         "leased_tasks": controls.leased_tasks,
     });
-    match format {
-        Format::Text => write_text(&text(&document)).await?,
-        format => write_document(format, &document).await?,
-    }
-    Ok(failure::OK)
-}
-
-fn text(document: &Value) -> String {
-    let mut lines = String::new();
-    for (key, value) in document.as_object().into_iter().flatten() {
-        // Writing to a string does not fail.
-        let _ = writeln!(lines, "{key}: {value}");
-    }
-    lines
+    write_one(format, &document).await
 }

@@ -6,6 +6,7 @@ use hashmesh::{
     client::ClientError,
     error::{Reason, reason},
 };
+use tonic::Code;
 
 /// All is well.
 pub(super) const OK: u8 = 0;
@@ -17,6 +18,11 @@ const USAGE: u8 = 2;
 const GRPC: u8 = 64;
 /// Ctrl-C, as shells count it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
+
+/// The exit code of a verb that was refused with this code.
+pub(crate) fn exit_code_of(code: Code) -> u8 {
+    GRPC.saturating_add(u8::try_from(i32::from(code)).unwrap_or_default())
+}
 
 /// Why a verb gave up.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +69,7 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::Mesh(error) | Self::Explained { source: error, .. } => {
-                GRPC.saturating_add(u8::try_from(i32::from(error.code())).unwrap_or_default())
-            }
+            Self::Mesh(error) | Self::Explained { source: error, .. } => exit_code_of(error.code()),
             Self::Local(_) | Self::OutputClosed => TROUBLE,
             Self::Interrupted(_) => INTERRUPTED,
         }

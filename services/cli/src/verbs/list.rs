@@ -8,12 +8,15 @@ use hashmesh::{
 };
 
 use super::{
-    failure::{self, Failure},
-    output::{Format, Output, put_json},
+    documents::Rows,
+    failure::Failure,
+    output::Format,
     server::ServerArgs,
     submission::{self, timestamp},
     submit::parse_label,
 };
+
+const HEAD: &str = "SUBMISSION                            STATE      CREATED                   ACCEPTED    RECORDED      FAILED  LABELS\n";
 
 /// List submissions, newest first.
 #[derive(Args, Debug)]
@@ -60,8 +63,8 @@ impl State {
 impl ListArgs {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let client = self.server.client()?;
-        let mut output = Output::new();
-        self.begin(&mut output);
+        let mut rows = Rows::new(self.output, "submissions");
+        rows.head(HEAD);
         let mut request = ListSubmissionsRequest {
             state: self.state.map_or(0, State::number),
             labels: self.labels.iter().cloned().collect(),
@@ -69,46 +72,20 @@ impl ListArgs {
             ..ListSubmissionsRequest::default()
         };
         let mut left = self.limit;
-        let mut first = true;
         while left > 0 {
             request.page_size = u32::try_from(left).unwrap_or(u32::MAX).min(MAX_SUBMISSIONS_PAGE);
             let page = client.list_submissions(request.clone()).await?;
             for one in page.submissions.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
-                self.put(one, std::mem::take(&mut first), &mut output)?;
+                rows.put_as(|| row(one), || submission::json(one))?;
                 left -= 1;
             }
-            output.flush().await?;
+            rows.flush().await?;
             if page.next_page_token.is_empty() {
                 break;
             }
             request.page_token = page.next_page_token;
         }
-        if self.output == Format::Json {
-            output.buffer().extend_from_slice(b"\n]}\n");
-        }
-        output.flush().await?;
-        Ok(failure::OK)
-    }
-
-    fn begin(&self, output: &mut Output) {
-        let text: &[u8] = match self.output {
-            Format::Text => b"SUBMISSION                            STATE      CREATED                   ACCEPTED    RECORDED      FAILED  LABELS\n",
-            Format::Json => b"{\"submissions\":[",
-            Format::Jsonl => b"",
-        };
-        output.buffer().extend_from_slice(text);
-    }
-
-    fn put(&self, one: &Submission, first: bool, output: &mut Output) -> Result<(), Failure> {
-        match self.output {
-            Format::Text => output.buffer().extend_from_slice(row(one).as_bytes()),
-            Format::Jsonl => output.json_line(&submission::json(one))?,
-            Format::Json => {
-                output.buffer().extend_from_slice(if first { b"\n" } else { b",\n" });
-                put_json(output.buffer(), &submission::json(one))?;
-            }
-        }
-        Ok(())
+        rows.end().await
     }
 }
 

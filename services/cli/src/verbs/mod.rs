@@ -10,6 +10,7 @@ mod bench;
 mod cancel;
 mod controls;
 mod deliver;
+mod documents;
 mod failure;
 mod feed;
 mod get;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use self::failure::Failure;
+pub(crate) use self::failure::exit_code_of;
 
 /// How long what still runs when a verb is done is given to end: a thread that waits for standard input may never.
 const FAREWELL: Duration = Duration::from_millis(100);

@@ -5,9 +5,12 @@ use hashmesh::admin::v1::ListAuditRequest;
 use serde_json::json;
 
 use super::{
-    super::{failure::Failure, output::Format, server::ServerArgs, submission::timestamp},
+    super::{
+        documents::{AskArgs, Rows},
+        failure::Failure,
+        submission::timestamp,
+    },
     answered,
-    table::Rows,
 };
 
 /// Show what was done with administrative rights, newest first.
@@ -16,18 +19,15 @@ pub(super) struct AuditArgs {
     /// At most this many entries.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
-    /// Lines for people, one document, or an object per line.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    output: Format,
     #[command(flatten)]
-    server: ServerArgs,
+    common: AskArgs,
 }
 
 impl AuditArgs {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let request = ListAuditRequest { page_size: self.limit, ..ListAuditRequest::default() };
-        let page = answered(self.server.client()?.admin().list_audit(request).await)?;
-        let mut rows = Rows::new(self.output, "entries");
+        let page = answered(self.common.server.client()?.admin().list_audit(request).await)?;
+        let mut rows = Rows::new(self.common.output, "entries");
         for entry in &page.entries {
             rows.put(&json!({
                 "entry_id": entry.entry_id,

@@ -10,9 +10,12 @@ use hashmesh::{
 use serde_json::{Value, json};
 
 use super::{
-    super::{failure::Failure, output::Format, server::ServerArgs, submission::timestamp},
+    super::{
+        documents::{AskArgs, Rows, write_one},
+        failure::Failure,
+        submission::timestamp,
+    },
     answered,
-    table::{Rows, write_one},
 };
 
 /// Keys.
@@ -40,7 +43,7 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
     #[command(flatten)]
-    common: CommonArgs,
+    common: AskArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -60,7 +63,7 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "NAME", default_value = "")]
     tenant: String,
     #[command(flatten)]
-    common: CommonArgs,
+    common: AskArgs,
 }
 
 /// Give a key a new secret. The one before is accepted for a while.
@@ -73,7 +76,7 @@ pub(super) struct RotateArgs {
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
     keep_previous: Duration,
     #[command(flatten)]
-    common: CommonArgs,
+    common: AskArgs,
 }
 
 /// Revoke a key: refused everywhere within 5 s, and for good.
@@ -83,16 +86,7 @@ pub(super) struct RevokeArgs {
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
-    common: CommonArgs,
-}
-
-#[derive(Args, Debug)]
-struct CommonArgs {
-    /// Lines for people, one document, or an object per line.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    server: ServerArgs,
+    common: AskArgs,
 }
 
 impl Keys {

@@ -3,7 +3,6 @@
 mod audit;
 mod first_key;
 mod keys;
-mod table;
 mod tenants;
 
 use clap::{Args, Subcommand};

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use hashmesh::admin::v1::{GetTenantControlsRequest, SetTenantControlsRequest};
 
 use super::{
-    super::{controls, failure::Failure, output::Format, server::ServerArgs},
+    super::{controls, documents::AskArgs, failure::Failure},
     answered,
 };
 
@@ -26,11 +26,8 @@ pub(super) struct TenantArgs {
     /// The tenant.
     #[arg(value_name = "NAME")]
     tenant: String,
-    /// Lines for people, one document, or one line.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    output: Format,
     #[command(flatten)]
-    server: ServerArgs,
+    common: AskArgs,
 }
 
 #[derive(Args, Debug)]
@@ -56,13 +53,13 @@ impl Tenants {
 impl TenantArgs {
     async fn get(self) -> Result<u8, Failure> {
         let request = GetTenantControlsRequest { tenant: self.tenant };
-        let answer = answered(self.server.client()?.admin().get_tenant_controls(request).await)?;
-        controls::write(self.output, &answer.controls.unwrap_or_default()).await
+        let answer = answered(self.common.server.client()?.admin().get_tenant_controls(request).await)?;
+        controls::write(self.common.output, &answer.controls.unwrap_or_default()).await
     }
 
     async fn set(self, paused: Option<bool>, max_leased_tasks: Option<u32>) -> Result<u8, Failure> {
         let request = SetTenantControlsRequest { tenant: self.tenant, paused, max_leased_tasks };
-        let answer = answered(self.server.client()?.admin().set_tenant_controls(request).await)?;
-        controls::write(self.output, &answer.controls.unwrap_or_default()).await
+        let answer = answered(self.common.server.client()?.admin().set_tenant_controls(request).await)?;
+        controls::write(self.common.output, &answer.controls.unwrap_or_default()).await
     }
 }

@@ -2,12 +2,24 @@
 
 use std::fmt::Write as _;
 
+use clap::Args;
 use serde_json::Value;
 
-use super::super::{
+use super::{
     failure::{self, Failure},
     output::{Format, Output, put_json, write_document, write_text},
+    server::ServerArgs,
 };
+
+/// What verbs take that ask the mesh and print what it answers.
+#[derive(Args, Debug)]
+pub(super) struct AskArgs {
+    /// Lines for people, one document, or an object per line.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub(super) output: Format,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
 
 /// Several documents of one kind.
 #[derive(Debug)]
@@ -27,17 +39,32 @@ impl Rows {
         Self { format, output, first: true }
     }
 
+    /// What people see above all of them.
+    pub(super) fn head(&mut self, text: &str) {
+        if self.format == Format::Text {
+            self.output.buffer().extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// Puts a document, for people as a paragraph.
     pub(super) fn put(&mut self, document: &Value) -> Result<(), Failure> {
+        let between = if self.first { "" } else { "\n" };
+        self.put_as(|| format!("{between}{}", lines(document)), || document.clone())
+    }
+
+    /// Puts a document, for people as this text.
+    pub(super) fn put_as(
+        &mut self,
+        text: impl FnOnce() -> String,
+        document: impl FnOnce() -> Value,
+    ) -> Result<(), Failure> {
         let first = std::mem::take(&mut self.first);
         match self.format {
-            Format::Text => {
-                let between = if first { "" } else { "\n" };
-                self.output.buffer().extend_from_slice(format!("{between}{}", lines(document)).as_bytes());
-            }
-            Format::Jsonl => self.output.json_line(document)?,
+            Format::Text => self.output.buffer().extend_from_slice(text().as_bytes()),
+            Format::Jsonl => self.output.json_line(&document())?,
             Format::Json => {
                 self.output.buffer().extend_from_slice(if first { b"\n" } else { b",\n" });
-                put_json(self.output.buffer(), document)?;
+                put_json(self.output.buffer(), &document())?;
             }
         }
         Ok(())
