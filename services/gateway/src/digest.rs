@@ -15,7 +15,7 @@ use crate::{
     deadline::Deadline,
     error,
     service::{Gateway, hash_client},
-    upstream::Repeat,
+    upstream::{Repeat, ask_by},
     validate,
 };
 
@@ -31,11 +31,7 @@ pub(crate) async fn compute(
     let algorithms = algorithms(&request.algorithms)?;
     validate::digest_data(&request.data)?;
     let request = hash::ComputeDigestRequest { data: request.data, algorithms };
-    let send = |channel| {
-        let request = request.clone();
-        async move { hash_client(channel).compute_digest(request).await }
-    };
-    let answer = gateway.hash.call(Repeat::Safe, deadline, send).await?;
+    let answer = ask_by!(gateway.hash, hash_client, Repeat::Safe, deadline, compute_digest(request))?;
     Ok(ComputeDigestResponse { digests: answer.digests, hashed_bytes: answer.hashed_bytes })
 }
 

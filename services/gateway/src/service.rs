@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashmesh::{
     gateway::v1::{self as api, gateway_service_server::GatewayService},
     hash::v1::hash_service_client::HashServiceClient,
-    queue::v1::queue_service_client::QueueServiceClient,
+    queue::v1::{access_service_client::AccessServiceClient, queue_service_client::QueueServiceClient},
 };
 use hashmesh_runtime::{channel::Guarded, shutdown::Shutdown};
 use prost::Message;
@@ -34,6 +34,11 @@ pub(crate) fn queue_client(channel: Guarded) -> QueueServiceClient<Guarded> {
     QueueServiceClient::new(channel).max_decoding_message_size(MAX_INNER_MESSAGE_BYTES)
 }
 
+/// A client of the Queue's keys.
+pub(crate) fn access_client(channel: Guarded) -> AccessServiceClient<Guarded> {
+    AccessServiceClient::new(channel)
+}
+
 /// A client of Hash.
 pub(crate) fn hash_client(channel: Guarded) -> HashServiceClient<Guarded> {
     HashServiceClient::new(channel)
@@ -41,7 +46,7 @@ pub(crate) fn hash_client(channel: Guarded) -> HashServiceClient<Guarded> {
 
 impl Gateway {
     /// Answers a unary call within its place and with its deadline.
-    async fn answer<Q: Message, A, F>(
+    pub(crate) async fn answer<Q: Message, A, F>(
         &self,
         request: Request<Q>,
         work: impl FnOnce(Q, Call) -> F,

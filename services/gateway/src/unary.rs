@@ -11,16 +11,11 @@ use tonic::Status;
 
 use crate::{batch::Unchecked, call::Call, service::Gateway, upstream::Repeat, validate};
 
-/// Asks the Queue; the request is kept, so that it can be sent again.
+/// Asks the Queue.
 macro_rules! ask {
-    ($gateway:expr, $repeat:expr, $deadline:expr, $method:ident($request:expr)) => {{
-        let request = $request;
-        let send = |channel| {
-            let request = request.clone();
-            async move { $crate::service::queue_client(channel).$method(request).await }
-        };
-        $gateway.queue.call($repeat, $deadline, send).await
-    }};
+    ($gateway:expr, $repeat:expr, $deadline:expr, $method:ident($request:expr)) => {
+        $crate::upstream::ask_by!($gateway.queue, $crate::service::queue_client, $repeat, $deadline, $method($request))
+    };
 }
 pub(crate) use ask;
 

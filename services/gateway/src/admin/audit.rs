@@ -26,7 +26,7 @@ pub(crate) async fn note(
 }
 
 pub(super) async fn list(
-    gateway: Gateway,
+    gateway: &Gateway,
     request: api::ListAuditRequest,
     call: Call,
 ) -> Result<api::ListAuditResponse, Status> {

@@ -7,7 +7,7 @@ use super::{ask_access, validate};
 use crate::{call::Call, service::Gateway, upstream::Repeat};
 
 pub(super) async fn create(
-    gateway: Gateway,
+    gateway: &Gateway,
     request: api::CreateKeyRequest,
     call: Call,
 ) -> Result<api::CreateKeyResponse, Status> {
@@ -28,7 +28,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(
-    gateway: Gateway,
+    gateway: &Gateway,
     request: api::ListKeysRequest,
     call: Call,
 ) -> Result<api::ListKeysResponse, Status> {
@@ -49,7 +49,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn rotate(
-    gateway: Gateway,
+    gateway: &Gateway,
     request: api::RotateKeyRequest,
     call: Call,
 ) -> Result<api::RotateKeyResponse, Status> {
@@ -64,7 +64,7 @@ pub(super) async fn rotate(
 }
 
 pub(super) async fn revoke(
-    gateway: Gateway,
+    gateway: &Gateway,
     request: api::RevokeKeyRequest,
     call: Call,
 ) -> Result<api::RevokeKeyResponse, Status> {

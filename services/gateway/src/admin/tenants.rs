@@ -9,7 +9,7 @@ use super::{audit, validate};
 use crate::{call::Call, controls, service::Gateway};
 
 pub(super) async fn set_controls(
-    gateway: Gateway,
+    gateway: &Gateway,
     request: api::SetTenantControlsRequest,
     call: Call,
 ) -> Result<api::SetTenantControlsResponse, Status> {
@@ -21,18 +21,18 @@ pub(super) async fn set_controls(
     if let Some(max) = max_leased_tasks {
         crate::validate::max_leased_tasks("max_leased_tasks", max)?;
     }
-    audit::note(&gateway, &call, "tenant.control", &tenant, &detail(paused, max_leased_tasks)).await?;
+    audit::note(gateway, &call, "tenant.control", &tenant, &detail(paused, max_leased_tasks)).await?;
     let request = queue::SetControlsRequest { tenant, everyone: false, paused, max_leased_tasks };
-    Ok(api::SetTenantControlsResponse { controls: controls::set(&gateway, request, call.deadline).await? })
+    Ok(api::SetTenantControlsResponse { controls: controls::set(gateway, request, call.deadline).await? })
 }
 
 pub(super) async fn get_controls(
-    gateway: Gateway,
+    gateway: &Gateway,
     request: api::GetTenantControlsRequest,
     call: Call,
 ) -> Result<api::GetTenantControlsResponse, Status> {
     let tenant = validate::tenant("tenant", request.tenant)?;
-    Ok(api::GetTenantControlsResponse { controls: controls::get(&gateway, tenant, call.deadline).await? })
+    Ok(api::GetTenantControlsResponse { controls: controls::get(gateway, tenant, call.deadline).await? })
 }
 
 /// For people who read the audit trail.

@@ -9,7 +9,7 @@ use std::{
 use hashmesh::{
     error::{Reason, StatusBuilder},
     keys::KeyText,
-    queue::v1::{FindKeyRequest, FindKeyResponse, NoteKeyUsesRequest, access_service_client::AccessServiceClient},
+    queue::v1::{FindKeyRequest, FindKeyResponse, NoteKeyUsesRequest},
 };
 use moka::future::Cache;
 use subtle::ConstantTimeEq as _;
@@ -20,7 +20,8 @@ use super::scopes::Scopes;
 use crate::{
     deadline::Deadline,
     error,
-    upstream::{Repeat, Upstream},
+    service::access_client,
+    upstream::{Repeat, Upstream, ask_by},
 };
 
 /// How long an answer is remembered: half of the time within which a revocation is in force everywhere, because a stream's
@@ -39,7 +40,7 @@ const MOST_USES: usize = 1_000;
 
 /// The keys of one Gateway.
 #[derive(Debug)]
-pub(super) struct Keyring {
+pub(crate) struct Keyring {
     queue: Arc<Upstream>,
     /// By id. `None`: there is no such key.
     remembered: Cache<String, Option<Known>>,
@@ -95,12 +96,9 @@ impl Keyring {
             if key_ids.is_empty() {
                 continue;
             }
-            let request = NoteKeyUsesRequest { key_ids };
-            let send = |channel| {
-                let request = request.clone();
-                async move { AccessServiceClient::new(channel).note_key_uses(request).await }
-            };
-            if let Err(status) = self.queue.call(Repeat::Safe, Deadline::after(LOOKUP_TIMEOUT), send).await {
+            let (request, deadline) = (NoteKeyUsesRequest { key_ids }, Deadline::after(LOOKUP_TIMEOUT));
+            let noted = ask_by!(self.queue, access_client, Repeat::Safe, deadline, note_key_uses(request));
+            if let Err(status) = noted {
                 tracing::debug!(code = ?status.code(), "the use of keys could not be noted");
             }
         }
@@ -111,12 +109,8 @@ impl Keyring {
             let message = "too many API keys are being looked up; try again later";
             return Err(StatusBuilder::new(Reason::Overloaded, message).retry_after(error::RETRY_AFTER).build());
         };
-        let request = FindKeyRequest { key_id: id.to_owned() };
-        let send = |channel| {
-            let request = request.clone();
-            async move { AccessServiceClient::new(channel).find_key(request).await }
-        };
-        let found = self.queue.call(Repeat::Safe, Deadline::after(LOOKUP_TIMEOUT), send).await?;
+        let (request, deadline) = (FindKeyRequest { key_id: id.to_owned() }, Deadline::after(LOOKUP_TIMEOUT));
+        let found = ask_by!(self.queue, access_client, Repeat::Safe, deadline, find_key(request))?;
         Ok(known(found))
     }
 }

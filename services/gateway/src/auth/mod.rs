@@ -37,8 +37,10 @@ pub enum Auth {
 
 /// Tells who calls. Clones share what is known of keys.
 #[derive(Clone, Debug)]
-pub(crate) struct Authenticator {
-    keyring: Option<Arc<Keyring>>,
+pub(crate) enum Authenticator {
+    /// Everybody is this one.
+    Off(Caller),
+    Keys(Arc<Keyring>),
 }
 
 /// Who calls.
@@ -52,25 +54,25 @@ pub(crate) struct Caller {
 
 impl Authenticator {
     pub(crate) fn new(auth: Auth, queue: &Arc<Upstream>) -> Self {
-        let keyring = match auth {
-            Auth::Off => None,
-            Auth::Keys => Some(Arc::new(Keyring::new(Arc::clone(queue)))),
-        };
-        Self { keyring }
+        match auth {
+            Auth::Off => Self::Off(Caller { tenant: DEFAULT_TENANT.into(), scopes: Scopes::ALL, key: None }),
+            Auth::Keys => Self::Keys(Arc::new(Keyring::new(Arc::clone(queue)))),
+        }
     }
 
     /// Tells the tables now and then which keys are in use; ends never.
     pub(crate) async fn note_uses(self) {
-        match self.keyring {
-            Some(keyring) => keyring.note_uses().await,
-            None => std::future::pending().await,
+        match self {
+            Self::Keys(keyring) => keyring.note_uses().await,
+            Self::Off(_) => std::future::pending().await,
         }
     }
 
     /// The caller of a method, if it may call that.
     async fn authenticate(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Status> {
-        let Some(keyring) = &self.keyring else {
-            return Ok(Caller { tenant: DEFAULT_TENANT.into(), scopes: Scopes::ALL, key: None });
+        let keyring = match self {
+            Self::Off(everybody) => return Ok(everybody.clone()),
+            Self::Keys(keyring) => keyring,
         };
         let key = presented(headers)?;
         let Some(Known { tenant, scopes, .. }) = keyring.find(&key).await? else {

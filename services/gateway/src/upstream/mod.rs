@@ -33,6 +33,19 @@ pub(crate) struct Upstream {
     current: Mutex<Arc<Target>>,
 }
 
+/// Asks a service by a client that is made of each channel; the request is kept, so that it can be sent again.
+macro_rules! ask_by {
+    ($upstream:expr, $client:path, $repeat:expr, $deadline:expr, $method:ident($request:expr)) => {{
+        let request = $request;
+        let send = |channel| {
+            let request = request.clone();
+            async move { $client(channel).$method(request).await }
+        };
+        $upstream.call($repeat, $deadline, send).await
+    }};
+}
+pub(crate) use ask_by;
+
 /// What an error says about trying elsewhere.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
