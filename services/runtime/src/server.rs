@@ -4,6 +4,7 @@ mod connection;
 mod health_service;
 mod limits;
 mod panics;
+mod peer;
 mod reflection;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::{Layer as _, Service};
 
-pub use self::limits::ServerLimits;
 pub(crate) use self::limits::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES,
 };
 use self::{connection::Connections, health_service::HealthService, panics::CatchPanic};
+pub use self::{limits::ServerLimits, peer::Peer};
 use crate::{accept, health::Health, shutdown::Shutdown};
 
 /// How long the tasks of connections that were ended by force may take to notice.

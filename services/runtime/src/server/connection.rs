@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin};
 
 use http::{Request, Response};
-use hyper::{body::Incoming, server::conn::http2};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
-use super::limits::ServerLimits;
+use super::{limits::ServerLimits, peer::Peer};
 use crate::shutdown::Shutdown;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4).
@@ -74,6 +74,10 @@ impl Connections {
 
         // h2 reads the preface itself, so it gets it once more.
         let stream = TokioIo::new(tokio::io::join(PREFACE.as_slice().chain(reader), writer));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer { address: peer });
+            service.call(request)
+        });
         let mut connection = pin!(self.http2.serve_connection(stream, service));
         let mut draining = false;
         let result = loop {

@@ -1,0 +1,10 @@
+//! Who is at the other end of a connection.
+
+use std::net::SocketAddr;
+
+/// Among the extensions of every call.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where the connection comes from: a client, or a proxy in front of it.
+    pub address: SocketAddr,
+}
