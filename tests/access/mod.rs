@@ -1,5 +1,6 @@
 //! Who may use the mesh: keys, scopes, tenants.
 
+mod every_bound;
 mod every_rpc;
 mod keys;
 mod verbs;

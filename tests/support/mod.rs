@@ -19,6 +19,7 @@ pub(crate) mod standby;
 pub(crate) mod tree;
 pub(crate) mod up;
 pub(crate) mod wait;
+pub(crate) mod wire;
 
 pub(crate) use database::Database;
 pub(crate) use mesh::{Mesh, MeshOptions, Role};

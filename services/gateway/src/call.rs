@@ -17,7 +17,7 @@ pub(crate) struct Call {
 impl Call {
     /// What this request came with.
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
-        Ok(Self { caller: auth::caller(request)?, deadline: Deadline::of(request.metadata()) })
+        Ok(Self { caller: auth::caller(request)?, deadline: Deadline::of(request) })
     }
 
     /// Whose submissions it sees and makes.

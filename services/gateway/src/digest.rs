@@ -1,5 +1,7 @@
 //! `ComputeDigest` and `ComputeDigestStream`: through Hash, nothing stored.
 
+use std::time::Duration;
+
 use hashmesh::{
     error::bad_field,
     gateway::v1::{
@@ -19,6 +21,8 @@ use crate::{
     validate,
 };
 
+/// From one piece to the end of the next.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// Pieces on their way to Hash.
 const CAPACITY: usize = 1;
 
@@ -72,7 +76,9 @@ async fn pass_on(
 ) -> Result<(), Status> {
     let mut first = true;
     loop {
-        let piece = pieces.message().await.map_err(|status| error::from_client(&status).unwrap_or(status))?;
+        // Nobody can be pinged on a stream that is answered at its end, so whoever is silent keeps no place here.
+        let piece = Deadline::after(MAX_SILENCE).limit(pieces.message()).await;
+        let piece = piece.map_err(|status| error::from_client(&status).unwrap_or(status))?;
         let Some(piece) = piece else {
             if first {
                 return Err(error::protocol_violation("the stream ended before its first frame; send at least one"));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hashmesh::queue::v1::GetQueueStatsRequest;
 use hashmesh_runtime::health::Health;
-use tonic::metadata::MetadataMap;
 
 use crate::{deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
 
@@ -22,7 +21,7 @@ const FAILURES: u32 = 2;
 pub(crate) async fn watch(gateway: Gateway, health: Health) {
     let mut failures = FAILURES;
     loop {
-        let deadline = Deadline::within(&MetadataMap::new(), TIMEOUT);
+        let deadline = Deadline::after(TIMEOUT);
         match ask!(gateway, Repeat::Safe, deadline, get_queue_stats(GetQueueStatsRequest {})) {
             Ok(_) => {
                 failures = 0;

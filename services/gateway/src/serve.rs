@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use hashmesh::{
-    admin::v1::admin_service_server::AdminServiceServer, gateway::v1::gateway_service_server::GatewayServiceServer,
-    limits::MAX_DECODED_MESSAGE_BYTES,
+    admin::v1::admin_service_server::AdminServiceServer,
+    gateway::v1::gateway_service_server::GatewayServiceServer,
+    limits::{MAX_DECODED_MESSAGE_BYTES, MAX_WAIT},
 };
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
 use tokio::net::TcpListener;
@@ -47,7 +48,9 @@ pub async fn serve(
     let service = GatewayServiceServer::new(gateway).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
     // Innermost first: errors of tonic's own get their details; nothing is decoded for who may not call.
     let service = Authenticated::new(Detailed::new(service), authenticator.clone());
-    let mut server = GrpcServer::new("gateway", health).mount(service);
+    let mut server = GrpcServer::new("gateway", health)
+        .mount(service)
+        .patient("/hashmesh.gateway.v1.GatewayService/SubmitBatch", MAX_WAIT);
     if config.auth == Auth::Keys {
         server = server.mount(Authenticated::new(Detailed::new(admin), authenticator));
     }

@@ -105,7 +105,7 @@ impl GatewayService for Gateway {
         &self,
         request: Request<api::SubmitBatchRequest>,
     ) -> Result<Response<api::SubmitBatchResponse>, Status> {
-        let waiting = Deadline::within(request.metadata(), hashmesh::limits::MAX_WAIT);
+        let waiting = Deadline::within(&request, hashmesh::limits::MAX_WAIT);
         self.answer(request, |request, call| {
             let deadline = if request.wait { waiting } else { call.deadline };
             submit_batch::submit_batch(self, request, Call { deadline, ..call })

@@ -2,3 +2,4 @@
 //! here knows of hashmesh: what counts as a failure, and what a refused caller is told, is said by whoever mounts it.
 
 pub mod breaker;
+pub mod deadline;

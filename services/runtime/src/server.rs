@@ -1,6 +1,7 @@
 //! A gRPC server: its services, their health, their reflection, and how it ends.
 
 mod connection;
+mod deadlines;
 mod health_service;
 mod limits;
 mod panics;
@@ -9,7 +10,11 @@ mod reflection;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, convert::Infallible};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    time::Duration,
+};
 
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -23,9 +28,10 @@ pub(crate) use self::limits::{
 use self::{connection::Connections, health_service::HealthService, panics::CatchPanic};
 pub use self::{limits::ServerLimits, peer::Peer};
 use crate::{accept, health::Health, shutdown::Shutdown};
+pub use hashmesh_middleware::deadline::Deadline;
 
 /// How long the tasks of connections that were ended by force may take to notice.
-const AFTER_HARD_STOP: std::time::Duration = std::time::Duration::from_secs(1);
+const AFTER_HARD_STOP: Duration = Duration::from_secs(1);
 
 /// Why a server could not start. Once it accepts, no error ends it.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +59,21 @@ pub struct GrpcServer {
     limits: ServerLimits,
     routes: Routes,
     services: BTreeSet<&'static str>,
+    /// Methods that may take longer than others, by their paths.
+    patient: BTreeMap<&'static str, Duration>,
 }
 
 impl GrpcServer {
     /// A server without services. `name` is for the logs; `health` is what all its services report.
     pub fn new(name: &'static str, health: Health) -> Self {
-        Self { name, health, limits: ServerLimits::default(), routes: Routes::default(), services: BTreeSet::new() }
+        Self {
+            name,
+            health,
+            limits: ServerLimits::default(),
+            routes: Routes::default(),
+            services: BTreeSet::new(),
+            patient: BTreeMap::new(),
+        }
     }
 
     /// Other limits than the default ones.
@@ -85,6 +100,12 @@ impl GrpcServer {
         self
     }
 
+    /// Lets the calls of a unary method (`/package.Service/Method`) take this long instead of 60 s.
+    pub fn patient(mut self, path: &'static str, longest: Duration) -> Self {
+        self.patient.insert(path, longest);
+        self
+    }
+
     /// Serves until the shutdown begins, then drains: health turns to not serving, no connection is accepted any more,
     /// each gets a GOAWAY and finishes its calls. What still runs after the grace is ended by force, which is logged.
     ///
@@ -93,11 +114,13 @@ impl GrpcServer {
     /// # Errors
     /// Before the first connection only, see [`ServeError`].
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
-        let Self { name, health, limits, routes, services } = self;
+        let Self { name, health, limits, routes, services, patient } = self;
         let health_service = HealthService::new(health.clone(), services.iter().copied(), shutdown.clone());
         let routes = routes.add_service(health_service.into_server());
         let routes = reflection::mount(routes, &services, &shutdown)?.prepare();
-        // Outermost: what panics below it is answered. Logs, metrics and limits come between it and the routes.
+        // Innermost first. The whole of a call counts, who calls and what is decoded included.
+        let routes = deadlines::layer(patient)?.layer(routes);
+        // Outermost: what panics below it is answered. Logs, metrics and limits come between it and the others.
         let service = TowerToHyperService::new(CatchPanic.layer(routes));
 
         let address = listener.local_addr().ok();

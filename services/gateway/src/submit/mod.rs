@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 use self::{open::Opening, window::Window};
 use crate::{
     auth::Caller,
-    error,
+    deadline, error,
     outbound::{End, Frames, Outbound, respond},
     pings::{self, Liveness},
     service::Gateway,
@@ -58,6 +58,8 @@ async fn run(
     let (bridge, answers_pings) = tokio::select! {
         opened = opened => opened?,
         end = pings::ping(&outbound, |ping| frame(Frame::Ping(ping)), None) => return Err(end),
+        // Open, it may be idle for as long as it likes.
+        () = tokio::time::sleep(deadline::DEFAULT) => return Err(error::deadline_exceeded().into()),
         () = gateway.shutdown.wait() => return outbound.send(frame(Frame::Draining(draining_frame()))).await,
     };
     let algorithms = bridge.algorithms();

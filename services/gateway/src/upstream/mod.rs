@@ -33,15 +33,16 @@ pub(crate) struct Upstream {
     current: Mutex<Arc<Target>>,
 }
 
-/// Asks a service by a client that is made of each channel; the request is kept, so that it can be sent again.
+/// Asks a service by a client that is made of each channel; the request is kept, so that it can be sent again. It learns how
+/// much time is left.
 macro_rules! ask_by {
     ($upstream:expr, $client:path, $repeat:expr, $deadline:expr, $method:ident($request:expr)) => {{
-        let request = $request;
+        let (message, deadline): (_, $crate::deadline::Deadline) = ($request, $deadline);
         let send = |channel| {
-            let request = request.clone();
+            let request = deadline.forward(message.clone());
             async move { $client(channel).$method(request).await }
         };
-        $upstream.call($repeat, $deadline, send).await
+        $upstream.call($repeat, deadline, send).await
     }};
 }
 pub(crate) use ask_by;

@@ -1,7 +1,6 @@
 use std::{cell::RefCell, time::Duration};
 
 use hashmesh::error::StatusBuilder;
-use tonic::metadata::MetadataMap;
 
 use super::*;
 
@@ -107,7 +106,7 @@ async fn a_process_that_cannot_be_reached_is_an_upstream_that_is_unavailable() {
     // Nothing listens on a port that was bound and closed.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let upstream = upstream(&[&format!("http://127.0.0.1:{port}")]);
-    let deadline = Deadline::within(&MetadataMap::new(), Duration::from_secs(10));
+    let deadline = Deadline::after(Duration::from_secs(10));
     let status = upstream
         .call(Repeat::Unsafe, deadline, |channel| async move {
             let mut queue = hashmesh::queue::v1::queue_service_client::QueueServiceClient::new(channel);

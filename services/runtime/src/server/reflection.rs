@@ -24,7 +24,7 @@ use crate::shutdown::Shutdown;
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
 /// Every protocol that a server may speak.
-const DESCRIPTOR_SETS: [&[u8]; 4] = [
+pub(super) const DESCRIPTOR_SETS: [&[u8]; 4] = [
     hashmesh::FILE_DESCRIPTOR_SET,
     health_service::DESCRIPTOR_SET,
     pb::v1::FILE_DESCRIPTOR_SET,
