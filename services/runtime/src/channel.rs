@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hashmesh::error::{Reason, StatusBuilder, reason};
 pub use hashmesh_middleware::breaker::Breaker;
 use hashmesh_middleware::breaker::{BreakerConfig, BreakerLayer, BreakerService, Judge, Open};
+use http::uri::Scheme;
 use tonic::{
     Code,
     transport::{Channel, Endpoint, Uri},
@@ -13,9 +14,12 @@ use tower::Layer as _;
 
 use crate::server::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::server::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES};
+use crate::tls::{Connector, Role, Tls};
 
-/// From the first SYN to the established connection.
+/// From the first SYN to the established connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of an `https://` URL that names no port.
+const HTTPS_PORT: u16 = 443;
 
 /// A channel with a breaker in front: while the service fails, calls are answered at once.
 pub type Guarded = BreakerService<Channel>;
@@ -57,14 +61,22 @@ pub enum ChannelError {
         #[source]
         source: tonic::transport::Error,
     },
-    /// A scheme that is not supported.
-    #[error("wanted an address that starts with http://, found {url:?}: TLS between services is not supported yet")]
+    /// Neither plain text nor TLS.
+    #[error("wanted an address that starts with http:// or https://, found {url:?}")]
     Scheme {
         /// What was found.
         url: String,
     },
+    /// TLS without a certificate of our own.
+    #[error(
+        "to speak TLS with {url} this process needs --tls-cert, --tls-key and --tls-ca; `hashmesh certs` makes them"
+    )]
+    NoCertificate {
+        /// What was found.
+        url: String,
+    },
     /// No host, or parts that an address does not have.
-    #[error("wanted an address of the form http://HOST:PORT, found {url:?}: {problem}")]
+    #[error("wanted an address of the form http://HOST:PORT or https://HOST:PORT, found {url:?}: {problem}")]
     Parts {
         /// What was found.
         url: String,
@@ -84,14 +96,38 @@ pub enum ChannelError {
 /// # Errors
 /// If the URL is no such address.
 pub fn lazy(url: &str) -> Result<Channel, ChannelError> {
-    // Before anything that could repeat the text.
-    if url.contains('@') {
-        return Err(ChannelError::Credentials);
+    let uri = parse(url)?;
+    match uri.scheme_str() {
+        Some("http") => Ok(endpoint(uri).connect_lazy()),
+        _ => Err(ChannelError::NoCertificate { url: url.to_owned() }),
     }
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|source| ChannelError::Malformed { url: url.to_owned(), source })?;
-    check_parts(url, endpoint.uri())?;
-    let endpoint = endpoint
+}
+
+/// The same, also to `https://HOST:PORT`: shows our certificate, and believes a certificate of our authority that names
+/// the service's role. Each connection is made with what `tls` holds then.
+///
+/// # Errors
+/// If the URL is no such address, or wants TLS where we have none.
+pub fn to(service: Role, url: &str, tls: Option<&Tls>) -> Result<Channel, ChannelError> {
+    let uri = parse(url)?;
+    if uri.scheme_str() == Some("http") {
+        return lazy(url);
+    }
+    let tls = tls.filter(|tls| tls.client(service).is_some());
+    let tls = tls.ok_or_else(|| ChannelError::NoCertificate { url: url.to_owned() })?;
+    let malformed = || ChannelError::Parts { url: url.to_owned(), problem: "the host is no name and no IP address" };
+    let host = uri.host().unwrap_or_default();
+    let connector =
+        Connector::new(tls.clone(), service, host, uri.port_u16().unwrap_or(HTTPS_PORT)).ok_or_else(malformed)?;
+    // tonic's own TLS has its certificates for life and would want some for `https`; calls still say what they are.
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    let dialled = Uri::from_parts(parts).map_err(|_| malformed())?;
+    Ok(endpoint(dialled).origin(uri).connect_with_connector_lazy(connector))
+}
+
+fn endpoint(uri: Uri) -> Endpoint {
+    Endpoint::from(uri)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -99,14 +135,20 @@ pub fn lazy(url: &str) -> Result<Channel, ChannelError> {
         .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    Ok(endpoint.connect_lazy())
+        .keep_alive_while_idle(true)
 }
 
-fn check_parts(url: &str, uri: &Uri) -> Result<(), ChannelError> {
+fn parse(url: &str) -> Result<Uri, ChannelError> {
+    // Before anything that could repeat the text.
+    if url.contains('@') {
+        return Err(ChannelError::Credentials);
+    }
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|source| ChannelError::Malformed { url: url.to_owned(), source })?;
+    let uri = endpoint.uri().clone();
     let problem = |problem| ChannelError::Parts { url: url.to_owned(), problem };
     match uri.scheme_str() {
-        Some("http") => {}
+        Some("http" | "https") => {}
         Some(_) => return Err(ChannelError::Scheme { url: url.to_owned() }),
         None => return Err(problem("the scheme is missing")),
     }
@@ -116,7 +158,7 @@ fn check_parts(url: &str, uri: &Uri) -> Result<(), ChannelError> {
     if uri.path() != "/" || uri.query().is_some() {
         return Err(problem("a path or query has no meaning here"));
     }
-    Ok(())
+    Ok(uri)
 }
 
 #[cfg(test)]
@@ -132,7 +174,9 @@ mod tests {
 
     #[tokio::test]
     async fn anything_else_is_refused_with_the_remedy() {
-        assert!(matches!(lazy("https://queue:7421"), Err(ChannelError::Scheme { .. })));
+        assert!(matches!(lazy("https://queue:7421"), Err(ChannelError::NoCertificate { .. })));
+        assert!(matches!(to(Role::Queue, "https://queue:7421", None), Err(ChannelError::NoCertificate { .. })));
+        assert!(matches!(lazy("ftp://queue:7421"), Err(ChannelError::Scheme { .. })));
         assert!(matches!(lazy("queue:7421"), Err(ChannelError::Parts { .. } | ChannelError::Scheme { .. })));
         assert!(matches!(lazy("http://queue:7421/api"), Err(ChannelError::Parts { .. })));
         assert!(matches!(lazy("http://que ue"), Err(ChannelError::Malformed { .. })));

@@ -12,5 +12,6 @@ pub mod server;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;
 
 mod accept;

@@ -4,6 +4,7 @@ mod connection;
 mod deadlines;
 mod health_service;
 mod limits;
+mod opening;
 mod panics;
 mod peer;
 mod reflection;
@@ -27,7 +28,12 @@ pub(crate) use self::limits::{
 };
 use self::{connection::Connections, health_service::HealthService, panics::CatchPanic};
 pub use self::{limits::ServerLimits, peer::Peer};
-use crate::{accept, health::Health, shutdown::Shutdown};
+use crate::{
+    accept,
+    health::Health,
+    shutdown::Shutdown,
+    tls::{Authorize, Tls},
+};
 pub use hashmesh_middleware::deadline::Deadline;
 
 /// How long the tasks of connections that were ended by force may take to notice.
@@ -57,6 +63,7 @@ pub struct GrpcServer {
     name: &'static str,
     health: Health,
     limits: ServerLimits,
+    tls: Option<Tls>,
     routes: Routes,
     services: BTreeSet<&'static str>,
     /// Methods that may take longer than others, by their paths.
@@ -70,6 +77,7 @@ impl GrpcServer {
             name,
             health,
             limits: ServerLimits::default(),
+            tls: None,
             routes: Routes::default(),
             services: BTreeSet::new(),
             patient: BTreeMap::new(),
@@ -79,6 +87,12 @@ impl GrpcServer {
     /// Other limits than the default ones.
     pub fn limits(mut self, limits: ServerLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Speaks TLS, and holds callers to what their certificates are for. `None`: plain text, to and from everybody.
+    pub fn tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -114,12 +128,14 @@ impl GrpcServer {
     /// # Errors
     /// Before the first connection only, see [`ServeError`].
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
-        let Self { name, health, limits, routes, services, patient } = self;
+        let Self { name, health, limits, tls, routes, services, patient } = self;
         let health_service = HealthService::new(health.clone(), services.iter().copied(), shutdown.clone());
         let routes = routes.add_service(health_service.into_server());
         let routes = reflection::mount(routes, &services, &shutdown)?.prepare();
         // Innermost first. The whole of a call counts, who calls and what is decoded included.
         let routes = deadlines::layer(patient)?.layer(routes);
+        // What a caller's certificate is not for gets no further.
+        let routes = Authorize::new(tls.as_ref(), services).layer(routes);
         // Outermost: what panics below it is answered. Logs, metrics and limits come between it and the others.
         let service = TowerToHyperService::new(CatchPanic.layer(routes));
 
@@ -130,7 +146,7 @@ impl GrpcServer {
         let hard_stop = CancellationToken::new();
         // Dropped with this future too: no connection outlives its server.
         let _stop_on_drop = hard_stop.clone().drop_guard();
-        let connections = Connections::new(&limits, shutdown.clone(), hard_stop.clone(), tasks.clone());
+        let connections = Connections::new(&limits, tls, shutdown.clone(), hard_stop.clone(), tasks.clone());
 
         accept::run(listener, limits.max_connections, &shutdown, &tasks, |stream, peer| {
             connections.clone().serve(stream, peer, service.clone())

@@ -1,28 +1,34 @@
-//! One connection: the preface within its time, the calls, the end.
+//! One connection: its beginning within its time, the calls, the end.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin};
+use std::{convert::Infallible, net::SocketAddr, pin::pin};
 
+use hashmesh::error::{Reason, StatusBuilder};
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
-use super::{limits::ServerLimits, peer::Peer};
-use crate::shutdown::Shutdown;
-
-/// What every HTTP/2 client sends first (RFC 9113, 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::{
+    limits::ServerLimits,
+    opening::{self, NotOpened, Opened},
+    peer::Peer,
+};
+use crate::{
+    shutdown::Shutdown,
+    tls::{Identity, Tls},
+};
 
 /// What the connections of one server share.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     http2: http2::Builder<TrackedExecutor>,
     preface_timeout: std::time::Duration,
+    tls: Option<Tls>,
     shutdown: Shutdown,
     hard_stop: CancellationToken,
 }
@@ -30,6 +36,7 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(
         limits: &ServerLimits,
+        tls: Option<Tls>,
         shutdown: Shutdown,
         hard_stop: CancellationToken,
         tasks: TaskTracker,
@@ -45,7 +52,7 @@ impl Connections {
             .max_header_list_size(limits.max_header_list_bytes)
             .keep_alive_interval(limits.keepalive_interval)
             .keep_alive_timeout(limits.keepalive_timeout);
-        Self { http2, preface_timeout: limits.preface_timeout, shutdown, hard_stop }
+        Self { http2, preface_timeout: limits.preface_timeout, tls, shutdown, hard_stop }
     }
 
     /// Serves one connection to its end. Errors end this connection only; they are the peer's, hence logged at debug.
@@ -54,30 +61,66 @@ impl Connections {
         S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
-        let (mut reader, writer) = stream.into_split();
-        let preface = tokio::select! {
-            preface = tokio::time::timeout(self.preface_timeout, expect_preface(&mut reader)) => preface,
+        let opening = opening::open(stream, self.tls.as_ref());
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.preface_timeout, opening) => opened,
             // Nothing was asked yet, so nothing is lost.
             () = self.shutdown.wait() => return,
         };
-        match preface {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(%peer, %error, "connection closed: no HTTP/2 preface");
-                return;
+        match opened {
+            Ok(Ok(Opened::Plain(stream))) => {
+                self.answer(stream, Peer { address: peer, identity: Identity::default() }, service).await;
             }
+            // Boxed, so that connections without TLS do not carry its size.
+            Ok(Ok(Opened::Encrypted(stream, identity))) => {
+                Box::pin(self.answer(stream, Peer { address: peer, identity }, service)).await;
+            }
+            Ok(Ok(Opened::NotEncrypted(stream))) => Box::pin(self.refuse(stream, peer)).await,
+            Ok(Err(error)) => self.not_opened(peer, &error),
             Err(_) => {
                 tracing::debug!(%peer, after = ?self.preface_timeout, "connection closed: silent before the preface");
-                return;
             }
         }
+    }
 
-        // h2 reads the preface itself, so it gets it once more.
-        let stream = TokioIo::new(tokio::io::join(PREFACE.as_slice().chain(reader), writer));
+    fn not_opened(&self, peer: SocketAddr, error: &NotOpened) {
+        let mutual = self.tls.as_ref().is_some_and(Tls::mutual);
+        let error = error as &dyn std::error::Error;
+        if mutual && matches!(error.downcast_ref(), Some(NotOpened::Handshake(_))) {
+            // Only the mesh itself connects here, so whoever runs it wants to know.
+            tracing::warn!(%peer, error, "connection refused");
+        } else {
+            tracing::debug!(%peer, error, "connection closed");
+        }
+    }
+
+    /// Tells a client that sends plain text where TLS is wanted, as an answer to its calls, so that every client shows it.
+    async fn refuse(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+        tracing::debug!(%peer, "plain text where TLS is wanted");
+        let service = service_fn(async |_: Request<Incoming>| {
+            let message = "this address speaks TLS: use https://, and name the authority of its certificate (--tls-ca)";
+            Ok::<_, Infallible>(StatusBuilder::new(Reason::TlsRequired, message).build().into_http::<Body>())
+        });
+        let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            // Its answer has long arrived, or nobody wants it.
+            _ = tokio::time::timeout(self.preface_timeout, connection) => {}
+            () = self.shutdown.wait() => {}
+        }
+    }
+
+    /// Answers the calls of a connection until it ends, or we do.
+    async fn answer<S>(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, service: S)
+    where
+        S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+        S::Future: Send + 'static,
+    {
+        let address = peer.address;
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer { address: peer });
+            request.extensions_mut().insert(peer.clone());
             service.call(request)
         });
+        let stream = TokioIo::new(stream);
         let mut connection = pin!(self.http2.serve_connection(stream, service));
         let mut draining = false;
         let result = loop {
@@ -92,26 +135,9 @@ impl Connections {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(%peer, %error, "connection ended");
+            tracing::debug!(peer = %address, %error, "connection ended");
         }
     }
-}
-
-/// Reads the preface and stops at the first byte that cannot belong to it.
-async fn expect_preface(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    let mut received = [0; PREFACE.len()];
-    let mut length = 0;
-    while length < PREFACE.len() {
-        let count = reader.read(&mut received[length..]).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        length += count;
-        if received[..length] != PREFACE[..length] {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "these bytes are not HTTP/2"));
-        }
-    }
-    Ok(())
 }
 
 /// Runs the calls of a connection as tasks that the server waits for. They end with their connection: h2 resets their

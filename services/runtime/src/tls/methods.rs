@@ -1,0 +1,92 @@
+//! Which role may call what: the one table.
+//!
+//! It holds where certificates are shown. Inner services want one from everybody; the Gateway's callers may have one, and
+//! what *they* may do is otherwise decided by their API keys. A method of an inner service that stands nowhere here fails a
+//! test, and its calls.
+
+use super::identity::Role;
+
+/// Who may call a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Whoever got here: keys decide, or nothing is told that matters.
+    Anybody,
+    /// Services of this role, of our own trust domain.
+    Only(Role),
+    /// Whoever is none of these, by any URI of its certificate, of whatever trust domain.
+    AnybodyBut(&'static [Role]),
+}
+
+/// The rule for a path `/package.Service/Method`. `None`: it stands nowhere.
+pub(super) fn rule(path: &str) -> Option<Rule> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    match service {
+        "grpc.health.v1.Health"
+        | "grpc.reflection.v1.ServerReflection"
+        | "grpc.reflection.v1alpha.ServerReflection"
+        | "hashmesh.gateway.v1.GatewayService" => Some(Rule::Anybody),
+        // Keys and tenants are no business of the services behind the Gateway.
+        "hashmesh.admin.v1.AdminService" => Some(Rule::AnybodyBut(&[Role::Queue, Role::Hash, Role::Worker])),
+        "hashmesh.hash.v1.HashService" => match method {
+            "ComputeDigest" | "ComputeDigestStream" => Some(Rule::Only(Role::Gateway)),
+            _ => None,
+        },
+        "hashmesh.queue.v1.QueueService" => match method {
+            "LeaseTasks" => Some(Rule::Only(Role::Worker)),
+            "WriteSubmission" | "CreateSubmission" | "AppendBatch" | "SealSubmission" | "SubmitBatch"
+            | "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "CancelSubmission" | "ListResults"
+            | "StreamResults" | "RetryTasks" | "SetControls" | "GetControls" | "GetQueueStats" => {
+                Some(Rule::Only(Role::Gateway))
+            }
+            _ => None,
+        },
+        "hashmesh.queue.v1.AccessService" => match method {
+            "FindKey" | "CreateKey" | "ListKeys" | "RotateKey" | "RevokeKey" | "NoteKeyUses" | "NoteAudit"
+            | "ListAudit" => Some(Rule::Only(Role::Gateway)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hashmesh::FILE_DESCRIPTOR_SET;
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    /// Every method of the API, as a path.
+    fn paths() -> Vec<String> {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+        let services = files.iter().flat_map(|file| file.service.iter().map(|service| (file.package(), service)));
+        services
+            .flat_map(|(package, service)| {
+                let path = |name: &str| format!("/{package}.{}/{name}", service.name());
+                service.method.iter().map(|method| path(method.name())).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_method_stands_in_the_table_and_what_is_not_public_has_its_role() {
+        let paths = paths();
+        assert!(paths.len() > 40, "{paths:?}");
+        for path in paths {
+            let rule = rule(&path).unwrap_or_else(|| panic!("{path} stands nowhere in `rule`"));
+            let public = path.starts_with("/hashmesh.gateway.") || path.starts_with("/hashmesh.admin.");
+            assert_eq!(matches!(rule, Rule::Only(_)), !public, "{path}: {rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_takes_leases_and_nothing_else_of_the_mesh_is_for_it() {
+        let of_worker: Vec<String> =
+            paths().into_iter().filter(|path| rule(path) == Some(Rule::Only(Role::Worker))).collect();
+        assert_eq!(of_worker, ["/hashmesh.queue.v1.QueueService/LeaseTasks"]);
+        for path in ["/hashmesh.queue.v1.QueueService/New", "/hashmesh.hash.v1.HashService/", "/a.B/C", "", "/"] {
+            assert_eq!(rule(path), None, "{path}");
+        }
+    }
+}
