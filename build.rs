@@ -5,6 +5,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 const PROTOS: &[&str] = &[
+    "envoy/config/core/v3/base.proto",
+    "envoy/extensions/common/ratelimit/v3/ratelimit.proto",
+    "envoy/service/ratelimit/v3/rls.proto",
+    "envoy/type/v3/ratelimit_unit.proto",
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
     "hashmesh/v1/digest.proto",
@@ -15,6 +19,7 @@ const PROTOS: &[&str] = &[
     "hashmesh/v1/submission.proto",
     "hashmesh/v1/task.proto",
     "hashmesh/admin/v1/admin.proto",
+    "hashmesh/cache/v1/quota.proto",
     "hashmesh/gateway/v1/gateway.proto",
     "hashmesh/hash/v1/hash.proto",
     "hashmesh/queue/v1/access.proto",

@@ -119,6 +119,8 @@ reasons! {
     CircuitOpen = "CIRCUIT_OPEN", Unavailable;
     /// More work is under way than the process takes. Try again later.
     Overloaded = "OVERLOADED", ResourceExhausted;
+    /// As many calls as the address or the API key may make within a minute were made. Try again later, or ask for a higher limit.
+    RateLimited = "RATE_LIMITED", ResourceExhausted;
     /// The call's deadline passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
     /// A defect of ours. The log has its cause.

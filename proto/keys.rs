@@ -108,6 +108,12 @@ pub fn is_id(id: &str) -> bool {
     id.len() == ID_CHARACTERS && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// The SHA-256 of a text in lowercase hex: a short name for what may be long.
+#[must_use]
+pub fn short_name(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
 fn check(body: &str) -> String {
     hex::encode(&Sha256::digest(body)[..CHECK_CHARACTERS / 2])
 }

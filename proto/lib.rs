@@ -11,6 +11,47 @@ pub mod admin {
     }
 }
 
+/// The generated types and clients of the Cache service, Gateways only.
+pub mod cache {
+    #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("hashmesh.cache.v1");
+    }
+}
+
+/// The part of Envoy's API that the Cache service speaks.
+#[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]
+pub mod envoy {
+    pub mod config {
+        pub mod core {
+            pub mod v3 {
+                tonic::include_proto!("envoy.config.core.v3");
+            }
+        }
+    }
+    pub mod extensions {
+        pub mod common {
+            pub mod ratelimit {
+                pub mod v3 {
+                    tonic::include_proto!("envoy.extensions.common.ratelimit.v3");
+                }
+            }
+        }
+    }
+    pub mod service {
+        pub mod ratelimit {
+            pub mod v3 {
+                tonic::include_proto!("envoy.service.ratelimit.v3");
+            }
+        }
+    }
+    pub mod r#type {
+        pub mod v3 {
+            tonic::include_proto!("envoy.r#type.v3");
+        }
+    }
+}
+
 /// The generated types and clients of the public API.
 pub mod gateway {
     #[allow(missing_debug_implementations, unused_qualifications, clippy::all, clippy::pedantic)]

@@ -14,9 +14,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hashmesh-middleware", &[]),
     ("hashmesh-runtime", &["hashmesh", "hashmesh-middleware"]),
     ("hashmesh-database", &["hashmesh", "hashmesh-runtime"]),
-    ("hashmesh-gateway", &["hashmesh", "hashmesh-runtime", "hashmesh-database"]),
+    ("hashmesh-gateway", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database"]),
     ("hashmesh-queue", &["hashmesh", "hashmesh-runtime", "hashmesh-database"]),
-    ("hashmesh-cache", &["hashmesh", "hashmesh-runtime", "hashmesh-database"]),
+    ("hashmesh-cache", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database"]),
     ("hashmesh-hash", &["hashmesh", "hashmesh-runtime"]),
     // The pool, not the RPC.
     ("hashmesh-worker", &["hashmesh", "hashmesh-runtime", "hashmesh-hash"]),

@@ -13,6 +13,7 @@ mod graceful;
 mod health_reflection;
 mod history;
 mod kills;
+mod limits;
 mod order;
 mod ownership;
 mod poison;

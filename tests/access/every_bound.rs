@@ -212,6 +212,11 @@ fn too_much(path: &str) -> Option<(Vec<u8>, &'static str)> {
             (request.encode_to_vec(), "description")
         }
         "ListKeys" => (admin::ListKeysRequest { page_size: 1_001, ..Default::default() }.encode_to_vec(), "page_size"),
+        "SetKeyLimits" => {
+            let key_id = "0123456789abcdef".to_owned();
+            let request = admin::SetKeyLimitsRequest { key_id, calls_per_minute: Some(1_000_000_001) };
+            (request.encode_to_vec(), "calls_per_minute")
+        }
         "RotateKey" => {
             let keep_previous = Some(prost_types::Duration { seconds: 31 * 86_400, nanos: 0 });
             (admin::RotateKeyRequest { keep_previous, ..Default::default() }.encode_to_vec(), "keep_previous")

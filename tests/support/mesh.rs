@@ -25,7 +25,7 @@ static HOSTS: AtomicU32 = AtomicU32::new(0);
 
 /// A loopback address that nobody else of this machine's tests uses. A process that is started again on its port finds it
 /// free: nobody's outgoing connection, which may take any port of 127.0.0.1, can have taken it.
-fn own_host() -> String {
+pub(crate) fn own_host() -> String {
     let number = HOSTS.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id() % 65_536;
     assert!(number < 250, "more hosts than a /24 has");

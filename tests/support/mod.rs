@@ -11,6 +11,7 @@ pub(crate) mod mesh;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod redis;
 pub(crate) mod reflect;
 pub(crate) mod rundir;
 pub(crate) mod scripted_worker;

@@ -15,7 +15,7 @@ use crate::{
     explain::ExplainArgs,
     output::print,
     report::ReportArgs,
-    roles::{GatewayArgs, HashArgs, MigrateArgs, QueueArgs, WorkerArgs},
+    roles::{CacheArgs, GatewayArgs, HashArgs, MigrateArgs, QueueArgs, WorkerArgs},
     settings::{self, ConfigFile, FileError, Origins},
     up::UpArgs,
     verbs::{self, Verb},
@@ -80,6 +80,7 @@ enum Role {
     Gateway(GatewayArgs),
     Queue(QueueArgs),
     Hash(HashArgs),
+    Cache(CacheArgs),
     Worker(WorkerArgs),
     Migrate(MigrateArgs),
 }
@@ -196,6 +197,7 @@ fn run_role(role: Role) -> Result<()> {
             Role::Gateway(args) => args.run().await,
             Role::Queue(args) => args.run().await,
             Role::Hash(args) => args.run().await,
+            Role::Cache(args) => args.run().await,
             Role::Worker(args) => args.run().await,
             Role::Migrate(args) => args.run().await,
         }

@@ -31,6 +31,9 @@ pub(crate) struct ConfigArgs {
     /// Where the Hash services are, for roles that run on their own.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     hash: Vec<String>,
+    /// Where the Cache services are, for a Gateway that runs on its own.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    cache: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,12 +62,23 @@ impl ConfigArgs {
             let origin = origins.of("config", matches, id);
             let texts: Vec<String> =
                 matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect();
-            let list = matches!(id, "allow_source" | "queue" | "hash" | "replica_url");
+            let list = matches!(id, "allow_source" | "cache" | "queue" | "hash" | "replica_url" | "trusted_proxy");
             let value = if list { texts.into() } else { texts.into_iter().next().into() };
             settings.insert(id.to_owned(), Setting { value, origin: origin.to_string() });
         }
         let unset = || Setting { value: serde_json::Value::Null, origin: Origin::Default.to_string() };
-        for id in ["admin_listen", "allow_source", "database_url", "hash", "postgres_bin", "queue", "replica_url"] {
+        for id in [
+            "admin_listen",
+            "allow_source",
+            "cache",
+            "database_url",
+            "hash",
+            "postgres_bin",
+            "queue",
+            "redis_url",
+            "replica_url",
+            "trusted_proxy",
+        ] {
             settings.entry(id.to_owned()).or_insert_with(unset);
         }
         if let Some(path) = &file.path {

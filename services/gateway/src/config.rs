@@ -1,6 +1,14 @@
 //! What a Gateway must be told.
 
+use std::time::Duration;
+
+use hashmesh_middleware::concurrency::ConcurrencyConfig;
+use ipnet::IpNet;
+
 use crate::Auth;
+
+/// Whatever the services behind say of their load.
+const LEAST_CONCURRENT_CALLS: usize = 8;
 
 /// Where a Gateway finds the services behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,4 +19,45 @@ pub struct GatewayConfig {
     pub hash: Vec<String>,
     /// Whether callers need a key.
     pub auth: Auth,
+    /// How many calls they may make.
+    pub limits: RateLimits,
+    /// Proxies whose `x-forwarded-for` is believed. Nobody else's is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The Cache service's URLs, where all Gateways count together. None: each counts by itself.
+    pub cache: Vec<String>,
+    /// How long the Cache service is waited for before a call is counted here. Default [`GatewayConfig::CACHE_TIMEOUT`].
+    pub cache_timeout: Option<Duration>,
+    /// Unary calls that bring or read work, under way at a time. 0: [`GatewayConfig::MAX_CONCURRENT_CALLS`].
+    pub max_concurrent_calls: usize,
+}
+
+impl GatewayConfig {
+    /// With what counting here takes, a decision takes 20 ms at most.
+    pub const CACHE_TIMEOUT: Duration = Duration::from_millis(15);
+
+    /// Half of all unary calls that a Gateway takes, so that those which control work find a place.
+    pub const MAX_CONCURRENT_CALLS: usize = 2_048;
+
+    pub(crate) fn concurrency(&self) -> ConcurrencyConfig {
+        let most = if self.max_concurrent_calls == 0 { Self::MAX_CONCURRENT_CALLS } else { self.max_concurrent_calls };
+        ConcurrencyConfig { most, least: most.min(LEAST_CONCURRENT_CALLS) }
+    }
+}
+
+/// Calls within any minute. A stream is one call. 0: any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Of each client address (IPv6: each /64), to the public API.
+    pub per_address: u32,
+    /// Of each client address, without a valid key.
+    pub unauthenticated: u32,
+    /// Of each client address, to the administration.
+    pub admin: u32,
+    /// Of each key that has no limit of its own.
+    pub per_key: u32,
+}
+
+impl RateLimits {
+    /// For a mesh that others can reach.
+    pub const USUAL: Self = Self { per_address: 1_000, unauthenticated: 100, admin: 100, per_key: 200 };
 }

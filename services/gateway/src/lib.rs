@@ -4,7 +4,7 @@
 //! on to the Queue (what is durable) and to Hash (what is not). A Gateway that dies loses nothing: whatever it had not
 //! acknowledged, the client sends again.
 //!
-//! A request's way: `auth` (who calls, and whether they may) → `service` (the RPCs, delegating) → `unary`, `submit`, `results`, `digest` (one family each) →
+//! A request's way: `auth` (who calls, and whether they may) → `limits` (how often) → `service` (the RPCs, delegating) → `unary`, `submit`, `results`, `digest` (one family each) →
 //! `validate` and `batch` (what is let through) → `upstream` (where it goes).
 
 mod admin;
@@ -20,12 +20,14 @@ mod digest;
 mod error;
 mod frames;
 mod heavy;
+mod limits;
 mod outbound;
 mod pings;
 mod readiness;
 mod results;
 mod serve;
 mod service;
+mod shed;
 mod stats;
 mod submit;
 mod submit_batch;
@@ -35,7 +37,7 @@ mod validate;
 mod watch;
 
 pub use auth::Auth;
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, RateLimits};
 pub use error::GatewayError;
 pub use serve::serve;
 

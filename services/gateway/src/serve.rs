@@ -7,8 +7,13 @@ use hashmesh::{
     gateway::v1::gateway_service_server::GatewayServiceServer,
     limits::{MAX_DECODED_MESSAGE_BYTES, MAX_WAIT},
 };
+use hashmesh_middleware::{
+    concurrency::{Concurrency, ConcurrencyLayer, ConcurrencyService},
+    rate_limit::{RateLimitLayer, RateLimitService},
+};
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
 use tokio::net::TcpListener;
+use tower::Layer as _;
 
 use crate::{
     Auth, GatewayConfig, GatewayError,
@@ -16,8 +21,10 @@ use crate::{
     admission::Admission,
     auth::{Authenticated, Authenticator},
     detail::Detailed,
+    limits::Limiter,
     readiness,
     service::Gateway,
+    shed::Shed,
     stats::StatsCache,
     upstream::Upstream,
 };
@@ -35,6 +42,11 @@ pub async fn serve(
 ) -> Result<(), GatewayError> {
     let queue = Arc::new(Upstream::new("queue", &config.queue)?);
     let authenticator = Authenticator::new(config.auth, &queue);
+    let stack = Stack {
+        authenticator: authenticator.clone(),
+        concurrency: ConcurrencyLayer::new(Concurrency::new(config.concurrency()), Shed),
+        limiter: Limiter::new(&config)?,
+    };
     let gateway = Gateway {
         queue,
         hash: Arc::new(Upstream::new("hash", &config.hash)?),
@@ -43,17 +55,39 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     };
     let _readiness = tasks::spawn_owned("readiness", readiness::watch(gateway.clone(), health.clone()));
-    let _uses = tasks::spawn_owned("key uses", authenticator.clone().note_uses());
+    let _uses = tasks::spawn_owned("key uses", authenticator.note_uses());
     let admin = AdminServiceServer::new(Administration::new(gateway.clone()));
     let service = GatewayServiceServer::new(gateway).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
-    // Innermost first: errors of tonic's own get their details; nothing is decoded for who may not call.
-    let service = Authenticated::new(Detailed::new(service), authenticator.clone());
     let mut server = GrpcServer::new("gateway", health)
-        .mount(service)
+        .mount(stack.around(service))
         .patient("/hashmesh.gateway.v1.GatewayService/SubmitBatch", MAX_WAIT);
     if config.auth == Auth::Keys {
-        server = server.mount(Authenticated::new(Detailed::new(admin), authenticator));
+        server = server.mount(stack.around(admin));
     }
     server.serve(listener, shutdown).await?;
     Ok(())
 }
+
+/// What the layers of the public services share.
+#[derive(Debug)]
+struct Stack {
+    authenticator: Authenticator,
+    concurrency: ConcurrencyLayer<Shed>,
+    limiter: Limiter,
+}
+
+impl Stack {
+    /// A service with its layers, innermost first.
+    fn around<S>(&self, service: S) -> Layered<S> {
+        // Errors of tonic's own get their details.
+        let service = Detailed::new(service);
+        // Behind the places: what is shed is not counted as a call.
+        let service = RateLimitLayer::new(self.limiter.clone()).layer(service);
+        // Behind the keys: places are shared by tenant.
+        let service = self.concurrency.layer(service);
+        // Nothing is decoded, counted or given a place for who may not call.
+        Authenticated::new(service, self.authenticator.clone(), self.limiter.clone())
+    }
+}
+
+type Layered<S> = Authenticated<ConcurrencyService<RateLimitService<Detailed<S>, Limiter>, Shed>>;

@@ -2,4 +2,6 @@
 //! here knows of hashmesh: what counts as a failure, and what a refused caller is told, is said by whoever mounts it.
 
 pub mod breaker;
+pub mod concurrency;
 pub mod deadline;
+pub mod rate_limit;

@@ -1,10 +1,12 @@
 //! `hashmesh gateway`: the public API.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use hashmesh_gateway::GatewayConfig;
 
-use super::{access::AccessArgs, process::Process};
+use super::{access::AccessArgs, limits::LimitArgs, process::Process};
 use crate::address::HostPort;
 
 /// The public API. Stateless: run as many as you like.
@@ -22,15 +24,32 @@ pub(crate) struct GatewayArgs {
     /// Where the Hash services are.
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     hash: Vec<String>,
+    /// Where the Cache services are, in which all Gateways count calls together; default: each counts by itself.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    cache: Vec<String>,
+    /// How long a Cache service is waited for before a call is counted here.
+    #[arg(long, value_name = "DURATION", default_value = "15ms", value_parser = humantime::parse_duration)]
+    cache_timeout: Duration,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 impl GatewayArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let process = Process::bind("gateway", &self.listen, self.admin_listen.as_ref()).await?;
         let auth = self.access.resolve(process.address()?)?;
-        let config = GatewayConfig { queue: self.queue, hash: self.hash, auth };
+        let config = GatewayConfig {
+            queue: self.queue,
+            hash: self.hash,
+            auth,
+            limits: self.limits.resolve(true),
+            trusted_proxies: self.limits.trusted_proxy,
+            cache: self.cache,
+            cache_timeout: Some(self.cache_timeout),
+            max_concurrent_calls: self.limits.max_concurrent_calls,
+        };
         process
             .run(
                 |admin| admin,

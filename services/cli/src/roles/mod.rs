@@ -1,8 +1,10 @@
-//! The roles as processes of their own: `hashmesh gateway|hash|queue|worker|migrate`.
+//! The roles as processes of their own: `hashmesh gateway|hash|queue|cache|worker|migrate`.
 
 mod access;
+mod cache;
 mod gateway;
 mod hash;
+mod limits;
 mod migrate;
 mod process;
 mod queue;
@@ -11,8 +13,10 @@ mod storage;
 mod worker;
 
 pub(crate) use access::AccessArgs;
+pub(crate) use cache::CacheArgs;
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use hash::HashArgs;
+pub(crate) use limits::LimitArgs;
 pub(crate) use migrate::{MigrateArgs, migrate};
 pub(crate) use process::admin_pages;
 pub(crate) use queue::QueueArgs;

@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
+use hashmesh_gateway::RateLimits;
+
 use super::State;
 use crate::{output::print, postgres::Postgres};
 
@@ -16,6 +18,7 @@ pub(super) struct Banner<'a> {
     pub(super) sources: &'a [PathBuf],
     /// Where a key that can administer is, if keys are checked.
     pub(super) admin_key: Option<PathBuf>,
+    pub(super) limits: RateLimits,
 }
 
 impl Banner<'_> {
@@ -53,7 +56,15 @@ impl Banner<'_> {
             None if self.gateway.ip().is_loopback() => line("keys", "off, on loopback: everybody is tenant `default`"),
             None => line("keys", "off: whoever can reach the Gateway may use it as tenant `default`"),
         }
-        line("limits", "none yet");
+        match self.limits {
+            RateLimits { per_address: 0, unauthenticated: 0, admin: 0, per_key: 0 } => {
+                line("limits", "off: any number of calls (--limits on)");
+            }
+            limits => line(
+                "limits",
+                &format!("{} calls a minute from an address, {} with a key", limits.per_address, limits.per_key),
+            ),
+        }
         let header = match &self.admin_key {
             Some(path) => format!("-H \"authorization: Bearer $(cat {})\" ", path.display()),
             None => String::new(),

@@ -3,12 +3,14 @@
 use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
+use hashmesh_cache::CacheConfig;
 use hashmesh_database::Database;
-use hashmesh_gateway::{Auth, GatewayConfig};
+use hashmesh_gateway::{Auth, GatewayConfig, RateLimits};
 use hashmesh_hash::HashConfig;
 use hashmesh_queue::{QueueConfig, ReplicaConfig};
 use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks};
 use hashmesh_worker::WorkerConfig;
+use ipnet::IpNet;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -36,6 +38,11 @@ pub(super) struct MeshConfig {
     pub(super) replicas: ReplicaConfig,
     /// Of the Gateway.
     pub(super) auth: Auth,
+    pub(super) limits: RateLimits,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) max_concurrent_calls: usize,
+    /// Where calls are counted, if not in this process.
+    pub(super) redis_url: Option<String>,
 }
 
 /// The roles, in the order in which they start: each needs those before it.
@@ -111,7 +118,16 @@ impl Mesh {
             })?;
         }
 
-        let config = GatewayConfig { queue: vec![queue_url], hash: vec![hash_url], auth: self.config.auth };
+        let config = GatewayConfig {
+            queue: vec![queue_url],
+            hash: vec![hash_url],
+            auth: self.config.auth,
+            limits: self.config.limits,
+            trusted_proxies: self.config.trusted_proxies.clone(),
+            cache: self.add_cache().await?,
+            cache_timeout: None,
+            max_concurrent_calls: self.config.max_concurrent_calls,
+        };
         self.add("gateway", gateway, gateway_health.clone(), |listener, health, shutdown| {
             hashmesh_gateway::serve(config, listener, health, shutdown)
         })?;
@@ -121,6 +137,21 @@ impl Mesh {
             }
         }
         Ok(true)
+    }
+
+    /// Starts a Cache service if there is a Redis. It is not waited for: without it the Gateway counts by itself.
+    async fn add_cache(&mut self) -> Result<Vec<String>> {
+        let Some(redis_url) = self.config.redis_url.clone() else { return Ok(Vec::new()) };
+        let (listener, url) = inner_listener().await?;
+        let config = CacheConfig {
+            redis_url,
+            redis_timeout: CacheConfig::REDIS_TIMEOUT,
+            calls_per_address: self.config.limits.per_address,
+        };
+        self.add("cache", listener, Health::new(), |listener, health, shutdown| {
+            hashmesh_cache::serve(config, listener, health, shutdown)
+        })?;
+        Ok(vec![url])
     }
 
     fn add<F, E>(

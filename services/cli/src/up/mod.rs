@@ -25,7 +25,7 @@ use self::{
 use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
-    roles::{AccessArgs, ReplicaArgs, StorageArgs, admin_pages, default_threads, migrate},
+    roles::{AccessArgs, LimitArgs, ReplicaArgs, StorageArgs, admin_pages, default_threads, migrate},
     settings::standard_directory,
 };
 
@@ -63,8 +63,13 @@ pub(crate) struct UpArgs {
     storage: StorageArgs,
     #[command(flatten)]
     replicas: ReplicaArgs,
+    /// A Redis in which calls are counted (also REDIS_URL); default: they are counted in this process.
+    #[arg(long, value_name = "URL")]
+    redis_url: Option<String>,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -136,6 +141,7 @@ impl UpArgs {
             Auth::Off => None,
         };
         let gateway = listener.local_addr()?;
+        let limits = self.limits.resolve(!gateway.ip().to_canonical().is_loopback());
         let admin_address = local(admin_listener.local_addr()?);
         let mut mesh = Mesh::new(MeshConfig {
             database: database.clone(),
@@ -146,6 +152,10 @@ impl UpArgs {
             storage: self.storage,
             replicas,
             auth,
+            limits,
+            trusted_proxies: self.limits.trusted_proxy.clone(),
+            max_concurrent_calls: self.limits.max_concurrent_calls,
+            redis_url: self.redis_url.clone(),
         });
         let mut admin = admin_pages(Admin::new(), database);
         for (name, health) in mesh.healths() {
@@ -165,6 +175,7 @@ impl UpArgs {
                 postgres,
                 sources: &self.allow_source,
                 admin_key,
+                limits,
             }
             .print();
             mesh.wait(shutdown).await;

@@ -18,6 +18,7 @@ pub(super) async fn create(
         scopes: validate::scopes("scopes", request.scopes)?,
         description: validate::description("description", request.description)?,
         expire_time: validate::expire_time("expire_time", request.expire_time)?,
+        calls_per_minute: validate::calls_per_minute("calls_per_minute", request.calls_per_minute)?,
         ..ApiKey::default()
     };
     let request =
@@ -72,4 +73,16 @@ pub(super) async fn revoke(
     let request = queue::RevokeKeyRequest { actor: call.caller.actor(), key_id };
     let answer = ask_access!(gateway, Repeat::Safe, call, revoke_key(request))?;
     Ok(api::RevokeKeyResponse { key: answer.key })
+}
+
+pub(super) async fn set_limits(
+    gateway: &Gateway,
+    request: api::SetKeyLimitsRequest,
+    call: Call,
+) -> Result<api::SetKeyLimitsResponse, Status> {
+    let key_id = validate::key_id("key_id", request.key_id)?;
+    let calls_per_minute = validate::calls_per_minute("calls_per_minute", request.calls_per_minute)?;
+    let request = queue::SetKeyLimitsRequest { actor: call.caller.actor(), key_id, calls_per_minute };
+    let answer = ask_access!(gateway, Repeat::Safe, call, set_key_limits(request))?;
+    Ok(api::SetKeyLimitsResponse { key: answer.key })
 }

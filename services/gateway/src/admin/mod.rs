@@ -46,6 +46,13 @@ impl AdminService for Administration {
         self.gateway.answer(request, |request, call| keys::rotate(&self.gateway, request, call)).await
     }
 
+    async fn set_key_limits(
+        &self,
+        request: Request<api::SetKeyLimitsRequest>,
+    ) -> Result<Response<api::SetKeyLimitsResponse>, Status> {
+        self.gateway.answer(request, |request, call| keys::set_limits(&self.gateway, request, call)).await
+    }
+
     async fn revoke_key(
         &self,
         request: Request<api::RevokeKeyRequest>,

@@ -13,6 +13,8 @@ const MAX_DESCRIPTION: usize = 255;
 const MAX_KEEP_PREVIOUS: Duration = Duration::from_secs(30 * 86_400);
 /// The same when nothing is said.
 const KEEP_PREVIOUS: Duration = Duration::from_secs(86_400);
+/// Of a key.
+const MAX_CALLS_PER_MINUTE: u32 = 1_000_000_000;
 /// Keys or entries on a page.
 const MAX_PAGE: u32 = 1_000;
 const DEFAULT_PAGE: u32 = 100;
@@ -76,6 +78,13 @@ pub(super) fn keep_previous(
     prost_types::Duration::try_from(asked).map_err(|_| bad_field(field, "is no duration"))
 }
 
+pub(super) fn calls_per_minute(field: &str, calls: Option<u32>) -> Result<Option<u32>, Status> {
+    if calls > Some(MAX_CALLS_PER_MINUTE) {
+        return Err(bad_field(field, format!("must be at most {MAX_CALLS_PER_MINUTE}; 0 is any number")));
+    }
+    Ok(calls)
+}
+
 pub(super) fn key_id(field: &str, id: String) -> Result<String, Status> {
     if is_id(&id) {
         Ok(id)
@@ -128,6 +137,8 @@ mod tests {
         let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         assert!(fits(&keep_previous("k", seconds(0))) && fits(&keep_previous("k", seconds(30 * 86_400))));
         assert!(!fits(&keep_previous("k", seconds(30 * 86_400 + 1))) && !fits(&keep_previous("k", seconds(-1))));
+        let calls = |calls| fits(&calls_per_minute("c", calls));
+        assert!(calls(None) && calls(Some(0)) && calls(Some(1_000_000_000)) && !calls(Some(1_000_000_001)));
         assert_eq!(keep_previous("k", None).unwrap().seconds, 86_400);
         let time = |offset: i64| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;

@@ -53,6 +53,7 @@ pub(crate) struct Keyring {
 pub(super) struct Known {
     pub(super) tenant: Arc<str>,
     pub(super) scopes: Scopes,
+    pub(super) calls_per_minute: Option<u32>,
     hashes: Arc<[[u8; 32]]>,
 }
 
@@ -118,5 +119,10 @@ impl Keyring {
 fn known(found: FindKeyResponse) -> Option<Known> {
     let key = found.key?;
     let hashes: Vec<[u8; 32]> = found.accepted_hashes.iter().filter_map(|hash| hash.as_ref().try_into().ok()).collect();
-    Some(Known { tenant: key.tenant.into(), scopes: Scopes::of(&key.scopes), hashes: hashes.into() })
+    Some(Known {
+        tenant: key.tenant.into(),
+        scopes: Scopes::of(&key.scopes),
+        calls_per_minute: key.calls_per_minute,
+        hashes: hashes.into(),
+    })
 }

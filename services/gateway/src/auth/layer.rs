@@ -7,23 +7,27 @@ use std::{
 
 use futures::future::BoxFuture;
 use tonic::{
+    Code,
     body::Body,
     codegen::{Service, http},
     server::NamedService,
 };
 
 use super::Authenticator;
+use crate::limits::Limiter;
 
 /// A service whose calls all have a [`Caller`](super::Caller) among their extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct Authenticated<S> {
     inner: S,
     authenticator: Authenticator,
+    limiter: Limiter,
 }
 
 impl<S> Authenticated<S> {
-    pub(crate) fn new(inner: S, authenticator: Authenticator) -> Self {
-        Self { inner, authenticator }
+    /// Whoever has no valid key is counted by `limiter`.
+    pub(crate) fn new(inner: S, authenticator: Authenticator, limiter: Limiter) -> Self {
+        Self { inner, authenticator, limiter }
     }
 }
 
@@ -48,7 +52,7 @@ where
         // The one that was polled ready is the one that is called.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let authenticator = self.authenticator.clone();
+        let (authenticator, limiter) = (self.authenticator.clone(), self.limiter.clone());
         Box::pin(async move {
             match authenticator.authenticate(request.uri().path(), request.headers()).await {
                 Ok(caller) => {
@@ -56,6 +60,10 @@ where
                     request.headers_mut().remove(hashmesh::keys::HEADER);
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
+                }
+                Err(status) if status.code() == Code::Unauthenticated => {
+                    let one_too_many = limiter.count_stranger(request.headers(), request.extensions()).await;
+                    Ok(one_too_many.unwrap_or(status).into_http())
                 }
                 Err(status) => Ok(status.into_http()),
             }

@@ -50,12 +50,19 @@ pub(crate) struct Caller {
     scopes: Scopes,
     /// What it showed, and who can say whether that still holds.
     key: Option<(KeyText, Arc<Keyring>)>,
+    /// Of its key alone.
+    calls_per_minute: Option<u32>,
 }
 
 impl Authenticator {
     pub(crate) fn new(auth: Auth, queue: &Arc<Upstream>) -> Self {
         match auth {
-            Auth::Off => Self::Off(Caller { tenant: DEFAULT_TENANT.into(), scopes: Scopes::ALL, key: None }),
+            Auth::Off => Self::Off(Caller {
+                tenant: DEFAULT_TENANT.into(),
+                scopes: Scopes::ALL,
+                key: None,
+                calls_per_minute: None,
+            }),
             Auth::Keys => Self::Keys(Arc::new(Keyring::new(Arc::clone(queue)))),
         }
     }
@@ -75,11 +82,11 @@ impl Authenticator {
             Self::Keys(keyring) => keyring,
         };
         let key = presented(headers)?;
-        let Some(Known { tenant, scopes, .. }) = keyring.find(&key).await? else {
+        let Some(Known { tenant, scopes, calls_per_minute, .. }) = keyring.find(&key).await? else {
             return Err(refused());
         };
         keyring.used(&key);
-        let caller = Caller { tenant, scopes, key: Some((key, Arc::clone(keyring))) };
+        let caller = Caller { tenant, scopes, key: Some((key, Arc::clone(keyring))), calls_per_minute };
         if let Some(scope) = scopes::needed(path) {
             caller.require(scope)?;
         }
@@ -93,9 +100,19 @@ impl Caller {
         self.tenant.as_ref().to_owned()
     }
 
+    /// The same, shared.
+    pub(crate) fn shared_tenant(&self) -> Arc<str> {
+        Arc::clone(&self.tenant)
+    }
+
     /// Who it is, for the audit trail.
     pub(crate) fn actor(&self) -> String {
         self.key.as_ref().map_or_else(String::new, |(key, _)| key.id().to_owned())
+    }
+
+    /// Its key's id, and the calls a minute that were said of this key alone.
+    pub(crate) fn key_limit(&self) -> Option<(&str, Option<u32>)> {
+        self.key.as_ref().map(|(key, _)| (key.id(), self.calls_per_minute))
     }
 
     /// Refuses what the caller's key is not for.
@@ -179,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_caller_without_a_scope_is_told_which() {
-        let caller = Caller { tenant: "t".into(), scopes: Scopes::of(&[Scope::Read.into()]), key: None };
+        let caller =
+            Caller { tenant: "t".into(), scopes: Scopes::of(&[Scope::Read.into()]), key: None, calls_per_minute: None };
         assert!(caller.require(Scope::Read).is_ok());
         let status = caller.require(Scope::Admin).unwrap_err();
         assert_eq!(status.code(), tonic::Code::PermissionDenied);

@@ -6,6 +6,7 @@ mod target;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashmesh::error::{self as codes, Reason};
+use hashmesh_middleware::breaker::BreakerConfig;
 use hashmesh_runtime::channel::Guarded;
 use tonic::{Response, Status};
 
@@ -31,6 +32,7 @@ pub(crate) struct Upstream {
     service: &'static str,
     configured: Vec<Arc<Target>>,
     current: Mutex<Arc<Target>>,
+    breaker: BreakerConfig,
 }
 
 /// Asks a service by a client that is made of each channel; the request is kept, so that it can be sent again. It learns how
@@ -61,12 +63,23 @@ enum Verdict {
 impl Upstream {
     /// A service at these URLs. Connects on first use.
     pub(crate) fn new(service: &'static str, urls: &[String]) -> Result<Self, GatewayError> {
-        let target = |url: &String| Target::new(url).map_err(|source| GatewayError::Upstream { service, source });
+        Self::with_breaker(service, urls, BreakerConfig::default())
+    }
+
+    /// The same, with breakers of its own kind.
+    pub(crate) fn with_breaker(
+        service: &'static str,
+        urls: &[String],
+        breaker: BreakerConfig,
+    ) -> Result<Self, GatewayError> {
+        let target = |url: &String| {
+            Target::new(url, breaker.clone()).map_err(|source| GatewayError::Upstream { service, source })
+        };
         let configured = urls.iter().map(target).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = configured.first() else {
             return Err(GatewayError::NoUpstream { service });
         };
-        Ok(Self { service, current: Mutex::new(Arc::clone(first)), configured })
+        Ok(Self { service, current: Mutex::new(Arc::clone(first)), configured, breaker })
     }
 
     /// A unary call, on the connection that all of them share.
@@ -167,7 +180,7 @@ impl Upstream {
             if let Some(known) = self.configured.iter().find(|target| target.same(&url)) {
                 return (!Arc::ptr_eq(known, from)).then(|| Arc::clone(known));
             }
-            match Target::new(&url) {
+            match Target::new(&url, self.breaker.clone()) {
                 Ok(target) if !from.same(&url) => return Some(target),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(service = self.service, %error, "the owner's address is not usable"),

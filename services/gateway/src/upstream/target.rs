@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashmesh_middleware::breaker::BreakerConfig;
 use hashmesh_runtime::channel::{self, Breaker, ChannelError, Guarded};
 
 use super::connections::{Connections, StreamSlot};
@@ -16,8 +17,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(url: &str) -> Result<Arc<Self>, ChannelError> {
-        let breaker = channel::breaker(url);
+    pub(super) fn new(url: &str, breaker: BreakerConfig) -> Result<Arc<Self>, ChannelError> {
+        let breaker = Breaker::new(url, breaker);
         let shared = channel::guarded(channel::lazy(url)?, &breaker);
         Ok(Arc::new(Self { url: url.to_owned(), breaker, shared, streams: Connections::default() }))
     }

@@ -8,7 +8,7 @@ use hashmesh::{
         CreateKeyRequest, CreateKeyResponse, FindKeyRequest, FindKeyResponse, ListAuditRequest, ListAuditResponse,
         ListKeysRequest, ListKeysResponse, NoteAuditRequest, NoteAuditResponse, NoteKeyUsesRequest,
         NoteKeyUsesResponse, RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, RotateKeyResponse,
-        access_service_server::AccessService,
+        SetKeyLimitsRequest, SetKeyLimitsResponse, access_service_server::AccessService,
     },
 };
 use hashmesh_database::Database;
@@ -97,6 +97,19 @@ impl AccessService for AccessRpc {
         let rotated = store::rotate_api_key(&self.database, &actor, &id, &hash, keep).await;
         match rotated.map_err(QueueError::from)? {
             Some(key) => Ok(Response::new(RotateKeyResponse { key: Some(key) })),
+            None => Err(self.no_live_key(&id).await?.into()),
+        }
+    }
+
+    async fn set_key_limits(
+        &self,
+        request: Request<SetKeyLimitsRequest>,
+    ) -> Result<Response<SetKeyLimitsResponse>, Status> {
+        let SetKeyLimitsRequest { actor, key_id: id, calls_per_minute } = request.into_inner();
+        key_id("key_id", &id)?;
+        let changed = store::set_api_key_limits(&self.database, &actor, &id, calls_per_minute).await;
+        match changed.map_err(QueueError::from)? {
+            Some(key) => Ok(Response::new(SetKeyLimitsResponse { key: Some(key) })),
             None => Err(self.no_live_key(&id).await?.into()),
         }
     }

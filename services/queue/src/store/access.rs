@@ -39,6 +39,7 @@ pub(crate) async fn create_api_key(
     let what = "create an API key";
     let scopes: Vec<i16> = new.scopes.iter().filter_map(|scope| i16::try_from(*scope).ok()).collect();
     let expires_at: Option<SystemTime> = new.expire_time.and_then(|time| time.try_into().ok());
+    let calls_per_minute = new.calls_per_minute.map(|calls| i32::try_from(calls).unwrap_or(i32::MAX));
     let names: Vec<&str> = new.scopes().map(Scope::name).collect();
     let detail = format!("tenant {}, scopes {}", new.tenant, names.join(" "));
     let parameters = [
@@ -50,6 +51,7 @@ pub(crate) async fn create_api_key(
         (&text_hash as _, Type::BYTEA),
         (&expires_at as _, Type::TIMESTAMPTZ),
         (&detail as _, Type::TEXT),
+        (&calls_per_minute as _, Type::INT4),
     ];
     let row = one(db, what, include_str!("sql/create_api_key.sql"), &parameters).await?;
     row.map(|row| key(&row, what)).transpose()
@@ -86,6 +88,20 @@ pub(crate) async fn rotate_api_key(
         (&seconds as _, Type::FLOAT8),
     ];
     let row = one(db, what, include_str!("sql/rotate_api_key.sql"), &parameters).await?;
+    row.map(|row| key(&row, what)).transpose()
+}
+
+/// Changes a key's limits. `None`: there is no such key, or it is revoked.
+pub(crate) async fn set_api_key_limits(
+    db: &Database,
+    actor: &str,
+    id: &str,
+    calls_per_minute: Option<u32>,
+) -> Result<Option<ApiKey>, StoreError> {
+    let what = "change an API key's limits";
+    let calls = calls_per_minute.map(|calls| i32::try_from(calls).unwrap_or(i32::MAX));
+    let parameters = [(&actor as _, Type::TEXT), (&id as _, Type::TEXT), (&calls as _, Type::INT4)];
+    let row = one(db, what, include_str!("sql/set_api_key_limits.sql"), &parameters).await?;
     row.map(|row| key(&row, what)).transpose()
 }
 
@@ -157,5 +173,6 @@ fn key(row: &Row, what: &'static str) -> Result<ApiKey, StoreError> {
         revoke_time: time("revoked_at")?.map(Into::into),
         last_use_time: time("last_used_at")?.map(Into::into),
         previous_secret_expire_time: time("previous_until")?.map(Into::into),
+        calls_per_minute: row.try_get::<_, Option<i32>>("calls_per_minute").map_err(&failed)?.map(i32::unsigned_abs),
     })
 }

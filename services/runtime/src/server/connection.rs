@@ -18,10 +18,7 @@ use super::{
     opening::{self, NotOpened, Opened},
     peer::Peer,
 };
-use crate::{
-    shutdown::Shutdown,
-    tls::{Identity, Tls},
-};
+use crate::{shutdown::Shutdown, tls::Tls};
 
 /// What the connections of one server share.
 #[derive(Clone, Debug)]
@@ -69,7 +66,7 @@ impl Connections {
         };
         match opened {
             Ok(Ok(Opened::Plain(stream))) => {
-                self.answer(stream, Peer { address: peer, identity: Identity::default() }, service).await;
+                self.answer(stream, Peer::at(peer), service).await;
             }
             // Boxed, so that connections without TLS do not carry its size.
             Ok(Ok(Opened::Encrypted(stream, identity))) => {

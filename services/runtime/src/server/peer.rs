@@ -12,3 +12,11 @@ pub struct Peer {
     /// What its certificate says, if it showed one that was verified.
     pub identity: Identity,
 }
+
+impl Peer {
+    /// Somebody at this address, of whom nothing else is known.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, identity: Identity::default() }
+    }
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use hashmesh::{
-    admin::v1::{CreateKeyRequest, ListKeysRequest, RevokeKeyRequest, RotateKeyRequest},
+    admin::v1::{CreateKeyRequest, ListKeysRequest, RevokeKeyRequest, RotateKeyRequest, SetKeyLimitsRequest},
     v1::{ApiKey, Scope},
 };
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ pub(super) enum Keys {
     Create(CreateArgs),
     List(ListArgs),
     Rotate(RotateArgs),
+    Limit(LimitArgs),
     Revoke(RevokeArgs),
 }
 
@@ -39,6 +40,9 @@ pub(super) struct CreateArgs {
     /// For people.
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
+    /// Calls a minute that may be made with it, 0: any number; default: what holds for all keys.
+    #[arg(long, value_name = "CALLS")]
+    calls_per_minute: Option<u32>,
     /// It is refused after this long; default: never.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
@@ -79,6 +83,19 @@ pub(super) struct RotateArgs {
     common: AskArgs,
 }
 
+/// Change how many calls may be made with a key.
+#[derive(Args, Debug)]
+pub(super) struct LimitArgs {
+    /// The key.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Calls a minute, 0: any number; not given: what holds for all keys.
+    #[arg(long, value_name = "CALLS")]
+    calls_per_minute: Option<u32>,
+    #[command(flatten)]
+    common: AskArgs,
+}
+
 /// Revoke a key: refused everywhere within 5 s, and for good.
 #[derive(Args, Debug)]
 pub(super) struct RevokeArgs {
@@ -95,6 +112,7 @@ impl Keys {
             Self::Create(args) => args.run().await,
             Self::List(args) => args.run().await,
             Self::Rotate(args) => args.run().await,
+            Self::Limit(args) => args.run().await,
             Self::Revoke(args) => args.run().await,
         }
     }
@@ -106,6 +124,7 @@ impl CreateArgs {
             tenant: self.tenant,
             scopes: self.scopes.iter().map(|scope| scope.number()).collect(),
             description: self.description,
+            calls_per_minute: self.calls_per_minute,
             expire_time: self.expires_in.map(|time| (SystemTime::now() + time).into()),
         };
         let answer = answered(self.common.server.client()?.admin().create_key(request).await)?;
@@ -142,6 +161,14 @@ impl RotateArgs {
     }
 }
 
+impl LimitArgs {
+    async fn run(self) -> Result<u8, Failure> {
+        let request = SetKeyLimitsRequest { key_id: self.id, calls_per_minute: self.calls_per_minute };
+        let answer = answered(self.common.server.client()?.admin().set_key_limits(request).await)?;
+        write_one(self.common.output, &document(&answer.key.unwrap_or_default())).await
+    }
+}
+
 impl RevokeArgs {
     async fn run(self) -> Result<u8, Failure> {
         let request = RevokeKeyRequest { key_id: self.id };
@@ -175,6 +202,7 @@ fn document(key: &ApiKey) -> Value {
         "tenant": key.tenant,
         "scopes": scopes.collect::<Vec<_>>(),
         "description": key.description,
+        "calls_per_minute": key.calls_per_minute,
         "created": time(&key.create_time),
         "expires": time(&key.expire_time),
         "revoked": time(&key.revoke_time),

@@ -7,4 +7,4 @@ WITH changed AS (
     INSERT INTO audit (actor, action, target, detail)
     SELECT $1, 'key.rotate', id, 'the secret before is accepted until ' || previous_until FROM changed
 )
-SELECT id, tenant, scopes, description, created_at, expires_at, revoked_at, last_used_at, previous_until FROM changed
+SELECT id, tenant, scopes, description, created_at, expires_at, revoked_at, last_used_at, previous_until, calls_per_minute FROM changed

@@ -1,0 +1,180 @@
+//! The layer.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, request::Parts};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+use tonic::{Status, body::Body, server::NamedService};
+use tower::{Layer, Service};
+
+use super::policy::{ConcurrencyConfig, Policy};
+
+/// What whoever mounts the layer knows and it does not.
+pub trait Gate: Clone + Send + Sync + 'static {
+    /// Whose place a call takes. `None`: it needs none.
+    fn caller(&self, call: &Parts) -> Option<Arc<str>>;
+    /// True for a status that tells of a service behind that takes no more.
+    fn overloaded(&self, status: &Status) -> bool;
+    /// What a refused caller is told.
+    fn refused(&self) -> Status;
+}
+
+/// The places of one process. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Concurrency {
+    made: Instant,
+    policy: Arc<Mutex<Policy>>,
+}
+
+impl Concurrency {
+    /// All free.
+    #[must_use]
+    pub fn new(config: ConcurrencyConfig) -> Self {
+        Self { made: Instant::now(), policy: Arc::new(Mutex::new(Policy::new(config))) }
+    }
+
+    /// Calls under way, and how many there may be now.
+    #[must_use]
+    pub fn usage(&self) -> (usize, usize) {
+        let policy = self.policy();
+        (policy.taken(), policy.places())
+    }
+
+    fn enter(&self, caller: &Arc<str>) -> Option<Place> {
+        let caller = self.policy().admit(self.made.elapsed(), caller)?;
+        Some(Place { concurrency: self.clone(), caller, overloaded: false })
+    }
+
+    fn policy(&self) -> MutexGuard<'_, Policy> {
+        // No code panics while it holds the lock.
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call's place, given back when this is dropped.
+struct Place {
+    concurrency: Concurrency,
+    caller: Arc<str>,
+    overloaded: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = self.concurrency.made.elapsed();
+        self.concurrency.policy().release(now, &self.caller, self.overloaded);
+    }
+}
+
+/// Bounds the calls to services. Services with the same [`Concurrency`] share its places.
+#[derive(Clone, Debug)]
+pub struct ConcurrencyLayer<G> {
+    concurrency: Concurrency,
+    gate: G,
+}
+
+impl<G> ConcurrencyLayer<G> {
+    /// With these places.
+    pub fn new(concurrency: Concurrency, gate: G) -> Self {
+        Self { concurrency, gate }
+    }
+}
+
+impl<S, G: Clone> Layer<S> for ConcurrencyLayer<G> {
+    type Service = ConcurrencyService<S, G>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ConcurrencyService { inner, layer: self.clone() }
+    }
+}
+
+/// A service with places.
+#[derive(Clone, Debug)]
+pub struct ConcurrencyService<S, G> {
+    inner: S,
+    layer: ConcurrencyLayer<G>,
+}
+
+impl<S: NamedService, G> NamedService for ConcurrencyService<S, G> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, G> Service<Request<Body>> for ConcurrencyService<S, G>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    G: Gate,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let ConcurrencyLayer { concurrency, gate } = self.layer.clone();
+        let (parts, body) = request.into_parts();
+        let caller = gate.caller(&parts);
+        let place = match caller.map(|caller| concurrency.enter(&caller)) {
+            // Decided here, not when the future is first polled: what is refused waits for nothing.
+            Some(None) => return Box::pin(std::future::ready(Ok(gate.refused().into_http()))),
+            Some(Some(place)) => Some(place),
+            None => None,
+        };
+        // The one that was polled ready is the one that is called.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let answer = inner.call(Request::from_parts(parts, body));
+        Box::pin(async move {
+            let response = answer.await?;
+            let Some(mut place) = place else { return Ok(response) };
+            // Only where no message was sent is the status among the headers.
+            if let Some(status) = Status::from_header_map(response.headers()) {
+                place.overloaded = gate.overloaded(&status);
+            }
+            Ok(response.map(|inner| Body::new(Held { inner, place, gate })))
+        })
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An answer's body, with the place of its call.
+    struct Held<G> {
+        #[pin]
+        inner: Body,
+        place: Place,
+        gate: G,
+    }
+}
+
+impl<G: Gate> HttpBody for Held<G> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.project();
+        let frame = ready!(this.inner.poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
+        {
+            this.place.overloaded = this.gate.overloaded(&status);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

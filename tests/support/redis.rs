@@ -1,0 +1,81 @@
+//! A Redis of a test's own.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+
+use super::{
+    mesh::own_host,
+    process, rundir,
+    wait::{PATIENCE, until},
+};
+
+/// Gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    server: Child,
+    directory: PathBuf,
+    host: String,
+}
+
+/// Each has a host of its own, so the port is free.
+const PORT: u16 = 6379;
+
+impl Redis {
+    pub(crate) async fn start(name: &str) -> Self {
+        let (directory, host) = (rundir::directory(name), own_host());
+        let server = launch(&directory, &host).await;
+        Self { server, directory, host }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}:{PORT}", self.host)
+    }
+
+    /// `kill -STOP`: its connections stay open, and nothing comes on them.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().expect("it is our child");
+        self.server.wait().expect("it is our child");
+    }
+
+    /// On the same address, with nothing in it.
+    pub(crate) async fn restart(&mut self) {
+        self.server = launch(&self.directory, &self.host).await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.server.id().cast_signed()).expect("a process id");
+        kill_process(pid, signal).expect("it runs");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // One that was killed is gone already.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+async fn launch(directory: &std::path::Path, host: &str) -> Child {
+    let mut server = Command::new("setpriv");
+    server.args(["--pdeathsig", "KILL", "--", "redis-server"]);
+    let port = PORT.to_string();
+    server.args(["--bind", host, "--port", &port, "--save", "", "--appendonly", "no", "--logfile", "redis.log"]);
+    server.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = process::spawn(server);
+    until("redis to listen", PATIENCE, async || TcpStream::connect((host, PORT)).await.ok()).await;
+    child
+}
