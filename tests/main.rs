@@ -24,4 +24,5 @@ mod retries;
 mod rolling;
 mod sql;
 mod support;
+mod tls;
 mod workers;

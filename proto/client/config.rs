@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::tls::TlsOptions;
 use crate::keys::KeyText;
 
 /// Where the mesh is, and how patient the client is.
@@ -11,6 +12,10 @@ pub struct ClientConfig {
     pub server: String,
     /// Shown with every call. A mesh that checks keys refuses calls without one.
     pub api_key: Option<KeyText>,
+    /// How an `https://` server is known.
+    pub tls: TlsOptions,
+    /// The key may be sent as plain text to other machines, where everybody on the way can read it.
+    pub insecure: bool,
     /// How long one outage is waited out, from its first failure on. Zero: every failure is final.
     pub retry_for: Duration,
     /// How long one attempt to connect may take.
@@ -38,6 +43,8 @@ impl Default for ClientConfig {
         Self {
             server: Self::DEFAULT_SERVER.to_owned(),
             api_key: None,
+            tls: TlsOptions::default(),
+            insecure: false,
             retry_for: Self::DEFAULT_RETRY_FOR,
             connect_timeout: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(30),

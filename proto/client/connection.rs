@@ -6,10 +6,10 @@ use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, Endpoint},
 };
 
-use super::{config::ClientConfig, error::ClientError, outage::Outage};
+use super::{config::ClientConfig, error::ClientError, outage::Outage, tls};
 use crate::{
     admin::v1::admin_service_client::AdminServiceClient,
     gateway::v1::gateway_service_client::GatewayServiceClient,
@@ -68,9 +68,12 @@ impl Client {
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// If the server is no address.
+    /// If the server is no address, a certificate cannot be used, or the key would be sent for others to read.
     pub fn connect(config: ClientConfig) -> Result<Self, ClientError> {
         let endpoint = endpoint(&config)?;
+        if config.api_key.is_some() && !config.insecure && !tls::private(endpoint.uri()) {
+            return Err(ClientError::KeyInPlainText { server: config.server });
+        }
         let shared = endpoint.connect_lazy();
         let key = ShowKey::new(config.api_key.as_ref());
         Ok(Self { config, endpoint, shared, key })
@@ -127,8 +130,7 @@ fn endpoint(config: &ClientConfig) -> Result<Endpoint, ClientError> {
         return Err(bad_server("it names no host".to_owned()));
     }
     if endpoint.uri().scheme_str() == Some("https") {
-        let tls = ClientTlsConfig::new().with_native_roots();
-        endpoint = endpoint.tls_config(tls).map_err(|error| bad_server(chain(&error)))?;
+        endpoint = endpoint.tls_config(config.tls.config()).map_err(|error| bad_server(chain(&error)))?;
     }
     Ok(endpoint
         .connect_timeout(config.connect_timeout)
@@ -166,6 +168,23 @@ mod tests {
         ] {
             let client = Client::connect(ClientConfig::new(server)).expect(server);
             assert_eq!(client.host(), host);
+        }
+        let key = KeyText::mint();
+        for (server, insecure, accepted) in [
+            ("http://127.0.0.1:7420", false, true),
+            ("https://mesh.example", false, true),
+            ("http://mesh.example:7420", false, false),
+            ("mesh.example:7420", false, false),
+            ("http://mesh.example:7420", true, true),
+        ] {
+            let config = ClientConfig { api_key: Some(key.clone()), insecure, ..ClientConfig::new(server) };
+            match Client::connect(config) {
+                Ok(_) => assert!(accepted, "{server}"),
+                Err(error) => {
+                    assert!(!accepted && matches!(error, ClientError::KeyInPlainText { .. }), "{error}");
+                    assert!(!error.to_string().contains(key.reveal()) && error.to_string().contains("https://"));
+                }
+            }
         }
         for server in ["", "ftp://host", "http://", "http://a b"] {
             let error = Client::connect(ClientConfig::new(server)).expect_err(server);

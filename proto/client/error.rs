@@ -5,6 +5,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::tls;
 use crate::{
     error::{DOMAIN, Reason, reason, retry_after},
     v1::SubmissionState,
@@ -19,6 +20,23 @@ pub enum ClientError {
         /// As configured.
         server: String,
         /// What is wrong with it.
+        cause: String,
+    },
+    /// The key would be sent for everybody on the way to read.
+    #[error(
+        "refusing to send an API key to {server} as plain text, which everybody on the way could read: use https://, or, \
+         on a network where nobody listens in, say --insecure"
+    )]
+    KeyInPlainText {
+        /// As configured.
+        server: String,
+    },
+    /// TLS failed for a reason that waiting does not mend.
+    #[error("no TLS with {server}: {cause}")]
+    Tls {
+        /// As configured.
+        server: String,
+        /// What is wrong, and what to do.
         cause: String,
     },
     /// The server's answer is an error that waiting does not mend.
@@ -72,9 +90,9 @@ impl ClientError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::BadServer { .. } | Self::BatchSize { .. } => Code::InvalidArgument,
+            Self::BadServer { .. } | Self::KeyInPlainText { .. } | Self::BatchSize { .. } => Code::InvalidArgument,
             Self::Refused(status) | Self::Rejected { status, .. } => status.code(),
-            Self::Unreachable { .. } => Code::Unavailable,
+            Self::Unreachable { .. } | Self::Tls { .. } => Code::Unavailable,
             Self::Closed { .. } => Code::FailedPrecondition,
             Self::Protocol(_) => Code::Internal,
         }
@@ -89,7 +107,11 @@ impl ClientError {
             Self::Closed { state: SubmissionState::Cancelled, .. } => Some(Reason::SubmissionCancelled),
             Self::Closed { state: SubmissionState::Completed, .. } => Some(Reason::SubmissionCompleted),
             Self::Closed { .. } => Some(Reason::SubmissionSealed),
-            Self::BadServer { .. } | Self::BatchSize { .. } | Self::Protocol(_) => None,
+            Self::BadServer { .. }
+            | Self::KeyInPlainText { .. }
+            | Self::Tls { .. }
+            | Self::BatchSize { .. }
+            | Self::Protocol(_) => None,
         }
     }
 }
@@ -133,7 +155,10 @@ fn causes(status: &Status) -> String {
         }
         source = cause.source();
     }
-    text
+    match tls::hint(status) {
+        Some(hint) => format!("{text}; {hint}"),
+        None => text,
+    }
 }
 
 #[cfg(test)]

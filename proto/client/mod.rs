@@ -45,6 +45,7 @@ mod submit;
 mod submit_driver;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unary;
 mod watch;
 mod window;
@@ -55,4 +56,5 @@ pub use connection::{Client, KeyedChannel, ShowKey};
 pub use error::ClientError;
 pub use results::{ResultStream, ResultsQuery};
 pub use submit::{Progress, Submitter, Target};
+pub use tls::TlsOptions;
 pub use watch::SubmissionWatch;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::error::{ClientError, transient};
+use super::{
+    error::{ClientError, transient},
+    tls,
+};
 use crate::error::retry_after;
 
 /// Before the second attempt; doubles from there.
@@ -49,6 +52,9 @@ impl Outage {
 
     /// Waits after `status` and returns, or says why no other attempt is due.
     pub(super) async fn wait(&mut self, server: &str, status: Status) -> Result<(), ClientError> {
+        if let Some(cause) = tls::refusal(&status) {
+            return Err(ClientError::Tls { server: server.to_owned(), cause });
+        }
         if !transient(&status) {
             return Err(ClientError::Refused(status));
         }

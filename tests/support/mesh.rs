@@ -48,7 +48,7 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Starts `hashmesh ROLE ARGUMENTS` and waits until it listens.
+    /// Starts `hashmesh ROLE ARGUMENTS` on an address of its own and waits until it listens.
     pub(crate) async fn start(
         role: &str,
         name: &str,
@@ -56,7 +56,19 @@ impl Role {
         environment: &[(String, String)],
         directory: PathBuf,
     ) -> Self {
-        let anywhere = format!("{}:0", own_host());
+        Self::start_on(&own_host(), role, name, arguments, environment, directory).await
+    }
+
+    /// The same on this host.
+    pub(crate) async fn start_on(
+        host: &str,
+        role: &str,
+        name: &str,
+        arguments: Vec<String>,
+        environment: &[(String, String)],
+        directory: PathBuf,
+    ) -> Self {
+        let anywhere = format!("{host}:0");
         let mut arguments = arguments;
         arguments.insert(0, role.to_owned());
         let environment = environment.to_vec();

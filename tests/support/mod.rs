@@ -4,6 +4,7 @@
 //! processes, which die with us. Nothing sleeps to let something happen: [`wait::until`] asks until it has.
 
 pub(crate) mod any_rpc;
+pub(crate) mod authority;
 pub(crate) mod cli;
 pub(crate) mod database;
 pub(crate) mod heavy;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hashmesh_runtime::tls::Tls;
+
 /// The Cache service's settings.
 #[derive(Clone)]
 pub struct CacheConfig {
@@ -11,6 +13,8 @@ pub struct CacheConfig {
     pub redis_timeout: Duration,
     /// Calls a minute of each address, where Envoy asks without a limit of its own. 0: any number.
     pub calls_per_address: u32,
+    /// Our certificate and whose we believe. `None`: plain text, with everybody.
+    pub tls: Option<Tls>,
 }
 
 impl CacheConfig {

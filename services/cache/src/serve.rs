@@ -32,6 +32,6 @@ pub async fn serve(
     let quota = QuotaServiceServer::new(Quota::new(redis.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
     let envoy = RateLimitServiceServer::new(Envoy::new(redis, config.calls_per_address))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    GrpcServer::new("cache", health).mount(quota).mount(envoy).serve(listener, shutdown).await?;
+    GrpcServer::new("cache", health).tls(config.tls).mount(quota).mount(envoy).serve(listener, shutdown).await?;
     Ok(())
 }

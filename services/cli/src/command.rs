@@ -11,6 +11,7 @@ use hashmesh_runtime::{
 };
 
 use crate::{
+    certs::CertsArgs,
     config::ConfigArgs,
     explain::ExplainArgs,
     output::print,
@@ -62,6 +63,7 @@ enum Command {
     Verb(Verb),
     #[command(flatten)]
     Role(Role),
+    Certs(CertsArgs),
     Config(ConfigArgs),
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
@@ -164,6 +166,7 @@ pub(crate) fn run(parsed: Parsed) -> ExitCode {
             let matches = matches.subcommand_matches("config").unwrap_or(&matches);
             args.run(matches, &origins, &file)
         }
+        Command::Certs(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Completion { shell } => {
             let mut script = Vec::new();

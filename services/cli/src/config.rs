@@ -77,6 +77,9 @@ impl ConfigArgs {
             "queue",
             "redis_url",
             "replica_url",
+            "tls_ca",
+            "tls_cert",
+            "tls_key",
             "trusted_proxy",
         ] {
             settings.entry(id.to_owned()).or_insert_with(unset);

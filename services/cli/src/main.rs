@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod address;
+mod certs;
 mod command;
 mod config;
 mod database_url;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hashmesh_middleware::concurrency::ConcurrencyConfig;
+use hashmesh_runtime::tls::Tls;
 use ipnet::IpNet;
 
 use crate::Auth;
@@ -11,14 +12,16 @@ use crate::Auth;
 const LEAST_CONCURRENT_CALLS: usize = 8;
 
 /// Where a Gateway finds the services behind it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
-    /// The Queue's URLs, `http://HOST:PORT`. At least one. Of several, the one that owns the queue is found and kept to.
+    /// The Queue's URLs, `http://HOST:PORT` or `https://HOST:PORT`. At least one. Of several, the one that owns the queue is found and kept to.
     pub queue: Vec<String>,
     /// The Hash service's URLs. At least one. Of several, one that answers is kept to.
     pub hash: Vec<String>,
     /// Whether callers need a key.
     pub auth: Auth,
+    /// Our certificate and who is believed, towards clients and services. `None`: plain text.
+    pub tls: Option<Tls>,
     /// How many calls they may make.
     pub limits: RateLimits,
     /// Proxies whose `x-forwarded-for` is believed. Nobody else's is.

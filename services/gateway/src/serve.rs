@@ -11,7 +11,7 @@ use hashmesh_middleware::{
     concurrency::{Concurrency, ConcurrencyLayer, ConcurrencyService},
     rate_limit::{RateLimitLayer, RateLimitService},
 };
-use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
+use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks, tls::Role};
 use tokio::net::TcpListener;
 use tower::Layer as _;
 
@@ -40,7 +40,7 @@ pub async fn serve(
     health: Health,
     shutdown: Shutdown,
 ) -> Result<(), GatewayError> {
-    let queue = Arc::new(Upstream::new("queue", &config.queue)?);
+    let queue = Arc::new(Upstream::new(Role::Queue, &config.queue, config.tls.clone())?);
     let authenticator = Authenticator::new(config.auth, &queue);
     let stack = Stack {
         authenticator: authenticator.clone(),
@@ -49,7 +49,7 @@ pub async fn serve(
     };
     let gateway = Gateway {
         queue,
-        hash: Arc::new(Upstream::new("hash", &config.hash)?),
+        hash: Arc::new(Upstream::new(Role::Hash, &config.hash, config.tls.clone())?),
         admission: Admission::new(),
         stats: Arc::new(StatsCache::default()),
         shutdown: shutdown.clone(),
@@ -59,6 +59,7 @@ pub async fn serve(
     let admin = AdminServiceServer::new(Administration::new(gateway.clone()));
     let service = GatewayServiceServer::new(gateway).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
     let mut server = GrpcServer::new("gateway", health)
+        .tls(config.tls)
         .mount(stack.around(service))
         .patient("/hashmesh.gateway.v1.GatewayService/SubmitBatch", MAX_WAIT);
     if config.auth == Auth::Keys {

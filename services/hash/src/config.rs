@@ -1,6 +1,6 @@
 //! What the Hash service is started with.
 
-use hashmesh_runtime::resources;
+use hashmesh_runtime::{resources, tls::Tls};
 
 /// The Hash service's settings.
 #[derive(Clone, Debug)]
@@ -13,10 +13,18 @@ pub struct HashConfig {
     pub max_waiting: usize,
     /// Streamed inputs at once; more are refused (`OVERLOADED`). Each holds one piece of at most 4 MiB. Default 64.
     pub max_streams: usize,
+    /// Our certificate and whose we believe. `None`: plain text, with everybody.
+    pub tls: Option<Tls>,
 }
 
 impl Default for HashConfig {
     fn default() -> Self {
-        Self { threads: resources::cpus(), max_admitted_bytes: 64 * 1024 * 1024, max_waiting: 1_024, max_streams: 64 }
+        Self {
+            threads: resources::cpus(),
+            max_admitted_bytes: 64 * 1024 * 1024,
+            max_waiting: 1_024,
+            max_streams: 64,
+            tls: None,
+        }
     }
 }

@@ -24,6 +24,6 @@ pub async fn serve(
     health.serving();
     let service = HashServiceServer::new(Service::new(pool, config.max_streams))
         .max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
-    GrpcServer::new("hash", health).mount(service).serve(listener, shutdown).await?;
+    GrpcServer::new("hash", health).tls(config.tls).mount(service).serve(listener, shutdown).await?;
     Ok(())
 }

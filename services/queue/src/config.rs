@@ -5,6 +5,7 @@ mod replicas;
 use std::time::Duration;
 
 use hashmesh_database::Database;
+use hashmesh_runtime::tls::Tls;
 
 pub use self::replicas::{ReplicaConfig, ReplicasRefused};
 
@@ -17,6 +18,8 @@ pub struct QueueConfig {
     pub replicas: ReplicaConfig,
     /// The URL under which Gateways and Workers reach this process; others name it to their callers.
     pub address: String,
+    /// Our certificate and whose we believe. `None`: plain text, with everybody.
+    pub tls: Option<Tls>,
     /// Commit lanes beside the express lane: connections that each have one transaction in flight. 1 to 4 make sense.
     pub lanes: usize,
     /// How long a lease lasts after the last heartbeat that names it.
@@ -57,6 +60,7 @@ impl QueueConfig {
             database,
             replicas: ReplicaConfig::default(),
             address,
+            tls: None,
             lanes: 2,
             lease_duration: Duration::from_secs(5),
             heartbeat_interval: Duration::from_secs(1),

@@ -47,6 +47,7 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), QueueServiceError> {
     let (current, engine) = watch::channel(None);
+    let tls = config.tls.clone();
     let storage = Arc::new(maintenance::StorageStatus::default());
     let owned = owner::run(config.clone(), health.clone(), current, Arc::clone(&storage), shutdown.clone());
     let owner = tasks::spawn("queue owner", owned);
@@ -57,7 +58,8 @@ pub async fn serve(
     let service = rpc::QueueRpc::new(shared);
     let service = QueueServiceServer::new(service)
         .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
-    let served = GrpcServer::new("queue", health).mount(service).mount(access).serve(listener, shutdown.clone()).await;
+    let served =
+        GrpcServer::new("queue", health).tls(tls).mount(service).mount(access).serve(listener, shutdown.clone()).await;
     // The owner waits until every stream has let go of the engine before it releases the ownership.
     shutdown.begin();
     if owner.await.is_err() {

@@ -103,6 +103,29 @@ pub fn lazy(url: &str) -> Result<Channel, ChannelError> {
     }
 }
 
+/// Makes channels to the processes of one service.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    service: Role,
+    tls: Option<Tls>,
+}
+
+impl Dialer {
+    /// To services of this role; with `tls` also over `https://`.
+    #[must_use]
+    pub fn new(service: Role, tls: Option<Tls>) -> Self {
+        Self { service, tls }
+    }
+
+    /// [`to`] this process.
+    ///
+    /// # Errors
+    /// As [`to`].
+    pub fn channel(&self, url: &str) -> Result<Channel, ChannelError> {
+        to(self.service, url, self.tls.as_ref())
+    }
+}
+
 /// The same, also to `https://HOST:PORT`: shows our certificate, and believes a certificate of our authority that names
 /// the service's role. Each connection is made with what `tls` holds then.
 ///

@@ -1,6 +1,6 @@
 //! Logs: structured, on standard error, because standard output belongs to data.
 
-use std::{env, io, panic};
+use std::{env, error::Error, io, iter, panic};
 
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -17,6 +17,13 @@ pub enum LogFormat {
 /// Variables that may hold the filter (`info,hashmesh_queue=debug`), the first one that is set wins.
 const FILTER_VARIABLES: [&str; 2] = ["HASHMESH_LOG", "RUST_LOG"];
 const DEFAULT_FILTER: &str = "info";
+
+/// An error with its causes, for one field of a log line: formats for collectors show the outermost only.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let causes = iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
 
 /// Starts logging to standard error, panics included. Once per process; later calls do nothing.
 pub fn init(format: LogFormat) {

@@ -2,14 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hashmesh_runtime::resources;
+use hashmesh_runtime::{resources, tls::Tls};
 
 use crate::error::WorkerError;
 
 /// A worker's settings.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// Where the Queues are: `http://HOST:PORT`, at least one. The worker keeps a stream to each; those that own nothing
+    /// Where the Queues are: `http://HOST:PORT` or `https://HOST:PORT`, at least one. The worker keeps a stream to each; those that own nothing
     /// refuse it until they do.
     pub queue: Vec<String>,
     /// Its name, for people: 1 to 255 bytes without NUL.
@@ -22,6 +22,8 @@ pub struct WorkerConfig {
     pub memory_bytes: usize,
     /// How long a stopping worker works on the leases it holds. Default 10 s.
     pub drain_grace: Duration,
+    /// Our certificate and whose we believe, towards Queues. `None`: plain text.
+    pub tls: Option<Tls>,
 }
 
 impl Default for WorkerConfig {
@@ -33,6 +35,7 @@ impl Default for WorkerConfig {
             allow_sources: Vec::new(),
             memory_bytes: 128 * 1024 * 1024,
             drain_grace: Duration::from_secs(10),
+            tls: None,
         }
     }
 }

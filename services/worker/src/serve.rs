@@ -8,7 +8,7 @@ use std::{
 use futures::future::try_join_all;
 use hashmesh::{queue::v1::Hello, v1::Algorithm};
 use hashmesh_hash::{HashPool, PoolLimits, kernel, self_test};
-use hashmesh_runtime::{channel, health::Health, shutdown::Shutdown, tasks};
+use hashmesh_runtime::{channel, health::Health, shutdown::Shutdown, tasks, tls::Role};
 use uuid::Uuid;
 
 use crate::{
@@ -29,7 +29,7 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
     config.check()?;
     let mut channels = Vec::with_capacity(config.queue.len());
     for url in &config.queue {
-        channels.push((url.clone(), channel::lazy(url)?));
+        channels.push((url.clone(), channel::to(Role::Queue, url, config.tls.as_ref())?));
     }
     let settings = Arc::new(settings(&config).await?);
     let presence = Arc::new(Presence::new(health.clone()));

@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use hashmesh_cache::CacheConfig;
 use hashmesh_gateway::RateLimits;
+use hashmesh_runtime::tls::Role;
 
-use super::process::Process;
+use super::{access::ReachArgs, process::Process, tls::TlsArgs};
 use crate::address::HostPort;
 
 /// What all Gateways share and may lose: the windows of the rate limits, in Redis. Envoy may ask it too.
@@ -29,15 +30,22 @@ pub(crate) struct CacheArgs {
     #[arg(long, value_name = "CALLS", default_value_t = RateLimits::USUAL.per_address,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
     limit_per_address: u32,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl CacheArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let process = Process::bind("cache", &self.listen, self.admin_listen.as_ref()).await?;
+        let tls = self.tls.open(Role::Cache).await?;
+        self.reach.check(process.address()?, tls.is_some())?;
         let config = CacheConfig {
             redis_url: self.redis_url,
             redis_timeout: self.redis_timeout,
             calls_per_address: self.limit_per_address,
+            tls,
         };
         process
             .run(|admin| admin, |listener, health, shutdown| hashmesh_cache::serve(config, listener, health, shutdown))

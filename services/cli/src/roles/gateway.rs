@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use hashmesh_gateway::GatewayConfig;
+use hashmesh_runtime::tls::Role;
 
-use super::{access::AccessArgs, limits::LimitArgs, process::Process};
+use super::{access::AccessArgs, limits::LimitArgs, process::Process, tls::TlsArgs};
 use crate::address::HostPort;
 
 /// The public API. Stateless: run as many as you like.
@@ -34,16 +35,20 @@ pub(crate) struct GatewayArgs {
     access: AccessArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl GatewayArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let process = Process::bind("gateway", &self.listen, self.admin_listen.as_ref()).await?;
-        let auth = self.access.resolve(process.address()?)?;
+        let tls = self.tls.open(Role::Gateway).await?;
+        let auth = self.access.resolve(process.address()?, tls.is_some())?;
         let config = GatewayConfig {
             queue: self.queue,
             hash: self.hash,
             auth,
+            tls,
             limits: self.limits.resolve(true),
             trusted_proxies: self.limits.trusted_proxy,
             cache: self.cache,

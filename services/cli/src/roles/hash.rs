@@ -3,8 +3,9 @@
 use anyhow::Result;
 use clap::Args;
 use hashmesh_hash::HashConfig;
+use hashmesh_runtime::tls::Role;
 
-use super::{default_threads, process::Process};
+use super::{access::ReachArgs, default_threads, process::Process, tls::TlsArgs};
 use crate::address::HostPort;
 
 /// Synchronous digests, for the Gateway's ComputeDigest.
@@ -19,12 +20,18 @@ pub(crate) struct HashArgs {
     /// How many threads hash.
     #[arg(long, value_name = "N", default_value_t = default_threads())]
     threads: usize,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl HashArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let process = Process::bind("hash", &self.listen, self.admin_listen.as_ref()).await?;
-        let config = HashConfig { threads: self.threads, ..HashConfig::default() };
+        let tls = self.tls.open(Role::Hash).await?;
+        self.reach.check(process.address()?, tls.is_some())?;
+        let config = HashConfig { threads: self.threads, tls, ..HashConfig::default() };
         process
             .run(|admin| admin, |listener, health, shutdown| hashmesh_hash::serve(config, listener, health, shutdown))
             .await

@@ -10,6 +10,7 @@ mod process;
 mod queue;
 mod replicas;
 mod storage;
+mod tls;
 mod worker;
 
 pub(crate) use access::AccessArgs;
@@ -22,6 +23,7 @@ pub(crate) use process::admin_pages;
 pub(crate) use queue::QueueArgs;
 pub(crate) use replicas::ReplicaArgs;
 pub(crate) use storage::StorageArgs;
+pub(crate) use tls::TlsArgs;
 pub(crate) use worker::{WorkerArgs, default_worker_id, serve as serve_worker};
 
 /// How many threads hash when nobody says: one per CPU that we may use.

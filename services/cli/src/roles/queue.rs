@@ -6,8 +6,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use hashmesh_database::{Database, DatabaseConfig};
 use hashmesh_queue::QueueConfig;
+use hashmesh_runtime::tls::Role;
 
-use super::{migrate::migrate, process::Process, process::admin_pages, replicas::ReplicaArgs, storage::StorageArgs};
+use super::{
+    access::ReachArgs, migrate::migrate, process::Process, process::admin_pages, replicas::ReplicaArgs,
+    storage::StorageArgs, tls::TlsArgs,
+};
 use crate::address::{HostPort, local};
 
 /// The durable queue. A second process on the same database waits, and takes over when the first one is gone.
@@ -38,15 +42,22 @@ pub(crate) struct QueueArgs {
     storage: StorageArgs,
     #[command(flatten)]
     replicas: ReplicaArgs,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl QueueArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let replicas = self.replicas.config()?;
         let process = Process::bind("queue", &self.listen, self.admin_listen.as_ref()).await?;
+        let tls = self.tls.open(Role::Queue).await?;
+        self.reach.check(process.address()?, tls.is_some())?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let address = match self.advertise {
             Some(url) => url,
-            None => format!("http://{}", local(process.address()?)),
+            None => format!("{scheme}://{}", local(process.address()?)),
         };
         let database_config = DatabaseConfig { url: self.database_url, ..DatabaseConfig::default() };
         if !self.no_migrate {
@@ -57,6 +68,7 @@ impl QueueArgs {
         let mut config = QueueConfig::new(database.clone(), address).within(memory);
         self.storage.apply(&mut config);
         config.replicas = replicas;
+        config.tls = tls;
         config.stall_timeout = self.stall_timeout;
         process
             .run(

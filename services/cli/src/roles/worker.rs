@@ -4,11 +4,11 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
-use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
+use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks, tls::Role};
 use hashmesh_worker::WorkerConfig;
 use tokio::net::TcpListener;
 
-use super::{default_threads, process::Process};
+use super::{access::ReachArgs, default_threads, process::Process, tls::TlsArgs};
 use crate::address::HostPort;
 
 /// Takes leases from the Queue, reads sources, hashes.
@@ -36,17 +36,24 @@ pub(crate) struct WorkerArgs {
     /// begin it anew. Whoever stops it must wait a few seconds longer before it kills it.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     drain_grace: Duration,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl WorkerArgs {
     pub(crate) async fn run(self) -> Result<()> {
         let process = Process::bind("worker", &self.listen, self.admin_listen.as_ref()).await?;
+        let tls = self.tls.open(Role::Worker).await?;
+        self.reach.check(process.address()?, tls.is_some())?;
         let config = WorkerConfig {
             queue: self.queue,
             worker_id: self.worker_id,
             threads: self.threads,
             allow_sources: self.allow_source,
             drain_grace: self.drain_grace,
+            tls,
             ..WorkerConfig::default()
         };
         process.run(|admin| admin, |listener, health, shutdown| serve(config, listener, health, shutdown)).await
@@ -62,7 +69,7 @@ pub(crate) async fn serve(
 ) -> Result<()> {
     // Health is asked for until the last lease is given back.
     let health_shutdown = Shutdown::new();
-    let server = GrpcServer::new("worker", health.clone());
+    let server = GrpcServer::new("worker", health.clone()).tls(config.tls.clone());
     let beside = tasks::spawn_owned("worker health", server.serve(listener, health_shutdown.clone()));
     let worked = hashmesh_worker::serve(config, health, shutdown).await;
     health_shutdown.begin();

@@ -1,6 +1,10 @@
 //! What `up` prints on standard output once it works; `ready` is the last line.
 
-use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use hashmesh_gateway::RateLimits;
 
@@ -19,6 +23,8 @@ pub(super) struct Banner<'a> {
     /// Where a key that can administer is, if keys are checked.
     pub(super) admin_key: Option<PathBuf>,
     pub(super) limits: RateLimits,
+    /// Whose certificate the Gateway shows, if it is known.
+    pub(super) authority: Option<&'a Path>,
 }
 
 impl Banner<'_> {
@@ -29,14 +35,15 @@ impl Banner<'_> {
     }
 
     fn text(&self) -> String {
-        let server = self.state.server.trim_start_matches("http://");
+        let (scheme, server) = self.state.server.split_once("://").unwrap_or(("http", &self.state.server));
         let mut text = String::new();
         let mut line = |what: &str, value: &str| {
             let _ = writeln!(text, "{what:<9} {value}");
         };
         line("hashmesh", &format!("{}, data in {}", env!("CARGO_PKG_VERSION"), self.state.data_dir.display()));
         for (name, address) in self.parts.iter().rev() {
-            line(name, &format!("http://{address}"));
+            let scheme = if *name == "gateway" { scheme } else { "http" };
+            line(name, &format!("{scheme}://{address}"));
         }
         line("admin", &format!("{}/readyz", self.state.admin));
         match self.postgres {
@@ -69,13 +76,18 @@ impl Banner<'_> {
             Some(path) => format!("-H \"authorization: Bearer $(cat {})\" ", path.display()),
             None => String::new(),
         };
+        let transport = match (scheme, self.authority) {
+            ("http", _) => "-plaintext".to_owned(),
+            (_, Some(ca)) => format!("-cacert {}", ca.display()),
+            (_, None) => String::new(),
+        };
         let input = r#"{"rows":{"tasks":[{"name":"a","data":"aGVsbG8="},{"name":"b","data":""}]},"wait":true}"#;
         let _ = write!(
             text,
             "\n\
-             grpcurl -plaintext {server} list\n\
-             grpcurl -plaintext {header}-d '{input}' {server} hashmesh.gateway.v1.GatewayService/SubmitBatch\n\
-             grpcurl -plaintext {header}{server} hashmesh.gateway.v1.GatewayService/GetStats\n\
+             grpcurl {transport} {server} list\n\
+             grpcurl {transport} {header}-d '{input}' {server} hashmesh.gateway.v1.GatewayService/SubmitBatch\n\
+             grpcurl {transport} {header}{server} hashmesh.gateway.v1.GatewayService/GetStats\n\
              \n\
              ready\n"
         );

@@ -8,7 +8,7 @@ use hashmesh_database::Database;
 use hashmesh_gateway::{Auth, GatewayConfig, RateLimits};
 use hashmesh_hash::HashConfig;
 use hashmesh_queue::{QueueConfig, ReplicaConfig};
-use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks};
+use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks, tls::Tls};
 use hashmesh_worker::WorkerConfig;
 use ipnet::IpNet;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -43,6 +43,7 @@ pub(super) struct MeshConfig {
     pub(super) max_concurrent_calls: usize,
     /// Where calls are counted, if not in this process.
     pub(super) redis_url: Option<String>,
+    pub(super) tls: Option<Tls>,
 }
 
 /// The roles, in the order in which they start: each needs those before it.
@@ -127,6 +128,7 @@ impl Mesh {
             cache: self.add_cache().await?,
             cache_timeout: None,
             max_concurrent_calls: self.config.max_concurrent_calls,
+            tls: self.config.tls.clone(),
         };
         self.add("gateway", gateway, gateway_health.clone(), |listener, health, shutdown| {
             hashmesh_gateway::serve(config, listener, health, shutdown)
@@ -147,6 +149,8 @@ impl Mesh {
             redis_url,
             redis_timeout: CacheConfig::REDIS_TIMEOUT,
             calls_per_address: self.config.limits.per_address,
+            // For this process alone.
+            tls: None,
         };
         self.add("cache", listener, Health::new(), |listener, health, shutdown| {
             hashmesh_cache::serve(config, listener, health, shutdown)

@@ -13,7 +13,13 @@ use clap::Args;
 use hashmesh_database::{Database, DatabaseConfig};
 use hashmesh_gateway::Auth;
 use hashmesh_queue::ReplicaConfig;
-use hashmesh_runtime::{admin::Admin, resources, shutdown::Shutdown, tasks};
+use hashmesh_runtime::{
+    admin::Admin,
+    resources,
+    shutdown::Shutdown,
+    tasks,
+    tls::{Role, Tls},
+};
 
 pub(crate) use state::State;
 
@@ -25,7 +31,7 @@ use self::{
 use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
-    roles::{AccessArgs, LimitArgs, ReplicaArgs, StorageArgs, admin_pages, default_threads, migrate},
+    roles::{AccessArgs, LimitArgs, ReplicaArgs, StorageArgs, TlsArgs, admin_pages, default_threads, migrate},
     settings::standard_directory,
 };
 
@@ -70,6 +76,8 @@ pub(crate) struct UpArgs {
     access: AccessArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -89,7 +97,9 @@ impl UpArgs {
         let replicas = self.replicas.config()?;
         // First, since nothing is easier to get wrong than a port.
         let listeners = bind_pair(&self.listen, self.admin_listen.as_ref()).await?;
-        let auth = self.access.resolve(listeners.0.local_addr()?)?;
+        // Of its Gateway; the others are on loopback, for this process alone.
+        let tls = self.tls.open(Role::Gateway).await?;
+        let auth = self.access.resolve(listeners.0.local_addr()?, tls.is_some())?;
         let data_dir = DataDir::open(&self.data_dir, self.database_url.is_none())?;
         let postgres = self.start_postgres(&data_dir, &shutdown).await?;
 
@@ -97,7 +107,8 @@ impl UpArgs {
             (Some(postgres), _) => postgres.url().to_owned(),
             (None, url) => url.clone().unwrap_or_default(),
         };
-        let outcome = self.run_mesh(&data_dir, postgres.as_ref(), url, (replicas, auth), listeners, &shutdown).await;
+        let outcome =
+            self.run_mesh(&data_dir, postgres.as_ref(), url, (replicas, auth, tls), listeners, &shutdown).await;
         // On every way out: Postgres goes last, and never stays behind.
         if let Some(postgres) = postgres {
             postgres.stop().await;
@@ -128,7 +139,7 @@ impl UpArgs {
         data_dir: &DataDir,
         postgres: Option<&Postgres>,
         url: String,
-        (replicas, auth): (ReplicaConfig, Auth),
+        (replicas, auth, tls): (ReplicaConfig, Auth, Option<Tls>),
         (listener, admin_listener): (tokio::net::TcpListener, tokio::net::TcpListener),
         shutdown: &Shutdown,
     ) -> Result<()> {
@@ -142,6 +153,7 @@ impl UpArgs {
         };
         let gateway = listener.local_addr()?;
         let limits = self.limits.resolve(!gateway.ip().to_canonical().is_loopback());
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let admin_address = local(admin_listener.local_addr()?);
         let mut mesh = Mesh::new(MeshConfig {
             database: database.clone(),
@@ -156,6 +168,7 @@ impl UpArgs {
             trusted_proxies: self.limits.trusted_proxy.clone(),
             max_concurrent_calls: self.limits.max_concurrent_calls,
             redis_url: self.redis_url.clone(),
+            tls,
         });
         let mut admin = admin_pages(Admin::new(), database);
         for (name, health) in mesh.healths() {
@@ -166,7 +179,7 @@ impl UpArgs {
 
         let started = mesh.start(listener, shutdown).await;
         if let Ok(true) = started {
-            let state = State::new(data_dir.path(), local(gateway), admin_address, url);
+            let state = State::new(data_dir.path(), scheme, local(gateway), admin_address, url);
             state.write(data_dir.path())?;
             Banner {
                 state: &state,
@@ -176,6 +189,7 @@ impl UpArgs {
                 sources: &self.allow_source,
                 admin_key,
                 limits,
+                authority: self.tls.authority(),
             }
             .print();
             mesh.wait(shutdown).await;

@@ -33,10 +33,17 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(super) fn new(data_dir: &Path, server: SocketAddr, admin: SocketAddr, database_url: String) -> Self {
+    /// `scheme` is `http` or `https`, as the Gateway speaks.
+    pub(super) fn new(
+        data_dir: &Path,
+        scheme: &str,
+        server: SocketAddr,
+        admin: SocketAddr,
+        database_url: String,
+    ) -> Self {
         Self {
             data_dir: data_dir.into(),
-            server: format!("http://{server}"),
+            server: format!("{scheme}://{server}"),
             admin: format!("http://{admin}"),
             database_url,
             pid: process::id(),
@@ -115,7 +122,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert!(State::of_data_dir(directory.path()).unwrap().is_none());
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let state = State::new(directory.path(), address, address, "postgresql://u:p@127.0.0.1:2/d".to_owned());
+        let state = State::new(directory.path(), "http", address, address, "postgresql://u:p@127.0.0.1:2/d".to_owned());
         write_private(&directory.path().join("up.json"), &serde_json::to_vec(&state).unwrap()).unwrap();
         let found = State::of_data_dir(directory.path()).unwrap().unwrap();
         assert_eq!(found.database_url, state.database_url);

@@ -1,10 +1,15 @@
 //! Where the mesh is.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use hashmesh::{
-    client::{Client, ClientConfig},
+    client::{Client, ClientConfig, TlsOptions},
     keys::KeyText,
 };
 
@@ -20,6 +25,18 @@ pub(super) struct ServerArgs {
     /// `ps` shows it.
     #[arg(long, value_name = "KEY|@FILE")]
     api_key: Option<String>,
+    /// The authorities (PEM) whose certificates an https:// mesh may show; default: the system's.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// A certificate (PEM) to show to an https:// mesh that asks for one.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Send the API key to another machine although the mesh there speaks plain text.
+    #[arg(long)]
+    insecure: bool,
     /// How long to wait out an outage of the mesh.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     retry_for: Duration,
@@ -28,8 +45,31 @@ pub(super) struct ServerArgs {
 impl ServerArgs {
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let api_key = self.api_key()?;
-        let config = ClientConfig { api_key, retry_for: self.retry_for, ..ClientConfig::new(&self.server) };
+        let config = ClientConfig {
+            api_key,
+            tls: self.tls()?,
+            insecure: self.insecure,
+            retry_for: self.retry_for,
+            ..ClientConfig::new(&self.server)
+        };
         Client::connect(config).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    fn tls(&self) -> Result<TlsOptions, Failure> {
+        let read = |flag: &str, path: &Path| {
+            fs::read(path).map_err(|error| Failure::Usage(format!("{flag}: cannot read {}: {error}", path.display())))
+        };
+        let mut options = TlsOptions::default();
+        if let Some(path) = &self.tls_ca {
+            options = options.authorities(read("--tls-ca", path)?);
+        }
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => {
+                Ok(options.certificate(read("--tls-cert", certificate)?, read("--tls-key", key)?))
+            }
+            (None, None) => Ok(options),
+            _ => Err(Failure::Usage("--tls-cert and --tls-key are of use together only".to_owned())),
+        }
     }
 
     /// Never repeated in an error.
@@ -38,7 +78,7 @@ impl ServerArgs {
         let (text, origin) = match given.strip_prefix('@') {
             Some(path) => {
                 let failed = |error| Failure::Usage(format!("--api-key: cannot read {path}: {error}"));
-                (std::fs::read_to_string(path).map_err(failed)?, path)
+                (fs::read_to_string(path).map_err(failed)?, path)
             }
             None => (given.clone(), "--api-key"),
         };

@@ -9,7 +9,7 @@ use hashmesh_middleware::{
     breaker::BreakerConfig,
     rate_limit::{Ask, State, Taken},
 };
-use hashmesh_runtime::channel::Guarded;
+use hashmesh_runtime::{channel::Guarded, tls::Role};
 
 use crate::{
     GatewayConfig,
@@ -30,7 +30,10 @@ impl Shared {
         let timeout = config.cache_timeout.unwrap_or(GatewayConfig::CACHE_TIMEOUT);
         // After a few late answers in a row nobody waits for them any more.
         let breaker = BreakerConfig { hangs_after: timeout, ..BreakerConfig::default() };
-        Ok(Self { cache: Arc::new(Upstream::with_breaker("cache", &config.cache, breaker)?), timeout })
+        Ok(Self {
+            cache: Arc::new(Upstream::with_breaker(Role::Cache, &config.cache, config.tls.clone(), breaker)?),
+            timeout,
+        })
     }
 
     /// Counts a call. `None`: there was no answer, or none in time.

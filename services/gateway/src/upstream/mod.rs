@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hashmesh::error::{self as codes, Reason};
 use hashmesh_middleware::breaker::BreakerConfig;
-use hashmesh_runtime::channel::Guarded;
+use hashmesh_runtime::{
+    channel::{Dialer, Guarded},
+    tls::{Role, Tls},
+};
 use tonic::{Response, Status};
 
 pub(crate) use self::connections::StreamSlot;
@@ -30,6 +33,7 @@ pub(crate) enum Repeat {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     service: &'static str,
+    dialer: Dialer,
     configured: Vec<Arc<Target>>,
     current: Mutex<Arc<Target>>,
     breaker: BreakerConfig,
@@ -61,25 +65,27 @@ enum Verdict {
 }
 
 impl Upstream {
-    /// A service at these URLs. Connects on first use.
-    pub(crate) fn new(service: &'static str, urls: &[String]) -> Result<Self, GatewayError> {
-        Self::with_breaker(service, urls, BreakerConfig::default())
+    /// A service at these URLs; over TLS if they say so. Connects on first use.
+    pub(crate) fn new(role: Role, urls: &[String], tls: Option<Tls>) -> Result<Self, GatewayError> {
+        Self::with_breaker(role, urls, tls, BreakerConfig::default())
     }
 
     /// The same, with breakers of its own kind.
     pub(crate) fn with_breaker(
-        service: &'static str,
+        role: Role,
         urls: &[String],
+        tls: Option<Tls>,
         breaker: BreakerConfig,
     ) -> Result<Self, GatewayError> {
+        let (service, dialer) = (role.name(), Dialer::new(role, tls));
         let target = |url: &String| {
-            Target::new(url, breaker.clone()).map_err(|source| GatewayError::Upstream { service, source })
+            Target::new(url, &dialer, breaker.clone()).map_err(|source| GatewayError::Upstream { service, source })
         };
         let configured = urls.iter().map(target).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = configured.first() else {
             return Err(GatewayError::NoUpstream { service });
         };
-        Ok(Self { service, current: Mutex::new(Arc::clone(first)), configured, breaker })
+        Ok(Self { service, current: Mutex::new(Arc::clone(first)), configured, breaker, dialer })
     }
 
     /// A unary call, on the connection that all of them share.
@@ -180,7 +186,7 @@ impl Upstream {
             if let Some(known) = self.configured.iter().find(|target| target.same(&url)) {
                 return (!Arc::ptr_eq(known, from)).then(|| Arc::clone(known));
             }
-            match Target::new(&url, self.breaker.clone()) {
+            match Target::new(&url, &self.dialer, self.breaker.clone()) {
                 Ok(target) if !from.same(&url) => return Some(target),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(service = self.service, %error, "the owner's address is not usable"),

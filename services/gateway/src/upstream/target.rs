@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashmesh_middleware::breaker::BreakerConfig;
-use hashmesh_runtime::channel::{self, Breaker, ChannelError, Guarded};
+use hashmesh_runtime::channel::{self, Breaker, ChannelError, Dialer, Guarded};
 
 use super::connections::{Connections, StreamSlot};
 
@@ -11,16 +11,23 @@ use super::connections::{Connections, StreamSlot};
 #[derive(Debug)]
 pub(super) struct Target {
     url: String,
+    dialer: Dialer,
     breaker: Arc<Breaker>,
     shared: Guarded,
     streams: Connections,
 }
 
 impl Target {
-    pub(super) fn new(url: &str, breaker: BreakerConfig) -> Result<Arc<Self>, ChannelError> {
+    pub(super) fn new(url: &str, dialer: &Dialer, breaker: BreakerConfig) -> Result<Arc<Self>, ChannelError> {
         let breaker = Breaker::new(url, breaker);
-        let shared = channel::guarded(channel::lazy(url)?, &breaker);
-        Ok(Arc::new(Self { url: url.to_owned(), breaker, shared, streams: Connections::default() }))
+        let shared = channel::guarded(dialer.channel(url)?, &breaker);
+        Ok(Arc::new(Self {
+            url: url.to_owned(),
+            dialer: dialer.clone(),
+            breaker,
+            shared,
+            streams: Connections::default(),
+        }))
     }
 
     pub(super) fn url(&self) -> &str {
@@ -37,6 +44,6 @@ impl Target {
     }
 
     pub(super) fn stream_slot(&self) -> Result<StreamSlot, ChannelError> {
-        self.streams.slot(|| Ok(channel::guarded(channel::lazy(&self.url)?, &self.breaker)))
+        self.streams.slot(|| Ok(channel::guarded(self.dialer.channel(&self.url)?, &self.breaker)))
     }
 }

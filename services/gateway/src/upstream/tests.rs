@@ -5,7 +5,7 @@ use hashmesh::error::StatusBuilder;
 use super::*;
 
 fn upstream(urls: &[&str]) -> Upstream {
-    Upstream::new("queue", &urls.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    Upstream::new(Role::Queue, &urls.iter().map(ToString::to_string).collect::<Vec<_>>(), None).unwrap()
 }
 
 fn not_owner(owner: Option<&str>) -> Status {

@@ -18,7 +18,7 @@ use super::{
     opening::{self, NotOpened, Opened},
     peer::Peer,
 };
-use crate::{shutdown::Shutdown, tls::Tls};
+use crate::{shutdown::Shutdown, telemetry, tls::Tls};
 
 /// What the connections of one server share.
 #[derive(Clone, Debug)]
@@ -73,21 +73,25 @@ impl Connections {
                 Box::pin(self.answer(stream, Peer { address: peer, identity }, service)).await;
             }
             Ok(Ok(Opened::NotEncrypted(stream))) => Box::pin(self.refuse(stream, peer)).await,
-            Ok(Err(error)) => self.not_opened(peer, &error),
+            Ok(Err(error)) => self.not_opened(peer, error).await,
             Err(_) => {
                 tracing::debug!(%peer, after = ?self.preface_timeout, "connection closed: silent before the preface");
             }
         }
     }
 
-    fn not_opened(&self, peer: SocketAddr, error: &NotOpened) {
+    async fn not_opened(self, peer: SocketAddr, error: NotOpened) {
         let mutual = self.tls.as_ref().is_some_and(Tls::mutual);
-        let error = error as &dyn std::error::Error;
-        if mutual && matches!(error.downcast_ref(), Some(NotOpened::Handshake(_))) {
+        let text = telemetry::chain(&error);
+        if mutual && matches!(error, NotOpened::Handshake { .. }) {
             // Only the mesh itself connects here, so whoever runs it wants to know.
-            tracing::warn!(%peer, error, "connection refused");
+            tracing::warn!(%peer, error = text, "connection refused");
         } else {
-            tracing::debug!(%peer, error, "connection closed");
+            tracing::debug!(%peer, error = text, "connection closed");
+        }
+        tokio::select! {
+            _ = tokio::time::timeout(self.preface_timeout, error.farewell()) => {}
+            () = self.shutdown.wait() => {}
         }
     }
 

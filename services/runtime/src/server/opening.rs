@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -18,6 +18,9 @@ use crate::tls::{Identity, Tls};
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The first byte of a TLS connection: a handshake record (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A fatal alert, `protocol_version` (RFC 8446, 6.2).
+const PROTOCOL_VERSION_ALERT: &[u8] = &[0x15, 3, 3, 0, 2, 2, 70];
 
 /// A connection whose preface has come.
 pub(super) enum Opened {
@@ -35,28 +38,53 @@ pub(super) enum NotOpened {
     #[error("no HTTP/2 preface")]
     Preface(#[source] io::Error),
     #[error("no TLS")]
-    Handshake(#[source] io::Error),
+    Handshake { source: io::Error, stream: TcpStream },
+    #[error("these bytes are TLS, which is not spoken here")]
+    UnexpectedTls { stream: TcpStream },
+}
+
+impl NotOpened {
+    /// Tells a peer of TLS why, and lets it read that: with bytes of its own unread, or still coming, closing would reset the
+    /// connection and take back what was said last. Waits until the peer closes too.
+    pub(super) async fn farewell(self) {
+        let (mut stream, said) = match self {
+            Self::Preface(_) => return,
+            // The alert that says why is on its way.
+            Self::Handshake { stream, .. } => (stream, Ok(())),
+            Self::UnexpectedTls { mut stream } => {
+                let said = stream.write_all(PROTOCOL_VERSION_ALERT).await;
+                (stream, said)
+            }
+        };
+        if said.is_err() || stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut ignored = [0; 1024];
+        while let Ok(1..) = stream.read(&mut ignored).await {}
+    }
 }
 
 /// Reads what comes before the first call. Waits as long as the peer does.
 pub(super) async fn open(mut stream: TcpStream, tls: Option<&Tls>) -> Result<Opened, NotOpened> {
-    let Some(tls) = tls else {
-        expect_preface(&mut stream).await.map_err(NotOpened::Preface)?;
-        return Ok(Opened::Plain(AfterPreface::new(stream)));
-    };
     let mut first = [0];
-    let peeked = stream.peek(&mut first).await.map_err(NotOpened::Handshake)?;
-    if peeked == 1 && first[0] != TLS_HANDSHAKE {
-        expect_preface(&mut stream).await.map_err(NotOpened::Preface)?;
-        return Ok(Opened::NotEncrypted(AfterPreface::new(stream)));
-    }
+    stream.peek(&mut first).await.map_err(NotOpened::Preface)?;
+    let speaks_tls = first[0] == TLS_HANDSHAKE;
+    let tls = match tls {
+        Some(tls) if speaks_tls => tls,
+        None if speaks_tls => return Err(NotOpened::UnexpectedTls { stream }),
+        tls => {
+            expect_preface(&mut stream).await.map_err(NotOpened::Preface)?;
+            let stream = AfterPreface::new(stream);
+            return Ok(if tls.is_some() { Opened::NotEncrypted(stream) } else { Opened::Plain(stream) });
+        }
+    };
     // What is current now, not what was when the server started.
     let acceptor = TlsAcceptor::from(tls.server());
-    let mut stream = acceptor.accept(stream).await.map_err(NotOpened::Handshake)?;
+    let handshake = acceptor.accept(stream).into_fallible().await;
+    let mut stream = handshake.map_err(|(source, stream)| NotOpened::Handshake { source, stream })?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     // It was verified, so it can be read.
-    let identity =
-        shown.map(Identity::of).transpose().map_err(|error| NotOpened::Handshake(io::Error::other(error)))?;
+    let identity = shown.map(Identity::of).transpose().map_err(|error| NotOpened::Preface(io::Error::other(error)))?;
     expect_preface(&mut stream).await.map_err(NotOpened::Preface)?;
     Ok(Opened::Encrypted(Box::new(AfterPreface::new(stream)), identity.unwrap_or_default()))
 }
@@ -71,9 +99,6 @@ async fn expect_preface(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<()>
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         length += count;
-        if received[0] == TLS_HANDSHAKE {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "these bytes are TLS, which is not spoken here"));
-        }
         if received[..length] != PREFACE[..length] {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "these bytes are not HTTP/2"));
         }

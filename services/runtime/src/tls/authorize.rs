@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn an_inner_service_of_any_trust_domain_administers_nothing() {
         let may = |caller: &Identity| policy().check("/hashmesh.admin.v1.AdminService/CreateKey", caller).is_ok();
-        for role in ["worker", "hash", "queue"] {
+        for role in ["worker", "hash", "queue", "cache"] {
             for domain in ["ours", "theirs"] {
                 assert!(!may(&caller(&format!("spiffe://{domain}/hashmesh/{role}"))), "{domain} {role}");
             }

@@ -19,11 +19,13 @@ pub enum Role {
     Hash,
     /// Takes leases.
     Worker,
+    /// Keeps what Gateways share and may lose.
+    Cache,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: &[Self] = &[Self::Gateway, Self::Queue, Self::Hash, Self::Worker];
+    pub const ALL: &[Self] = &[Self::Gateway, Self::Queue, Self::Hash, Self::Worker, Self::Cache];
 
     /// As it stands in a certificate, and as the command that runs it is called.
     #[must_use]
@@ -33,6 +35,7 @@ impl Role {
             Self::Queue => "queue",
             Self::Hash => "hash",
             Self::Worker => "worker",
+            Self::Cache => "cache",
         }
     }
 }

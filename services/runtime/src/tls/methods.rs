@@ -17,6 +17,9 @@ pub(super) enum Rule {
     AnybodyBut(&'static [Role]),
 }
 
+/// The services behind the Gateway.
+const INNER: &[Role] = &[Role::Queue, Role::Hash, Role::Worker, Role::Cache];
+
 /// The rule for a path `/package.Service/Method`. `None`: it stands nowhere.
 pub(super) fn rule(path: &str) -> Option<Rule> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
@@ -26,7 +29,7 @@ pub(super) fn rule(path: &str) -> Option<Rule> {
         | "grpc.reflection.v1alpha.ServerReflection"
         | "hashmesh.gateway.v1.GatewayService" => Some(Rule::Anybody),
         // Keys and tenants are no business of the services behind the Gateway.
-        "hashmesh.admin.v1.AdminService" => Some(Rule::AnybodyBut(&[Role::Queue, Role::Hash, Role::Worker])),
+        "hashmesh.admin.v1.AdminService" => Some(Rule::AnybodyBut(INNER)),
         "hashmesh.hash.v1.HashService" => match method {
             "ComputeDigest" | "ComputeDigestStream" => Some(Rule::Only(Role::Gateway)),
             _ => None,
@@ -41,8 +44,17 @@ pub(super) fn rule(path: &str) -> Option<Rule> {
             _ => None,
         },
         "hashmesh.queue.v1.AccessService" => match method {
-            "FindKey" | "CreateKey" | "ListKeys" | "RotateKey" | "RevokeKey" | "NoteKeyUses" | "NoteAudit"
-            | "ListAudit" => Some(Rule::Only(Role::Gateway)),
+            "FindKey" | "CreateKey" | "ListKeys" | "RotateKey" | "SetKeyLimits" | "RevokeKey" | "NoteKeyUses"
+            | "NoteAudit" | "ListAudit" => Some(Rule::Only(Role::Gateway)),
+            _ => None,
+        },
+        "hashmesh.cache.v1.QuotaService" => match method {
+            "TakeQuota" => Some(Rule::Only(Role::Gateway)),
+            _ => None,
+        },
+        // Envoy is nothing of ours, so its certificate names no role.
+        "envoy.service.ratelimit.v3.RateLimitService" => match method {
+            "ShouldRateLimit" => Some(Rule::AnybodyBut(INNER)),
             _ => None,
         },
         _ => None,
@@ -75,7 +87,8 @@ mod tests {
         assert!(paths.len() > 40, "{paths:?}");
         for path in paths {
             let rule = rule(&path).unwrap_or_else(|| panic!("{path} stands nowhere in `rule`"));
-            let public = path.starts_with("/hashmesh.gateway.") || path.starts_with("/hashmesh.admin.");
+            let public =
+                ["/hashmesh.gateway.", "/hashmesh.admin.", "/envoy."].iter().any(|start| path.starts_with(start));
             assert_eq!(matches!(rule, Rule::Only(_)), !public, "{path}: {rule:?}");
         }
     }

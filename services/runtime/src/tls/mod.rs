@@ -29,7 +29,7 @@ pub use self::{
     identity::{Identity, Role, ServiceId},
     material::TlsFiles,
 };
-use crate::tasks;
+use crate::{tasks, telemetry};
 
 /// How often the files are looked at: three small reads. A certificate is renewed days before it expires.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -163,7 +163,7 @@ impl Reload {
     }
 
     fn complain(&self, error: &TlsError) {
-        let error = error as &dyn std::error::Error;
+        let error = telemetry::chain(error);
         tracing::error!(error, "the certificate files changed and are not usable; what was read before is kept");
     }
 }
