@@ -121,6 +121,8 @@ reasons! {
     Overloaded = "OVERLOADED", ResourceExhausted;
     /// As many calls as the address or the API key may make within a minute were made. Try again later, or ask for a higher limit.
     RateLimited = "RATE_LIMITED", ResourceExhausted;
+    /// The tenant has brought as many tasks or bytes today (UTC) as it may. Try again tomorrow, or ask for more.
+    QuotaExceeded = "QUOTA_EXCEEDED", ResourceExhausted;
     /// The call's deadline passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
     /// A defect of ours. The log has its cause.

@@ -40,6 +40,9 @@ pub const MAX_PRIORITY: u32 = 9;
 pub const DEFAULT_PRIORITY: u32 = 5;
 /// The highest limit of concurrently leased tasks: it fits a Postgres `integer`.
 pub const MAX_LEASED_TASKS: u32 = i32::MAX as u32;
+
+/// Tasks or bytes a day that a tenant may be given: what a table holds.
+pub const MAX_QUOTA: u64 = i64::MAX as u64;
 /// Batches of one submission: a sequence number fits a Postgres `integer`.
 pub const MAX_BATCHES: u32 = i32::MAX as u32;
 /// The longest retention that a submission may ask for: ten years. A day is kept as long as its last submission.

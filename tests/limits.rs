@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hashmesh::{
-    admin::v1::{CreateKeyRequest, SetKeyLimitsRequest},
+    admin::v1::{CreateKeyRequest, SetKeyLimitsRequest, SetTenantControlsRequest},
     client::{Client, ClientConfig},
     envoy::{
         extensions::common::ratelimit::v3::{
@@ -17,14 +17,18 @@ use hashmesh::{
         r#type::v3::RateLimitUnit,
     },
     error::{Reason, reason, retry_after},
-    gateway::v1::GetCapabilitiesRequest,
+    gateway::v1::{
+        AppendBatchRequest, Batch, CreateSubmissionRequest, GetCapabilitiesRequest, GetControlsRequest,
+        SubmitBatchRequest, submit_batch_request::Tasks,
+    },
     keys::KeyText,
-    v1::Scope,
+    v1::{Scope, Task, TaskRows, task::Source},
 };
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
 use crate::support::{
     Gateway, Mesh, MeshOptions, Role, Up,
+    raw::packed,
     redis::Redis,
     rundir,
     wait::{PATIENCE, until},
@@ -164,6 +168,98 @@ async fn a_key_makes_as_many_calls_as_it_may_and_strangers_few() {
     assert_eq!(told[..15], [Reason::KeyMissing; 15]);
     assert_eq!(told[15..], [Reason::RateLimited; 15]);
     limited.get_capabilities(GetCapabilitiesRequest {}).await.expect("it has a key");
+}
+
+/// A batch of so many tasks of 10 bytes.
+fn tasks(count: usize) -> SubmitBatchRequest {
+    let task =
+        |number| Task { name: format!("{number:04}"), source: Some(Source::Data("sixsix".into())), ..Task::default() };
+    let rows = TaskRows { tasks: (0..count).map(task).collect() };
+    SubmitBatchRequest { tasks: Some(Tasks::Rows(rows)), ..SubmitBatchRequest::default() }
+}
+
+#[tokio::test]
+async fn promise_10_a_tenant_brings_as_much_a_day_as_it_may_and_a_restart_does_not_forget() {
+    let mut up = Up::start("quotas", &["--auth", "keys"]).await;
+    let text = std::fs::read_to_string(up.data_dir().join("admin.key")).expect("the first key");
+    let admin = KeyText::parse(text.trim()).expect("a key");
+    let client = |server: &str, key: &KeyText| {
+        Client::connect(ClientConfig { api_key: Some(key.clone()), ..ClientConfig::new(server) }).expect("a URL")
+    };
+    let mut administration = client(&up.server, &admin).admin();
+    let mut key = async |tenant: &str| {
+        let scopes = vec![Scope::Submit.into(), Scope::Read.into()];
+        let request = CreateKeyRequest { tenant: tenant.to_owned(), scopes, ..CreateKeyRequest::default() };
+        let answer = administration.create_key(request).await.expect("a key").into_inner();
+        KeyText::parse(&answer.text).expect("a key")
+    };
+    let (small, other) = (key("small").await, key("other").await);
+    let set = async |server: &str, tasks_per_day, bytes_per_day| {
+        let request = SetTenantControlsRequest {
+            tenant: "small".to_owned(),
+            tasks_per_day,
+            bytes_per_day,
+            ..SetTenantControlsRequest::default()
+        };
+        client(server, &admin)
+            .admin()
+            .set_tenant_controls(request)
+            .await
+            .expect("set")
+            .into_inner()
+            .controls
+            .expect("it")
+    };
+    set(&up.server, Some(10), None).await;
+    let submit = async |server: &str, key: &KeyText, count| {
+        client(server, key).gateway().submit_batch(tasks(count)).await.map(drop)
+    };
+    let refused = |answer: Result<(), Status>| {
+        let status = answer.expect_err("more than it may");
+        assert_eq!((status.code(), reason(&status)), (Code::ResourceExhausted, Some(Reason::QuotaExceeded)));
+        assert!(retry_after(&status).expect("tomorrow") <= Duration::from_secs(86_400));
+        status.message().to_owned()
+    };
+    submit(&up.server, &small, 6).await.expect("6 of 10");
+    assert!(refused(submit(&up.server, &small, 5).await).contains("has 4 left"));
+    submit(&up.server, &other, 1_000).await.expect("another's limit is not its own");
+
+    // What was counted outlives the process.
+    let database = crate::support::Database::of_url(up.database_url());
+    until("the count to be written", PATIENCE, async || {
+        let counted =
+            database.value("SELECT coalesce(sum(tasks), 0)::text FROM tenant_usage WHERE tenant = 'small'").await;
+        (counted == "6").then_some(())
+    })
+    .await;
+    up.restart().await;
+    assert!(refused(submit(&up.server, &small, 5).await).contains("has 4 left"));
+
+    // A stream outlives a refused batch, and what is sent again counts once.
+    let mut stream = client(&up.server, &small).gateway();
+    let opened = stream.create_submission(CreateSubmissionRequest::default()).await.expect("one").into_inner();
+    let submission_id = opened.opened.expect("it").submission_id;
+    let mut append = async |sequence, count| {
+        let batch = Some(Batch { sequence, tasks: Some(packed(vec!["sixsix"; count])) });
+        let request = AppendBatchRequest { submission_id: submission_id.clone(), batch };
+        stream.append_batch(request).await.map(drop)
+    };
+    append(0, 2).await.expect("8 of 10");
+    append(0, 2).await.expect("as before");
+    assert!(refused(append(1, 3).await).contains("has 2 left"));
+    append(1, 2).await.expect("10 of 10");
+    let controls = set(&up.server, Some(0), Some(controls_bytes(&up, &small).await + 5)).await;
+    assert_eq!((controls.tasks_per_day, controls.tasks_today), (0, 10));
+    assert!(refused(append(2, 1).await).contains("bytes"));
+    set(&up.server, None, Some(0)).await;
+    append(2, 1).await.expect("any number");
+}
+
+/// What the tenant of this key has brought today.
+async fn controls_bytes(up: &Up, key: &KeyText) -> u64 {
+    let client = Client::connect(ClientConfig { api_key: Some(key.clone()), ..ClientConfig::new(&up.server) });
+    let answer = client.expect("a URL").gateway().get_controls(GetControlsRequest {}).await.expect("an answer");
+    answer.into_inner().controls.expect("they").bytes_today
 }
 
 #[tokio::test]

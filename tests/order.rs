@@ -104,8 +104,11 @@ async fn a_pause_outlives_the_queue_is_shown_and_ends_when_told() {
     mesh.queue.restart().await;
     mesh.queue.ready().await;
     mesh.workers[0].ready().await;
-    let expected = TenantControls { paused: true, everyone_paused: true, max_leased_tasks: 7, leased_tasks: 0 };
-    assert_eq!(controls(&mut gateway).await, expected);
+    let expected =
+        TenantControls { paused: true, everyone_paused: true, max_leased_tasks: 7, ..TenantControls::default() };
+    // What was counted in the last second may be forgotten.
+    let found = controls(&mut gateway).await;
+    assert_eq!(TenantControls { tasks_today: 0, bytes_today: 0, ..found }, expected);
     assert!(!resume(&mut gateway, false).await.paused);
     let still = gateway.submission(&id).await;
     assert_eq!((still.wait_reason(), still.recorded_tasks), (WaitReason::Paused, 0), "everyone is paused still");

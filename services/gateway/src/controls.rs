@@ -56,7 +56,8 @@ async fn set_paused(
         let detail = if paused { "paused" } else { "resumed" };
         audit::note(gateway, call, "everyone.control", "everyone", detail).await?;
     }
-    let request = SetControlsRequest { tenant: call.tenant(), everyone, paused: Some(paused), max_leased_tasks: None };
+    let request =
+        SetControlsRequest { tenant: call.tenant(), everyone, paused: Some(paused), ..SetControlsRequest::default() };
     set(gateway, request, call.deadline).await
 }
 

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::{
     core::Resolved,
-    engine::{Command, EngineHandle},
-    store::{self, Ownership, StoreError, model::LeaseRow},
+    engine::{Command, EngineHandle, UsageRow},
+    store::{self, Also, Ownership, StoreError, model::LeaseRow},
 };
 
 /// Between two writes, at least.
@@ -32,6 +32,8 @@ pub(crate) struct Snapshot {
     pub(crate) not_loaded: BTreeMap<Uuid, u32>,
     /// How far submissions are resolved that got further.
     pub(crate) resolved: Vec<(Uuid, Resolved)>,
+    /// What tenants have brought today, of those that brought something since the last time.
+    pub(crate) usage: Vec<UsageRow>,
 }
 
 /// What the writer is asked for, in the order in which it became true: a snapshot must not undo what was written ahead
@@ -93,8 +95,9 @@ pub(crate) async fn run(
     // What the table holds; unknown at first and after an error.
     let mut written: Option<BTreeSet<LeaseRow>> = None;
     let mut unwritten: Vec<(Uuid, Resolved)> = Vec::new();
+    let mut unwritten_usage: Vec<UsageRow> = Vec::new();
     while let Some(note) = notes.recv().await {
-        let Snapshot { leases, not_loaded, resolved } = match note {
+        let Snapshot { leases, not_loaded, resolved, usage } = match note {
             Note::Snapshot(snapshot) => snapshot,
             Note::Ahead(rows) => {
                 write_ahead(&database, &ownership, &rows).await;
@@ -108,11 +111,14 @@ pub(crate) async fn run(
             }
         };
         unwritten.extend(resolved);
-        let result = write(&database, &ownership, written.take(), leases, &not_loaded, &unwritten).await;
+        unwritten_usage.extend(usage);
+        let also = Also { resolved: &unwritten, usage: &unwritten_usage };
+        let result = write(&database, &ownership, written.take(), leases, &not_loaded, also).await;
         match result {
             Ok(holds) => {
                 written = Some(holds);
                 unwritten.clear();
+                unwritten_usage.clear();
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "writing leases behind failed; trying again");
@@ -123,8 +129,9 @@ pub(crate) async fn run(
 
 /// Writes what is held when the owner goes: the next one keeps it for whoever holds it.
 pub(crate) async fn write_last(database: &Database, ownership: &Ownership, snapshot: Snapshot) {
-    let Snapshot { leases, not_loaded, resolved } = snapshot;
-    let written = write(database, ownership, None, leases, &not_loaded, &resolved);
+    let Snapshot { leases, not_loaded, resolved, usage } = snapshot;
+    let also = Also { resolved: &resolved, usage: &usage };
+    let written = write(database, ownership, None, leases, &not_loaded, also);
     let failed = match tokio::time::timeout(LAST_WRITE, written).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) => error.to_string(),
@@ -135,7 +142,7 @@ pub(crate) async fn write_last(database: &Database, ownership: &Ownership, snaps
 
 /// Until it works: what the rows speak of is not leased before. A lost ownership ends this task.
 async fn write_ahead(database: &Database, ownership: &Ownership, rows: &[LeaseRow]) {
-    while let Err(error) = store::write_behind(database, ownership, rows, &[], &[]).await {
+    while let Err(error) = store::write_behind(database, ownership, rows, &[], Also::default()).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "writing leases ahead failed; trying again");
         tokio::time::sleep(PAUSE).await;
     }
@@ -159,10 +166,10 @@ async fn write(
     written: Option<BTreeSet<LeaseRow>>,
     leases: BTreeSet<LeaseRow>,
     not_loaded: &BTreeMap<Uuid, u32>,
-    resolved: &[(Uuid, Resolved)],
+    also: Also<'_>,
 ) -> Result<BTreeSet<LeaseRow>, StoreError> {
     let unchanged = written.as_ref().is_some_and(|written| *written == leases);
-    if unchanged && resolved.is_empty() {
+    if unchanged && also.is_empty() {
         return Ok(leases);
     }
     let known = match written {
@@ -175,7 +182,7 @@ async fn write(
     let stands = |row: &LeaseRow| not_loaded.get(&row.submission).is_some_and(|from| row.sequence >= *from);
     let (standing, over): (Vec<LeaseRow>, Vec<LeaseRow>) = others.partition(stands);
     let deletes: Vec<_> = over.iter().map(key).collect();
-    store::write_behind(database, ownership, &upserts, &deletes, resolved).await?;
+    store::write_behind(database, ownership, &upserts, &deletes, also).await?;
     let mut holds = leases;
     holds.extend(standing);
     Ok(holds)

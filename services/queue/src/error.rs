@@ -40,6 +40,8 @@ pub(crate) enum QueueError {
     KeyRevoked,
     #[error("{field}: {description}")]
     Invalid { field: &'static str, description: String },
+    #[error("the tenant may bring {limit} {what} a day (UTC) and has {left} left; send less, wait, or ask for more")]
+    Quota { what: &'static str, limit: u64, left: u64, resets_in: Duration },
     #[error("{0}")]
     Protocol(&'static str),
     #[error("this process does not own the queue; ask the owner")]
@@ -77,6 +79,7 @@ impl QueueError {
             Self::KeyNotFound => Reason::KeyNotFound,
             Self::KeyRevoked => Reason::KeyRevoked,
             Self::Invalid { .. } => Reason::InvalidArgument,
+            Self::Quota { .. } => Reason::QuotaExceeded,
             Self::Protocol(_) => Reason::ProtocolViolation,
             Self::NotOwner { .. } => Reason::NotOwner,
             Self::Recovering | Self::DuplicateKey => Reason::Recovering,
@@ -98,6 +101,10 @@ impl From<QueueError> for Status {
             QueueError::Gap { expected, .. } => status = status.metadata("expected_sequence", expected),
             QueueError::SealCount { stored, .. } => status = status.metadata("stored_batches", stored),
             QueueError::NotOwner { owner: Some(owner) } => status = status.metadata("owner", owner),
+            QueueError::Quota { what, limit, left, resets_in } => {
+                status = status.metadata("limited", what).metadata("limit", limit).metadata("left", left);
+                status = status.retry_after(resets_in);
+            }
             QueueError::Invalid { field, description } => status = status.violation(field, description),
             _ => {}
         }

@@ -20,6 +20,7 @@ use crate::{
     engine::{self, Command, EngineHandle, GenerationEnd, GenerationStart},
     maintenance,
     store::{self, Lane, Ownership, StoreError},
+    wall::WallTime,
 };
 
 /// Before the ownership lapses, this much must be left, or it counts as lost: others judge it by the database's clock.
@@ -106,6 +107,7 @@ async fn own(
     let began = Instant::now();
     let recovered = store::load_unfinished(database, config.index_batches).await?;
     let controls = store::tenant_controls(database).await?;
+    let usage = store::tenant_usage(database, WallTime::now().day()).await?;
     tracing::info!(submissions = recovered.len(), elapsed = ?began.elapsed(), "took over the queue");
     // One is the express lane.
     let mut lanes = Vec::with_capacity(config.lanes + 1);
@@ -126,6 +128,7 @@ async fn own(
         lanes,
         recovered,
         controls,
+        usage,
         handle,
         commands,
         behind,

@@ -11,10 +11,22 @@ use prost_types::Timestamp;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WallTime(pub(crate) i64);
 
+const DAY_MICROS: i64 = 86_400_000_000;
+
 impl WallTime {
     /// What this machine's clock says.
     pub(crate) fn now() -> Self {
         SystemTime::now().into()
+    }
+
+    /// Days since 1970 (UTC).
+    pub(crate) fn day(self) -> i32 {
+        i32::try_from(self.0.div_euclid(DAY_MICROS)).unwrap_or(i32::MAX)
+    }
+
+    /// Until the next day (UTC) begins.
+    pub(crate) fn until_midnight(self) -> Duration {
+        Duration::from_micros((DAY_MICROS - self.0.rem_euclid(DAY_MICROS)).unsigned_abs())
     }
 
     /// As a value of a `timestamptz` column.

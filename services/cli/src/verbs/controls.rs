@@ -71,6 +71,10 @@ pub(super) async fn write(format: Format, controls: &TenantControls) -> Result<u
         "everyone_paused": controls.everyone_paused,
         "max_leased_tasks": controls.max_leased_tasks,
         "leased_tasks": controls.leased_tasks,
+        "tasks_per_day": controls.tasks_per_day,
+        "bytes_per_day": controls.bytes_per_day,
+        "tasks_today": controls.tasks_today,
+        "bytes_today": controls.bytes_today,
     });
     write_one(format, &document).await
 }

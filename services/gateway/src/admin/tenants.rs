@@ -1,7 +1,5 @@
 //! What holds for the work of any tenant.
 
-use std::fmt::Write as _;
-
 use hashmesh::{admin::v1 as api, error::bad_field, queue::v1 as queue};
 use tonic::Status;
 
@@ -13,16 +11,20 @@ pub(super) async fn set_controls(
     request: api::SetTenantControlsRequest,
     call: Call,
 ) -> Result<api::SetTenantControlsResponse, Status> {
-    let api::SetTenantControlsRequest { tenant, paused, max_leased_tasks } = request;
+    let api::SetTenantControlsRequest { tenant, paused, max_leased_tasks, tasks_per_day, bytes_per_day } = request;
     let tenant = validate::tenant("tenant", tenant)?;
-    if paused.is_none() && max_leased_tasks.is_none() {
-        return Err(bad_field("paused", "nothing is to be changed: set `paused` or `max_leased_tasks`"));
-    }
     if let Some(max) = max_leased_tasks {
         crate::validate::max_leased_tasks("max_leased_tasks", max)?;
     }
-    audit::note(gateway, &call, "tenant.control", &tenant, &detail(paused, max_leased_tasks)).await?;
-    let request = queue::SetControlsRequest { tenant, everyone: false, paused, max_leased_tasks };
+    validate::quota("tasks_per_day", tasks_per_day)?;
+    validate::quota("bytes_per_day", bytes_per_day)?;
+    let request =
+        queue::SetControlsRequest { tenant, everyone: false, paused, max_leased_tasks, tasks_per_day, bytes_per_day };
+    let detail = detail(&request);
+    if detail.is_empty() {
+        return Err(bad_field("paused", "nothing is to be changed: set `paused` or a limit"));
+    }
+    audit::note(gateway, &call, "tenant.control", &request.tenant, &detail).await?;
     Ok(api::SetTenantControlsResponse { controls: controls::set(gateway, request, call.deadline).await? })
 }
 
@@ -36,16 +38,10 @@ pub(super) async fn get_controls(
 }
 
 /// For people who read the audit trail.
-fn detail(paused: Option<bool>, max_leased_tasks: Option<u32>) -> String {
-    let mut text = match paused {
-        Some(true) => "paused".to_owned(),
-        Some(false) => "resumed".to_owned(),
-        None => String::new(),
-    };
-    if let Some(max) = max_leased_tasks {
-        let comma = if text.is_empty() { "" } else { ", " };
-        // Writing to a string does not fail.
-        let _ = write!(text, "{comma}at most {max} tasks leased");
-    }
-    text
+fn detail(change: &queue::SetControlsRequest) -> String {
+    let paused = change.paused.map(|paused| if paused { "paused" } else { "resumed" }.to_owned());
+    let leased = change.max_leased_tasks.map(|max| format!("at most {max} tasks leased"));
+    let tasks = change.tasks_per_day.map(|limit| format!("{limit} tasks a day"));
+    let bytes = change.bytes_per_day.map(|limit| format!("{limit} bytes a day"));
+    [paused, leased, tasks, bytes].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

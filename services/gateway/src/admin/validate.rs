@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hashmesh::{error::bad_field, keys::is_id, v1::Scope};
+use hashmesh::{error::bad_field, keys::is_id, limits::MAX_QUOTA, v1::Scope};
 use tonic::Status;
 
 /// Characters of a tenant's name.
@@ -85,6 +85,13 @@ pub(super) fn calls_per_minute(field: &str, calls: Option<u32>) -> Result<Option
     Ok(calls)
 }
 
+pub(super) fn quota(field: &str, limit: Option<u64>) -> Result<(), Status> {
+    if limit > Some(MAX_QUOTA) {
+        return Err(bad_field(field, format!("must be at most {MAX_QUOTA}; 0 is any number")));
+    }
+    Ok(())
+}
+
 pub(super) fn key_id(field: &str, id: String) -> Result<String, Status> {
     if is_id(&id) {
         Ok(id)
@@ -137,6 +144,9 @@ mod tests {
         let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         assert!(fits(&keep_previous("k", seconds(0))) && fits(&keep_previous("k", seconds(30 * 86_400))));
         assert!(!fits(&keep_previous("k", seconds(30 * 86_400 + 1))) && !fits(&keep_previous("k", seconds(-1))));
+        assert!(
+            fits(&quota("q", Some(MAX_QUOTA))) && !fits(&quota("q", Some(MAX_QUOTA + 1))) && fits(&quota("q", None))
+        );
         let calls = |calls| fits(&calls_per_minute("c", calls));
         assert!(calls(None) && calls(Some(0)) && calls(Some(1_000_000_000)) && !calls(Some(1_000_000_001)));
         assert_eq!(keep_previous("k", None).unwrap().seconds, 86_400);

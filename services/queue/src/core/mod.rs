@@ -310,6 +310,12 @@ impl Core {
         Some(self.submissions.get(&id)?.phase)
     }
 
+    /// The number of the next new batch, if the submission takes one.
+    pub(crate) fn awaits(&self, id: Uuid) -> Option<u32> {
+        let submission = self.submissions.get(&id)?;
+        (submission.phase == Phase::Open).then(|| submission.next_sequence())
+    }
+
     /// What the store needs to know about a batch in hand: algorithms of the submission, fingerprint of the batch.
     pub(crate) fn fingerprint(&self, id: Uuid, sequence: u32) -> Option<[u8; 32]> {
         Some(self.submissions.get(&id)?.window.get(sequence)?.fingerprint)

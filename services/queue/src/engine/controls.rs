@@ -4,10 +4,11 @@ use hashmesh::v1::EndReason;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{lane::After, run::Engine};
+use super::{lane::After, quota::Quota, run::Engine};
 use crate::{
     error::QueueError,
     store::model::{ControlsChange, Write},
+    wall::WallTime,
 };
 
 /// Stands for "no submission" where a unit names one: every change of controls goes through one lane, in order.
@@ -29,6 +30,14 @@ impl Engine {
             }
             return;
         }
+        let (quota, _) = self.quotas.of(WallTime::now(), &change.tenant);
+        let changed =
+            |before: Option<u64>, change: Option<u64>| change.map_or(before, |new| Some(new).filter(|new| *new > 0));
+        let quota = Quota {
+            tasks: changed(quota.tasks, change.tasks_per_day),
+            bytes: changed(quota.bytes, change.bytes_per_day),
+        };
+        self.quotas.set(&change.tenant, quota);
         let before = self.core.controls(&change.tenant);
         let paused = change.paused.unwrap_or(before.paused);
         let max_leased = match change.max_leased_tasks {

@@ -19,17 +19,22 @@ use crate::{
     mutant::{self, Mutant},
     shard::Shard,
     store::model::{IdempotencyKey, NewBatch, NewSubmission, Recovered, Write},
+    wall::WallTime,
 };
 
 impl Engine {
     /// Creates a submission, or finds the unfinished one with the same key.
-    pub(super) fn create(&mut self, create: CreateSubmission) -> Created {
+    pub(super) fn create(&mut self, create: CreateSubmission) -> Result<Created, QueueError> {
         let CreateSubmission { new, whole } = create;
         if let Some(IdempotencyKey { key, .. }) = &new.idempotency
             && let Some((id, fingerprint)) = self.keys.get(&(new.tenant.clone(), key.clone()))
             && let Some(live) = self.live.get(id)
         {
-            return Created::Found(Arc::clone(&live.handle), *fingerprint);
+            return Ok(Created::Found(Arc::clone(&live.handle), *fingerprint));
+        }
+        if let Some((batch, _)) = &whole {
+            self.quotas.check(WallTime::now(), &new.tenant, &batch.meta)?;
+            self.quotas.count(&new.tenant, &batch.meta);
         }
         let shard = new.idempotency.as_ref().map(|idempotency| Shard::of_key(&new.tenant, &idempotency.key));
         let id = self.mint.mint(shard);
@@ -41,7 +46,7 @@ impl Engine {
             self.append_whole(id, batch, permit, &mut writes, &mut after);
         }
         self.push(id, writes, after);
-        Created::New(handle)
+        Ok(Created::New(handle))
     }
 
     /// Adds the only batch and the seal to the unit that creates their submission.
@@ -78,10 +83,19 @@ impl Engine {
     pub(super) fn append(&mut self, id: Uuid, batch: IncomingBatch, permit: Admitted) -> Result<Taken, QueueError> {
         let now = self.now();
         let sequence = batch.meta.sequence;
+        // What is sent again was counted before.
+        if self.core.awaits(id) == Some(sequence)
+            && let Some(live) = self.live.get(&id)
+        {
+            self.quotas.check(WallTime::now(), &live.handle.tenant, &batch.meta)?;
+        }
         match self.core.append(now, id, &batch.meta) {
             Ok(Appended::Repeated) => Ok(Taken::Taken),
             Ok(Appended::Elsewhere) => Ok(Taken::Compare),
             Ok(Appended::New { accepted_through, kept }) => {
+                if let Some(live) = self.live.get(&id) {
+                    self.quotas.count(&live.handle.tenant, &batch.meta);
+                }
                 let write = self.keep(id, batch, accepted_through, kept);
                 let after =
                     After { stored: Some((sequence + 1, accepted_through)), permit: Some(permit), ..After::default() };

@@ -12,6 +12,7 @@ mod leases;
 mod load;
 mod outgoing;
 mod payload;
+mod quota;
 mod read;
 mod recent;
 mod run;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub(crate) use admission::{Admission, Admitted, Busy};
 pub(crate) use handle::{SubmissionHandle, Tail};
 pub(crate) use outgoing::{ToWorker, to_worker};
+pub(crate) use quota::{Quota, Usage, UsageRow};
 pub(crate) use recent::weight;
 pub(crate) use run::{GenerationEnd, GenerationStart, run};
 
@@ -97,7 +99,7 @@ pub(crate) enum Command {
     },
     Create {
         create: Box<CreateSubmission>,
-        reply: Reply<Created>,
+        reply: Reply<Result<Created, QueueError>>,
     },
     /// Makes the caller the writer; the one before is replaced. Answers with the writer's number.
     ClaimWriter {
@@ -131,7 +133,7 @@ pub(crate) enum Command {
     },
     Controls {
         tenant: String,
-        reply: Reply<TenantControls>,
+        reply: Reply<(TenantControls, Quota, Usage)>,
     },
     Stats {
         reply: Reply<QueueStats>,
@@ -271,7 +273,7 @@ impl EngineHandle {
 
     /// The algorithms and everything else of a new submission are on their way to Postgres.
     pub(crate) async fn create(&self, create: CreateSubmission) -> Result<Created, QueueError> {
-        self.ask(|reply| Command::Create { create: Box::new(create), reply }).await
+        self.ask(|reply| Command::Create { create: Box::new(create), reply }).await?
     }
 }
 

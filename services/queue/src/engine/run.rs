@@ -18,6 +18,7 @@ use super::{
     lanes::Lanes,
     outgoing::ToWorker,
     payload::PayloadCache,
+    quota::{Quotas, UsageRow},
     recent::RecentTurns,
 };
 use crate::{
@@ -50,6 +51,8 @@ pub(crate) struct GenerationStart {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) recovered: Vec<Recovered>,
     pub(crate) controls: Vec<ControlsChange>,
+    /// What tenants have brought today.
+    pub(crate) usage: Vec<UsageRow>,
     pub(crate) handle: EngineHandle,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) behind: Behind,
@@ -108,6 +111,7 @@ pub(super) struct Engine {
     pub(super) workers: BTreeMap<WorkerId, ConnectedWorker>,
     pub(super) mint: IdMint,
     pub(super) recent: RecentTurns,
+    pub(super) quotas: Quotas,
     pub(super) commands: mpsc::Sender<Command>,
     lanes: Lanes,
     behind: Behind,
@@ -119,8 +123,18 @@ pub(super) struct Engine {
 
 /// Runs an ownership until it is lost or the process stops.
 pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
-    let GenerationStart { config, ownership, lanes, recovered, controls, handle, mut commands, behind, after_crash } =
-        start;
+    let GenerationStart {
+        config,
+        ownership,
+        lanes,
+        recovered,
+        controls,
+        usage,
+        handle,
+        mut commands,
+        behind,
+        after_crash,
+    } = start;
     let lane_queues = Lanes::new(lanes.len().saturating_sub(1));
     let queues: Vec<_> = lane_queues.queues().cloned().collect();
     let core = CoreConfig {
@@ -149,6 +163,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         workers: BTreeMap::new(),
         mint: IdMint::default(),
         recent: RecentTurns::new(config.recent_bytes),
+        quotas: Quotas::default(),
         commands: handle.commands(),
         lanes: lane_queues,
         behind,
@@ -158,6 +173,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
     };
     engine.core.clock(WallTime::now());
     controls.iter().for_each(|change| engine.apply_controls(change));
+    engine.quotas.recover(WallTime::now(), usage);
     for submission in &recovered {
         engine.recover(submission);
     }
@@ -214,7 +230,10 @@ impl Engine {
             Command::Cancel { id, reason, reply } => self.cancel(id, reason, reply),
             Command::Waits { id, reply } => drop(reply.send(self.core.waits(id))),
             Command::Control { change, reply } => self.control(change, reply),
-            Command::Controls { tenant, reply } => drop(reply.send(self.core.controls(&tenant))),
+            Command::Controls { tenant, reply } => {
+                let (quota, used) = self.quotas.of(WallTime::now(), &tenant);
+                let _ = reply.send((self.core.controls(&tenant), quota, used));
+            }
             Command::Stats { reply } => drop(reply.send(self.stats())),
             Command::WorkerConnected(new) => self.worker_connected(*new),
             Command::WorkerFrame { worker, frame } => self.worker_frame(worker, frame),
@@ -222,7 +241,7 @@ impl Engine {
             Command::WorkerDisconnected { worker, handed_over: true } => self.worker_left(worker),
             Command::LastSnapshot { reply } => {
                 let now = self.now();
-                let _ = reply.send(snapshot(&mut self.core, &self.live, now, Duration::ZERO));
+                let _ = reply.send(snapshot(&mut self.core, &self.live, &mut self.quotas, now, Duration::ZERO));
             }
             Command::Committed(committed) => self.committed(committed),
             Command::PayloadsRead { submission, sequences, payloads } => {
@@ -242,8 +261,8 @@ impl Engine {
         self.core.clock(WallTime::now());
         self.core.tick(now);
         self.rates.tick(now);
-        let (core, live) = (&mut self.core, &self.live);
-        self.behind.offer(now, || snapshot(core, live, now, BEHIND_AGE));
+        let (core, live, quotas) = (&mut self.core, &self.live, &mut self.quotas);
+        self.behind.offer(now, || snapshot(core, live, quotas, now, BEHIND_AGE));
     }
 
     /// Carries out everything that the commands of a turn caused.
@@ -432,11 +451,12 @@ impl Engine {
 }
 
 /// What is to be written behind; of leases those that are older than `age`.
-fn snapshot(core: &mut Core, live: &HashMap<Uuid, Live>, now: Now, age: Duration) -> Snapshot {
+fn snapshot(core: &mut Core, live: &HashMap<Uuid, Live>, quotas: &mut Quotas, now: Now, age: Duration) -> Snapshot {
     let committed = |id| live.get(&id).map(|live: &Live| live.tail.borrow().position);
     Snapshot {
         leases: core.lease_rows(now, age).into_iter().collect(),
         not_loaded: core.not_loaded().collect(),
         resolved: core.take_resolved(committed),
+        usage: quotas.unwritten(),
     }
 }

@@ -1,7 +1,7 @@
 //! Pause, resume, limits.
 
 use hashmesh::{
-    limits::MAX_LEASED_TASKS,
+    limits::{MAX_LEASED_TASKS, MAX_QUOTA},
     queue::v1::{GetControlsRequest, GetControlsResponse, SetControlsRequest, SetControlsResponse},
     v1::TenantControls,
 };
@@ -11,20 +11,30 @@ use crate::{engine::Command, error::QueueError, store::model::ControlsChange};
 
 impl Shared {
     pub(super) async fn set_controls(&self, request: SetControlsRequest) -> Result<SetControlsResponse, QueueError> {
-        let SetControlsRequest { tenant, everyone, paused, max_leased_tasks } = request;
+        let SetControlsRequest { tenant, everyone, paused, max_leased_tasks, tasks_per_day, bytes_per_day } = request;
         let invalid = |field, description: &str| QueueError::Invalid { field, description: description.to_owned() };
         if tenant.is_empty() {
             // An empty name stands for everyone in the tables.
             return Err(invalid("tenant", "must not be empty"));
         }
-        if everyone && max_leased_tasks.is_some() {
-            return Err(invalid("max_leased_tasks", "is for one tenant and not for everyone"));
+        let per_tenant = [
+            ("max_leased_tasks", max_leased_tasks.is_some()),
+            ("tasks_per_day", tasks_per_day.is_some()),
+            ("bytes_per_day", bytes_per_day.is_some()),
+        ];
+        if everyone && let Some((field, _)) = per_tenant.into_iter().find(|(_, set)| *set) {
+            return Err(invalid(field, "is for one tenant and not for everyone"));
+        }
+        for (field, limit) in [("tasks_per_day", tasks_per_day), ("bytes_per_day", bytes_per_day)] {
+            if limit > Some(MAX_QUOTA) {
+                return Err(invalid(field, &format!("must be 0 to {MAX_QUOTA}")));
+            }
         }
         if max_leased_tasks.is_some_and(|max| max > MAX_LEASED_TASKS) {
             return Err(invalid("max_leased_tasks", &format!("must be 0 to {MAX_LEASED_TASKS}")));
         }
         let of = if everyone { String::new() } else { tenant.clone() };
-        let change = ControlsChange { tenant: of, paused, max_leased_tasks };
+        let change = ControlsChange { tenant: of, paused, max_leased_tasks, tasks_per_day, bytes_per_day };
         self.engine().await?.ask(|reply| Command::Control { change, reply }).await??;
         Ok(SetControlsResponse { controls: Some(self.controls(tenant).await?) })
     }
@@ -34,12 +44,16 @@ impl Shared {
     }
 
     async fn controls(&self, tenant: String) -> Result<TenantControls, QueueError> {
-        let controls = self.engine().await?.ask(|reply| Command::Controls { tenant, reply }).await?;
+        let (controls, quota, used) = self.engine().await?.ask(|reply| Command::Controls { tenant, reply }).await?;
         Ok(TenantControls {
             paused: controls.paused,
             everyone_paused: controls.everyone_paused,
             max_leased_tasks: controls.max_leased.unwrap_or(0),
             leased_tasks: controls.leased,
+            tasks_per_day: quota.tasks.unwrap_or(0),
+            bytes_per_day: quota.bytes.unwrap_or(0),
+            tasks_today: used.tasks,
+            bytes_today: used.bytes,
         })
     }
 }

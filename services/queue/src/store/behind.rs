@@ -14,15 +14,20 @@ use super::{
     fence::{self, Fence},
     model::LeaseRow,
     ownership::Ownership,
-    reads::natural,
+    reads::{many, natural},
 };
-use crate::{core::Resolved, shard::Shard};
+use crate::{
+    core::Resolved,
+    engine::{Usage, UsageRow},
+    shard::Shard,
+};
 
 const READ: &str = "read leases";
 const WRITE: &str = "write behind";
 const UPSERT_LEASES: &str = include_str!("sql/upsert_leases.sql");
 const DELETE_LEASES: &str = include_str!("sql/delete_leases.sql");
 const RAISE_RESOLVED: &str = include_str!("sql/raise_resolved.sql");
+const RAISE_USAGE: &str = include_str!("sql/raise_usage.sql");
 
 /// Every row of `leases`.
 pub(crate) async fn lease_rows(db: &Database) -> Result<BTreeSet<LeaseRow>, StoreError> {
@@ -33,7 +38,7 @@ pub(crate) async fn lease_rows(db: &Database) -> Result<BTreeSet<LeaseRow>, Stor
 }
 
 /// One transaction under the fence: deletes leases (submission, sequence, first task), writes others in the place of
-/// those with the same key, and notes up to where submissions are resolved.
+/// those with the same key, and notes up to where submissions are resolved and what tenants have brought.
 ///
 /// `resolved_through` never falls. A submission that a lane is writing at this moment is left out: it lags until it is
 /// written again.
@@ -42,14 +47,17 @@ pub(crate) async fn write_behind(
     ownership: &Ownership,
     upserts: &[LeaseRow],
     deletes: &[(Uuid, u32, u32)],
-    resolved: &[(Uuid, Resolved)],
+    also: Also<'_>,
 ) -> Result<(), StoreError> {
-    if upserts.is_empty() && deletes.is_empty() && resolved.is_empty() {
+    let Also { resolved, usage } = also;
+    if upserts.is_empty() && deletes.is_empty() && also.is_empty() {
         return Ok(());
     }
     let submissions = upserts.iter().map(|row| row.submission);
     let submissions = submissions.chain(deletes.iter().map(|row| row.0)).chain(resolved.iter().map(|row| row.0));
-    let fence = Fence::around(ownership, submissions.map(Shard::of));
+    let shards = submissions.map(Shard::of).chain((!usage.is_empty()).then_some(Shard::of(Uuid::nil())));
+    let fence = Fence::around(ownership, shards);
+    let brought = Brought::of(usage);
     let upserted = Upserts::of(upserts);
     let deleted = Deletes::of(deletes);
     let raised = Raised::of(resolved);
@@ -93,7 +101,73 @@ pub(crate) async fn write_behind(
             ],
         ));
     }
+    if !usage.is_empty() {
+        writes.push(fence::typed(
+            &connection,
+            RAISE_USAGE,
+            vec![
+                (&brought.tenants, Type::TEXT_ARRAY),
+                (&brought.days, Type::INT4_ARRAY),
+                (&brought.tasks, Type::INT8_ARRAY),
+                (&brought.bytes, Type::INT8_ARRAY),
+            ],
+        ));
+    }
     fence::write(&connection, WRITE, &fence, writes).await
+}
+
+/// What is written behind besides leases.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Also<'a> {
+    /// Up to where submissions are resolved.
+    pub(crate) resolved: &'a [(Uuid, Resolved)],
+    /// What tenants have brought.
+    pub(crate) usage: &'a [UsageRow],
+}
+
+impl Also<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.resolved.is_empty() && self.usage.is_empty()
+    }
+}
+
+/// What every tenant has brought on `day` and later (days since 1970).
+pub(crate) async fn tenant_usage(db: &Database, day: i32) -> Result<Vec<UsageRow>, StoreError> {
+    let what = "read what tenants have brought";
+    let rows = many(db, what, include_str!("sql/tenant_usage.sql"), &[(&day, Type::INT4)]).await?;
+    let failed = StoreError::statement(what);
+    let row = |row: &Row| {
+        let number = |name: &str| row.try_get::<_, i64>(name).map(i64::unsigned_abs).map_err(&failed);
+        Ok(UsageRow {
+            tenant: row.try_get("tenant").map_err(&failed)?,
+            day: row.try_get("day").map_err(&failed)?,
+            used: Usage { tasks: number("tasks")?, bytes: number("bytes")? },
+        })
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Columns of what tenants have brought, each tenant and day once, as it was last.
+#[derive(Default)]
+struct Brought<'a> {
+    tenants: Vec<&'a str>,
+    days: Vec<i32>,
+    tasks: Vec<i64>,
+    bytes: Vec<i64>,
+}
+
+impl<'a> Brought<'a> {
+    fn of(rows: &'a [UsageRow]) -> Self {
+        let latest: BTreeMap<_, _> = rows.iter().map(|row| ((row.tenant.as_str(), row.day), row.used)).collect();
+        let mut columns = Self::default();
+        for ((tenant, day), used) in latest {
+            columns.tenants.push(tenant);
+            columns.days.push(day);
+            columns.tasks.push(i64::try_from(used.tasks).unwrap_or(i64::MAX));
+            columns.bytes.push(i64::try_from(used.bytes).unwrap_or(i64::MAX));
+        }
+        columns
+    }
 }
 
 /// Columns of rows to write, each key once.

@@ -126,6 +126,8 @@ pub(super) struct Controls<'a> {
     tenants: Vec<&'a str>,
     paused: Vec<Option<bool>>,
     max_leased_tasks: Vec<Option<i32>>,
+    tasks_per_day: Vec<Option<i64>>,
+    bytes_per_day: Vec<Option<i64>>,
 }
 
 impl Cancelled {
@@ -137,20 +139,27 @@ impl Cancelled {
 impl<'a> Controls<'a> {
     fn push(&mut self, change: &'a ControlsChange) -> Result<(), Unfit> {
         let max = change.max_leased_tasks.map(|max| integer("max_leased_tasks", max)).transpose()?;
+        let whole = |number: Option<u64>| number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        let (tasks, bytes) = (whole(change.tasks_per_day), whole(change.bytes_per_day));
         // No statement may write a row twice, so the later of two changes joins the earlier.
         if let Some(row) = self.tenants.iter().position(|tenant| *tenant == change.tenant) {
             self.paused[row] = change.paused.or(self.paused[row]);
             self.max_leased_tasks[row] = max.or(self.max_leased_tasks[row]);
+            self.tasks_per_day[row] = tasks.or(self.tasks_per_day[row]);
+            self.bytes_per_day[row] = bytes.or(self.bytes_per_day[row]);
         } else {
             self.tenants.push(&change.tenant);
             self.paused.push(change.paused);
             self.max_leased_tasks.push(max);
+            self.tasks_per_day.push(tasks);
+            self.bytes_per_day.push(bytes);
         }
         Ok(())
     }
 
     pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
-        let parameters: Parameters<'_> = vec![&self.tenants, &self.paused, &self.max_leased_tasks];
+        let parameters: Parameters<'_> =
+            vec![&self.tenants, &self.paused, &self.max_leased_tasks, &self.tasks_per_day, &self.bytes_per_day];
         (!self.tenants.is_empty()).then_some(parameters)
     }
 }

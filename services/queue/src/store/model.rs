@@ -87,6 +87,10 @@ pub(crate) struct ControlsChange {
     pub(crate) paused: Option<bool>,
     /// How many of its tasks workers may hold at once, 0: any number. `None`: as before.
     pub(crate) max_leased_tasks: Option<u32>,
+    /// How many tasks it may bring within a day, 0: any number. `None`: as before.
+    pub(crate) tasks_per_day: Option<u64>,
+    /// How many bytes. The same.
+    pub(crate) bytes_per_day: Option<u64>,
 }
 
 /// A key that makes a rerun find its submission.

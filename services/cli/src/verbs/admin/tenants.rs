@@ -1,7 +1,10 @@
 //! `hashmesh admin tenants`: what holds for the work of a tenant.
 
 use clap::{Args, Subcommand};
-use hashmesh::admin::v1::{GetTenantControlsRequest, SetTenantControlsRequest};
+use hashmesh::{
+    admin::v1::{GetTenantControlsRequest, SetTenantControlsRequest},
+    limits::MAX_QUOTA,
+};
 
 use super::{
     super::{controls, documents::AskArgs, failure::Failure},
@@ -17,7 +20,7 @@ pub(super) enum Tenants {
     Pause(TenantArgs),
     /// Hand out its tasks again.
     Resume(TenantArgs),
-    /// Limit how many of its tasks workers may hold at once.
+    /// Limit how many of its tasks workers may hold at once, and what it may bring within a day (UTC).
     Limit(LimitArgs),
 }
 
@@ -32,9 +35,15 @@ pub(super) struct TenantArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct LimitArgs {
-    /// How many; 0: any number.
+    /// How many tasks workers may hold; 0: any number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(i32::MAX)))]
-    max_leased_tasks: u32,
+    max_leased_tasks: Option<u32>,
+    /// How many tasks it may bring within a day; 0: any number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=MAX_QUOTA))]
+    tasks_per_day: Option<u64>,
+    /// How many bytes; 0: any number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=MAX_QUOTA))]
+    bytes_per_day: Option<u64>,
     #[command(flatten)]
     tenant: TenantArgs,
 }
@@ -43,9 +52,18 @@ impl Tenants {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         match self {
             Self::Get(args) => args.get().await,
-            Self::Pause(args) => args.set(Some(true), None).await,
-            Self::Resume(args) => args.set(Some(false), None).await,
-            Self::Limit(args) => args.tenant.set(None, Some(args.max_leased_tasks)).await,
+            Self::Pause(args) => args.pause(true).await,
+            Self::Resume(args) => args.pause(false).await,
+            Self::Limit(args) => {
+                let LimitArgs { max_leased_tasks, tasks_per_day, bytes_per_day, tenant } = args;
+                let change = SetTenantControlsRequest {
+                    max_leased_tasks,
+                    tasks_per_day,
+                    bytes_per_day,
+                    ..SetTenantControlsRequest::default()
+                };
+                tenant.set(change).await
+            }
         }
     }
 }
@@ -57,8 +75,12 @@ impl TenantArgs {
         controls::write(self.common.output, &answer.controls.unwrap_or_default()).await
     }
 
-    async fn set(self, paused: Option<bool>, max_leased_tasks: Option<u32>) -> Result<u8, Failure> {
-        let request = SetTenantControlsRequest { tenant: self.tenant, paused, max_leased_tasks };
+    async fn pause(self, paused: bool) -> Result<u8, Failure> {
+        self.set(SetTenantControlsRequest { paused: Some(paused), ..SetTenantControlsRequest::default() }).await
+    }
+
+    async fn set(self, change: SetTenantControlsRequest) -> Result<u8, Failure> {
+        let request = SetTenantControlsRequest { tenant: self.tenant, ..change };
         let answer = answered(self.common.server.client()?.admin().set_tenant_controls(request).await)?;
         controls::write(self.common.output, &answer.controls.unwrap_or_default()).await
     }

@@ -16,10 +16,16 @@ pub(crate) async fn tenant_controls(db: &Database) -> Result<Vec<ControlsChange>
     let controls = |row: &Row| {
         let failed = StoreError::statement(what);
         let max: Option<i32> = row.try_get("max_leased_tasks").map_err(&failed)?;
+        let per_day = |name: &str| {
+            let found: Option<i64> = row.try_get(name).map_err(&failed)?;
+            Ok::<u64, StoreError>(found.map_or(0, i64::unsigned_abs))
+        };
         Ok(ControlsChange {
             tenant: row.try_get("tenant").map_err(&failed)?,
             paused: Some(row.try_get("paused").map_err(&failed)?),
             max_leased_tasks: Some(max.map_or(0, i32::unsigned_abs)),
+            tasks_per_day: Some(per_day("tasks_per_day")?),
+            bytes_per_day: Some(per_day("bytes_per_day")?),
         })
     };
     rows.iter().map(controls).collect()

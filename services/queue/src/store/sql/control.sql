@@ -1,7 +1,8 @@
 WITH written AS (
-    INSERT INTO tenant_controls (tenant, paused, max_leased_tasks)
-    SELECT tenant, coalesce(paused, false), nullif(max_leased_tasks, 0)
-    FROM unnest($1::text[], $2::boolean[], $3::integer[]) AS given (tenant, paused, max_leased_tasks)
+    INSERT INTO tenant_controls (tenant, paused, max_leased_tasks, tasks_per_day, bytes_per_day)
+    SELECT tenant, coalesce(paused, false), nullif(max_leased_tasks, 0), nullif(tasks_per_day, 0), nullif(bytes_per_day, 0)
+    FROM unnest($1::text[], $2::boolean[], $3::integer[], $4::bigint[], $5::bigint[])
+        AS given (tenant, paused, max_leased_tasks, tasks_per_day, bytes_per_day)
     WHERE fenced()
     ON CONFLICT (tenant) DO UPDATE
     SET paused = coalesce((($2::boolean[])[array_position($1::text[], excluded.tenant)]), tenant_controls.paused),
@@ -9,6 +10,16 @@ WITH written AS (
             WHEN ($3::integer[])[array_position($1::text[], excluded.tenant)] IS NULL
             THEN tenant_controls.max_leased_tasks
             ELSE excluded.max_leased_tasks
+        END,
+        tasks_per_day = CASE
+            WHEN ($4::bigint[])[array_position($1::text[], excluded.tenant)] IS NULL
+            THEN tenant_controls.tasks_per_day
+            ELSE excluded.tasks_per_day
+        END,
+        bytes_per_day = CASE
+            WHEN ($5::bigint[])[array_position($1::text[], excluded.tenant)] IS NULL
+            THEN tenant_controls.bytes_per_day
+            ELSE excluded.bytes_per_day
         END,
         updated_at = now()
     RETURNING 1

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        UnitError, find_key, lease_rows, load_one,
+        Also, UnitError, find_key, lease_rows, load_one,
         model::{IdempotencyKey, LeaseRow, NewSubmission, RecoveredLease, Totals, Unit, Write},
         submission, write_behind,
     },
@@ -176,10 +176,10 @@ async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempt
         .await;
 
     let first = [lease(id, 0, 1, Some("w")), lease(id, 2, 1, Some("w")), lease(id, 6, 3, None)];
-    write_behind(&db, &owner.ownership, &first, &[], &[]).await.unwrap();
+    write_behind(&db, &owner.ownership, &first, &[], Also::default()).await.unwrap();
     // The same key twice: the later row counts.
     let changed = [lease(id, 2, 1, None), lease(id, 2, 2, Some("x"))];
-    write_behind(&db, &owner.ownership, &changed, &[(id, 0, 0), (id, 0, 5)], &[]).await.unwrap();
+    write_behind(&db, &owner.ownership, &changed, &[(id, 0, 0), (id, 0, 5)], Also::default()).await.unwrap();
     let expected = [lease(id, 2, 2, Some("x")), lease(id, 6, 3, None)];
     assert_eq!(lease_rows(&db).await.unwrap(), expected.into());
 
@@ -196,6 +196,10 @@ async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempt
     assert_eq!(loaded.batches[0].leases, [open(2, 1, 2, Some("x")), open(6, 2, 3, None)]);
 }
 
+fn also(resolved: &[(Uuid, Resolved)]) -> Also<'_> {
+    Also { resolved, ..Also::default() }
+}
+
 fn through(sequence: u32) -> Resolved {
     Resolved { position: 0, through: sequence, outcomes_after: 0 }
 }
@@ -207,17 +211,17 @@ async fn how_far_a_submission_is_resolved_never_falls_and_never_waits_for_a_lane
     let (one, two) = (new_id(), new_id());
     owner.write(&[unit(one, [create()]), unit(two, [create()])]).await;
     let resolved = "SELECT SUM(resolved_through) FROM submissions";
-    write_behind(&db, &owner.ownership, &[], &[], &[(one, through(7)), (one, through(3)), (two, through(1))])
+    write_behind(&db, &owner.ownership, &[], &[], also(&[(one, through(7)), (one, through(3)), (two, through(1))]))
         .await
         .unwrap();
     assert_eq!(number(&db, resolved).await, 8);
-    write_behind(&db, &owner.ownership, &[], &[], &[(one, through(2))]).await.unwrap();
+    write_behind(&db, &owner.ownership, &[], &[], also(&[(one, through(2))])).await.unwrap();
     assert_eq!(number(&db, resolved).await, 8);
 
     let lane = db.dedicated("a lane").await.unwrap();
     lane.batch_execute("BEGIN").await.unwrap();
     lane.execute("UPDATE submissions SET state = 'sealed' WHERE id = $1", &[&one]).await.unwrap();
-    write_behind(&db, &owner.ownership, &[], &[], &[(one, through(9)), (two, through(5))]).await.unwrap();
+    write_behind(&db, &owner.ownership, &[], &[], also(&[(one, through(9)), (two, through(5))])).await.unwrap();
     lane.batch_execute("COMMIT").await.unwrap();
     assert_eq!(number(&db, resolved).await, 12);
 }

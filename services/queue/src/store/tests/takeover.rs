@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        LaneError, StoreError, acquire,
+        Also, LaneError, StoreError, acquire,
         fence::{CHECK_EPOCHS, LOCK_CLASS, LOCK_SHARDS},
         model::{LeaseRow, Write},
         owner_address, release, renew, write_behind,
@@ -74,7 +74,7 @@ async fn promise_3_a_stale_owner_writes_nothing_after_a_takeover() {
         &stale.ownership,
         &[lease],
         &[],
-        &[(id, Resolved { position: 0, through: 1, outcomes_after: 0 })],
+        Also { resolved: &[(id, Resolved { position: 0, through: 1, outcomes_after: 0 })], ..Also::default() },
     )
     .await;
     assert!(matches!(behind, Err(StoreError::Fenced { .. })), "{behind:?}");

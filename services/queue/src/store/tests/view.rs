@@ -6,6 +6,7 @@ use hashmesh_database::Database;
 
 use super::{
     super::{
+        Also,
         model::{LeaseRow, Totals, Write},
         write_behind,
     },
@@ -65,7 +66,7 @@ async fn every_task_is_counted_once_under_its_status() {
         strikes: 0,
     };
     let leases = [held(5, 1, Some("w")), held(7, 3, None)];
-    write_behind(&db, &owner.ownership, &leases, &[], &[]).await.unwrap();
+    write_behind(&db, &owner.ownership, &leases, &[], Also::default()).await.unwrap();
 
     let all = [("cancelled", 6), ("failed", 2), ("leased", 2), ("mismatched", 2), ("queued", 4), ("succeeded", 10)];
     assert_eq!(counts(&db).await, expected(all));
