@@ -18,11 +18,12 @@ pub enum LogFormat {
 const FILTER_VARIABLES: [&str; 2] = ["HASHMESH_LOG", "RUST_LOG"];
 const DEFAULT_FILTER: &str = "info";
 
-/// An error with its causes, for one field of a log line: formats for collectors show the outermost only.
+/// An error with its causes, for one field of a log line: formats for collectors show the outermost only. What a cause
+/// repeats is left out.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
-    let causes = iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let causes = iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// Starts logging to standard error, panics included. Once per process; later calls do nothing.
@@ -65,4 +66,22 @@ fn log_panics() {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(panic = message, location, %backtrace, "panicked");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_has_every_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Layer {
+            text: &'static str,
+            source: Option<Box<Layer>>,
+        }
+        let layer = |text, source| Box::new(Layer { text, source });
+        let error = layer("no stream", Some(layer("stream", Some(layer("refused", None)))));
+        assert_eq!(chain(&*error), "no stream: refused");
+    }
 }

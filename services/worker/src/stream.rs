@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use hashmesh::error::{Reason, reason};
-use hashmesh_runtime::{health::Health, shutdown::Shutdown};
+use hashmesh_runtime::{health::Health, shutdown::Shutdown, telemetry};
 use tokio::{
     sync::watch,
     time::{sleep, sleep_until},
@@ -137,7 +137,7 @@ async fn done(settings: &SessionSettings, presence: &Presence, shutdown: &Shutdo
 fn log_failure(url: &str, error: &SessionError, failures_before: u32) {
     let refused = if let SessionError::Refused(status) = error { reason(status) } else { None };
     let normal = matches!(refused, Some(Reason::NotOwner | Reason::Draining));
-    let error = error as &dyn std::error::Error;
+    let error = telemetry::chain(error);
     if normal || failures_before > 0 {
         tracing::debug!(queue = url, error, "no stream; trying again");
     } else {

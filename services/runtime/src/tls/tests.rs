@@ -223,21 +223,21 @@ async fn a_slow_handshake_is_cut_within_its_time_and_not_before_while_others_are
         answered.unwrap();
         assert!(cut >= limit - Duration::from_millis(50) && cut < PATIENCE / 2, "{bytes:?}: {cut:?}");
     }
+    // Who is slow and yet in time is served.
+    let patient = open(authority.files(directory.path(), Role::Hash), Role::Hash).await;
+    let patient = Served::start(Some(patient), ServerLimits { preface_timeout: PATIENCE, ..ServerLimits::default() });
+    let patient = patient.await;
+    let stream = TcpStream::connect(patient.address).await.unwrap();
+    tokio::time::sleep(limit).await;
+    let connector = tokio_rustls::TlsConnector::from(gateway.client(Role::Hash).unwrap());
+    let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    tokio::time::sleep(limit).await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    stream.read_exact(&mut [0; 9]).await.expect("the server's settings");
     // A handshake without a preface behind it has the same time, not twice as much.
-    let stream = handshake(&served, {
-        use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
-        let (certificate, key) = authority.service(Role::Gateway);
-        let chain = vec![rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        builder.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap()
-    });
+    let shown = gateway.client(Role::Hash).unwrap();
     let began = Instant::now();
-    let mut stream = stream.await.unwrap();
+    let mut stream = handshake(&served, (*shown).clone()).await.unwrap();
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it is cut");
     assert!(began.elapsed() >= limit - Duration::from_millis(100), "{:?}", began.elapsed());
 }
