@@ -10,6 +10,7 @@
 # make overload   goodput and latency at 0.5 to 10 times what OVERLOAD_PLACES concurrent calls can do; fails where they suffer
 # make bench-linear  tasks per second with LINEAR_SIZES tasks in the tables; fails if they differ by more than 15 %
 # make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
+# make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
 # make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
 SHELL := /bin/bash
@@ -32,7 +33,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh)
 
-.PHONY: run up test test-all lint bench bench-backlog bench-tenants bench-linear bench-pinned bench-peers overload setup release require-tools
+.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-peers overload setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -74,6 +75,9 @@ bench-linear: release
 
 bench-pinned: release
 	@tests/tools/pinned.sh $(HASHMESH) $(PINNED_SECONDS)
+
+bench-attack: setup
+	cargo test $(TESTED) --test integration -- --ignored --nocapture attack::latency
 
 bench-peers: release
 	@tests/bench/peers/run.sh $(HASHMESH) $(PEERS)

@@ -5,6 +5,7 @@
 mod access;
 mod adoption;
 mod architecture;
+mod attack;
 mod backlog;
 mod breaker;
 mod cli;

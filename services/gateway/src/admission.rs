@@ -29,6 +29,8 @@ pub(crate) struct Admission {
     calls: Gate,
     /// In KiB: bytes of requests in the hands of unary calls.
     call_kib: Gate,
+    /// In KiB: bytes of their answers that nobody has read yet.
+    answer_kib: Gate,
 }
 
 /// One kind of place.
@@ -46,19 +48,20 @@ pub(crate) struct Place {
 
 impl Admission {
     /// Half of the memory belongs to unread windows (see `ServerLimits`); a quarter goes to writers, an eighth each to
-    /// readers and to unary calls.
+    /// readers and to unary calls, half of which is for their answers.
     pub(crate) fn new() -> Self {
         Self::within(resources::memory_bytes())
     }
 
     fn within(memory_bytes: u64) -> Self {
         let streams = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX).clamp(64, 1_024);
-        let call_kib = usize::try_from(memory_bytes / 8 / 1_024).unwrap_or(usize::MAX).clamp(64 * 1_024, 1_024 * 1_024);
+        let kib = usize::try_from(memory_bytes / 16 / 1_024).unwrap_or(usize::MAX).clamp(64 * 1_024, 1_024 * 1_024);
         Self {
             writers: Gate::new(streams(memory_bytes / 4, WRITER_BYTES)),
             readers: Gate::new(streams(memory_bytes / 8, READER_BYTES)),
             calls: Gate::new(MAX_CALLS),
-            call_kib: Gate::new(call_kib),
+            call_kib: Gate::new(kib),
+            answer_kib: Gate::new(kib),
         }
     }
 
@@ -75,9 +78,12 @@ impl Admission {
     /// A place for a unary call with a request of this size.
     pub(crate) fn call(&self, request_bytes: usize) -> Result<Place, Status> {
         let call = self.calls.enter(1, "calls")?;
-        let kib = u32::try_from(request_bytes / 1_024).unwrap_or(u32::MAX);
-        let bytes = if kib == 0 { None } else { Some(self.call_kib.enter(kib, "bytes of requests")?) };
-        Ok(Place { _permits: [Some(call), bytes] })
+        Ok(Place { _permits: [Some(call), self.call_kib.enter_bytes(request_bytes, "bytes of requests")?] })
+    }
+
+    /// A place for the answer of a unary call, until it is read.
+    pub(crate) fn answer(&self, bytes: usize) -> Result<Place, Status> {
+        Ok(Place { _permits: [self.answer_kib.enter_bytes(bytes, "bytes of answers that nobody has read yet")?, None] })
     }
 
     /// Streams that are open.
@@ -97,6 +103,14 @@ impl Gate {
                 .retry_after(RETRY_AFTER)
                 .build()
         })
+    }
+
+    /// The same in KiB. Less than one counts as none.
+    fn enter_bytes(&self, bytes: usize, what: &str) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        match u32::try_from(bytes / 1_024).unwrap_or(u32::MAX) {
+            0 => Ok(None),
+            kib => self.enter(kib, what).map(Some),
+        }
     }
 
     fn taken(&self) -> usize {
@@ -129,5 +143,16 @@ mod tests {
         assert!(admission.call(100).is_ok());
         drop(first);
         assert!(admission.call(5 * 1_024 * 1_024).is_ok());
+    }
+
+    #[test]
+    fn answers_that_nobody_reads_are_bounded_by_their_bytes() {
+        let admission = Admission::within(0);
+        let unread: Vec<_> = (0..64).map(|_| admission.answer(1_024 * 1_024).unwrap()).collect();
+        let refused = admission.answer(1_024).unwrap_err();
+        assert_eq!(hashmesh::error::reason(&refused), Some(Reason::Overloaded));
+        assert!(admission.answer(1_023).is_ok() && admission.call(5 * 1_024 * 1_024).is_ok());
+        drop(unread);
+        assert!(admission.answer(1_024 * 1_024).is_ok());
     }
 }

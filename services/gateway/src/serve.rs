@@ -11,7 +11,13 @@ use hashmesh_middleware::{
     concurrency::{Concurrency, ConcurrencyLayer, ConcurrencyService},
     rate_limit::{RateLimitLayer, RateLimitService},
 };
-use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks, tls::Role};
+use hashmesh_runtime::{
+    health::Health,
+    server::{GrpcServer, ServerLimits},
+    shutdown::Shutdown,
+    tasks,
+    tls::Role,
+};
 use tokio::net::TcpListener;
 use tower::Layer as _;
 
@@ -58,8 +64,12 @@ pub async fn serve(
     let _uses = tasks::spawn_owned("key uses", authenticator.note_uses());
     let admin = AdminServiceServer::new(Administration::new(gateway.clone()));
     let service = GatewayServiceServer::new(gateway).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
+    let mut limits = ServerLimits::default();
+    // No address keeps all others out, however many connections it opens.
+    limits.max_connections_per_address = limits.max_connections / 2;
     let mut server = GrpcServer::new("gateway", health)
         .tls(config.tls)
+        .limits(limits)
         .mount(stack.around(service))
         .patient("/hashmesh.gateway.v1.GatewayService/SubmitBatch", MAX_WAIT);
     if config.auth == Auth::Keys {

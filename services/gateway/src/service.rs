@@ -46,7 +46,7 @@ pub(crate) fn hash_client(channel: Guarded) -> HashServiceClient<Guarded> {
 
 impl Gateway {
     /// Answers a unary call within its place and with its deadline.
-    pub(crate) async fn answer<Q: Message, A, F>(
+    pub(crate) async fn answer<Q: Message, A: Message, F>(
         &self,
         request: Request<Q>,
         work: impl FnOnce(Q, Call) -> F,
@@ -57,7 +57,12 @@ impl Gateway {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let _place = self.admission.call(request.encoded_len())?;
-        work(request, call).await.map(Response::new)
+        let answer = work(request, call).await?;
+        let place = self.admission.answer(answer.encoded_len())?;
+        let mut response = Response::new(answer);
+        // Held until the answer was read, or its deadline has passed: the server keeps these as long as the body.
+        response.extensions_mut().insert(Arc::new(place));
+        Ok(response)
     }
 
     /// New streams go elsewhere once we stop.

@@ -2,13 +2,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use crate::shutdown::Shutdown;
+use crate::{
+    places::{Place, Places},
+    shutdown::Shutdown,
+};
 
 /// Waits after an error of the process or the machine (no descriptors or memory left), doubled while it lasts.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
@@ -27,39 +27,49 @@ impl Accept for TcpListener {
 
 /// Accepts until the shutdown begins, and spawns `handle` for each connection on `connections`.
 ///
-/// At `max_connections` it stops accepting until one ends: further peers wait in the kernel's backlog. No error of
-/// `accept` ends the loop.
+/// `handle` keeps a connection's [`Place`] once its peer has begun to speak. With all places taken a silent one is ended, else
+/// it stops accepting until one ends: further peers wait in the kernel's backlog. No error of `accept` ends the loop.
 pub(crate) async fn run<A, H, F>(
     source: A,
-    max_connections: usize,
+    places: &Arc<Places>,
     shutdown: &Shutdown,
     connections: &TaskTracker,
     handle: H,
 ) where
     A: Accept,
-    H: Fn(TcpStream, SocketAddr) -> F,
+    H: Fn(TcpStream, SocketAddr, Arc<Place>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let free = Arc::new(Semaphore::new(max_connections));
     let mut back_off = BACK_OFF_FIRST;
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.wait() => return,
-            accepted = accept_within(&free, max_connections, &source) => accepted,
+            accepted = source.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
+            Ok((stream, peer)) => {
                 back_off = BACK_OFF_FIRST;
                 // Small frames (acknowledgements, pings) must not wait for Nagle's algorithm.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "connection was gone before it was served");
                     continue;
                 }
-                let connection = handle(stream, peer);
+                let entered = tokio::select! {
+                    biased;
+                    () = shutdown.wait() => return,
+                    entered = places.enter(peer.ip()) => entered,
+                };
+                let Some(place) = entered.map(Arc::new) else {
+                    tracing::debug!(%peer, "connection closed: its address has too many");
+                    continue;
+                };
+                let connection = handle(stream, peer, Arc::clone(&place));
                 connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
+                    tokio::select! {
+                        () = connection => {}
+                        () = place.wanted() => tracing::debug!(%peer, "connection closed: silent, and its place is wanted"),
+                    }
                 });
             }
             Err(error) if concerns_one_connection(&error) => {
@@ -75,21 +85,6 @@ pub(crate) async fn run<A, H, F>(
             }
         }
     }
-}
-
-type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-/// Waits for room first, then for a connection.
-async fn accept_within(free: &Arc<Semaphore>, max_connections: usize, source: &impl Accept) -> io::Result<Accepted> {
-    let permit = match Arc::clone(free).try_acquire_owned() {
-        Ok(permit) => permit,
-        Err(_) => {
-            tracing::warn!(max_connections, "connection limit reached, new ones wait");
-            Arc::clone(free).acquire_owned().await.map_err(io::Error::other)?
-        }
-    };
-    let (stream, peer) = source.accept().await?;
-    Ok((stream, peer, permit))
 }
 
 /// Errors that `accept` reports about the connection it would have returned (accept(2)).
@@ -139,7 +134,7 @@ mod tests {
         let accepting = tokio::spawn({
             let shutdown = shutdown.clone();
             async move {
-                run(source, 1, &shutdown, &TaskTracker::new(), move |_stream, _peer| {
+                run(source, &Places::new(1, 1), &shutdown, &TaskTracker::new(), move |_stream, _peer, _place| {
                     let served = served.clone();
                     async move { served.send(()).await.unwrap() }
                 })

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{accept, health::Health, shutdown::Shutdown};
+use crate::{accept, health::Health, places::Places, shutdown::Shutdown};
 
 /// Probes, a collector and a few people.
 const MAX_CONNECTIONS: usize = 64;
@@ -83,7 +83,10 @@ impl Admin {
         let hard_stop = CancellationToken::new();
         let _stop_on_drop = hard_stop.clone().drop_guard();
 
-        accept::run(listener, MAX_CONNECTIONS, &shutdown, &tasks, |stream, _peer| {
+        let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS);
+        accept::run(listener, &places, &shutdown, &tasks, |stream, _peer, place| {
+            // Whoever connects here asks for something.
+            place.keep();
             connection(stream, router.clone(), shutdown.clone(), hard_stop.clone())
         })
         .await;

@@ -15,3 +15,4 @@ pub mod telemetry;
 pub mod tls;
 
 mod accept;
+mod places;

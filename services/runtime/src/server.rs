@@ -31,6 +31,7 @@ pub use self::{limits::ServerLimits, peer::Peer};
 use crate::{
     accept,
     health::Health,
+    places::Places,
     shutdown::Shutdown,
     tls::{Authorize, Tls},
 };
@@ -148,8 +149,9 @@ impl GrpcServer {
         let _stop_on_drop = hard_stop.clone().drop_guard();
         let connections = Connections::new(&limits, tls, shutdown.clone(), hard_stop.clone(), tasks.clone());
 
-        accept::run(listener, limits.max_connections, &shutdown, &tasks, |stream, peer| {
-            connections.clone().serve(stream, peer, service.clone())
+        let places = Places::new(limits.max_connections, limits.max_connections_per_address);
+        accept::run(listener, &places, &shutdown, &tasks, |stream, peer, place| {
+            connections.clone().serve(stream, peer, place, service.clone())
         })
         .await;
 

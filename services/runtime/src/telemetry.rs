@@ -17,6 +17,9 @@ pub enum LogFormat {
 /// Variables that may hold the filter (`info,hashmesh_queue=debug`), the first one that is set wins.
 const FILTER_VARIABLES: [&str; 2] = ["HASHMESH_LOG", "RUST_LOG"];
 const DEFAULT_FILTER: &str = "info";
+/// Comes before every filter, which may say otherwise: h2 warns of each connection that it ends because of what its peer
+/// sends, so that any peer could fill the disk. We log the end of such a connection ourselves, for who asks for it.
+const QUIET: &str = "h2=error";
 
 /// An error with its causes, for one field of a log line: formats for collectors show the outermost only. What a cause
 /// repeats is left out.
@@ -47,13 +50,13 @@ pub fn init(format: LogFormat) {
 fn filter() -> (EnvFilter, Option<String>) {
     let found = FILTER_VARIABLES.iter().find_map(|name| Some((name, env::var(name).ok()?)));
     let Some((name, directives)) = found else {
-        return (EnvFilter::new(DEFAULT_FILTER), None);
+        return (EnvFilter::new(format!("{QUIET},{DEFAULT_FILTER}")), None);
     };
-    match EnvFilter::try_new(&directives) {
+    match EnvFilter::try_new(format!("{QUIET},{directives}")) {
         Ok(filter) => (filter, None),
         Err(error) => {
             let complaint = format!("{name} is not a log filter, using \"{DEFAULT_FILTER}\": {error}");
-            (EnvFilter::new(DEFAULT_FILTER), Some(complaint))
+            (EnvFilter::new(format!("{QUIET},{DEFAULT_FILTER}")), Some(complaint))
         }
     }
 }

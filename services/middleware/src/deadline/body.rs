@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -33,20 +33,26 @@ struct State {
 
 #[derive(Debug)]
 enum Phase {
-    /// The body, and what is left of its last frame of data.
-    Open(Body, Bytes),
+    /// The body, what is left of its last frame of data, and what is held for it.
+    Open {
+        body: Body,
+        left: Bytes,
+        _held: Extensions,
+    },
     /// Its time is over, and the client is to be told.
     Exceeded,
     Told,
 }
 
 impl Bounded {
-    /// The body until `end`. One that has nothing to say is left as it is.
-    pub(super) fn wrap(body: Body, end: Instant, exceeded: fn() -> Status) -> Body {
+    /// The body until `end`, and as long what its handler put among the extensions of the response: permits for what it
+    /// holds. One that has nothing to say is left as it is.
+    pub(super) fn wrap(body: Body, held: Extensions, end: Instant, exceeded: fn() -> Status) -> Body {
         if body.is_end_stream() {
             return body;
         }
-        let shared = Arc::new(Mutex::new(State { phase: Phase::Open(body, Bytes::new()), reader: None }));
+        let shared =
+            Arc::new(Mutex::new(State { phase: Phase::Open { body, left: Bytes::new(), _held: held }, reader: None }));
         let timer = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -85,8 +91,8 @@ impl http_body::Body for BoundedBody {
         let mut state = lock(&self.bounded.shared);
         let State { phase, reader } = &mut *state;
         match phase {
-            Phase::Open(_, left) if !left.is_empty() => Poll::Ready(Some(Ok(part_of(left)))),
-            Phase::Open(body, left) => match Pin::new(body).poll_frame(context) {
+            Phase::Open { left, .. } if !left.is_empty() => Poll::Ready(Some(Ok(part_of(left)))),
+            Phase::Open { body, left, .. } => match Pin::new(body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
                         *left = data;
@@ -112,7 +118,7 @@ impl http_body::Body for BoundedBody {
 
     fn is_end_stream(&self) -> bool {
         match &lock(&self.bounded.shared).phase {
-            Phase::Open(body, left) => left.is_empty() && body.is_end_stream(),
+            Phase::Open { body, left, .. } => left.is_empty() && body.is_end_stream(),
             Phase::Exceeded => false,
             Phase::Told => true,
         }

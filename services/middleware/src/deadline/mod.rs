@@ -10,6 +10,9 @@
 //! time of their method. Streams get none: they live as long as their peers answer pings, unless their client said
 //! otherwise.
 //!
+//! What a handler puts among the extensions of its response is held until the response was read or is given up, such as the
+//! permit for the memory that it takes.
+//!
 //! Handlers find their [`Deadline`] among the request's extensions, to tell those they ask how much time is left.
 
 mod body;

@@ -79,7 +79,11 @@ where
         Box::pin(async move {
             // Asks the handler first: an answer that is there is not thrown away.
             match tokio::time::timeout_at(end, answer).await {
-                Ok(response) => Ok(response?.map(|body| Bounded::wrap(body, end, exceeded))),
+                Ok(response) => {
+                    let (head, body) = response?.into_parts();
+                    let body = Bounded::wrap(body, head.extensions.clone(), end, exceeded);
+                    Ok(Response::from_parts(head, body))
+                }
                 Err(_) => Ok(exceeded().into_http()),
             }
         })

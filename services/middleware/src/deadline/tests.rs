@@ -110,13 +110,20 @@ async fn a_response_that_nobody_reads_is_given_up() {
     let token = Arc::new(());
     let handler = service_fn(|_: Request<Body>| {
         let token = Arc::clone(&token);
-        async move { Ok::<_, Infallible>(answering([Bytes::from(vec![0; 3 << 20])], false, token)) }
+        async move {
+            let mut response = answering([Bytes::from(vec![0; 3 << 20])], false, Arc::clone(&token));
+            response.extensions_mut().insert(token);
+            Ok::<_, Infallible>(response)
+        }
     });
     let response = layer().layer(handler).oneshot(request("/unary", None)).await.unwrap();
-    assert_eq!(Arc::strong_count(&token), 2);
+    // As the connection does once the headers are sent.
+    let response = response.into_body();
+    assert_eq!(Arc::strong_count(&token), 3);
     tokio::time::sleep(LONGEST * 2).await;
     assert_eq!(Arc::strong_count(&token), 1);
-    let trailers = response.into_body().frame().await.unwrap().unwrap().into_trailers().unwrap();
+    let mut response = response;
+    let trailers = response.frame().await.unwrap().unwrap().into_trailers().unwrap();
     assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::DeadlineExceeded);
 }
 

@@ -1,6 +1,6 @@
 //! One connection: its beginning within its time, the calls, the end.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
 
 use hashmesh::error::{Reason, StatusBuilder};
 use http::{Request, Response};
@@ -18,7 +18,7 @@ use super::{
     opening::{self, NotOpened, Opened},
     peer::Peer,
 };
-use crate::{shutdown::Shutdown, telemetry, tls::Tls};
+use crate::{places::Place, shutdown::Shutdown, telemetry, tls::Tls};
 
 /// What the connections of one server share.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Connections {
     }
 
     /// Serves one connection to its end. Errors end this connection only; they are the peer's, hence logged at debug.
-    pub(super) async fn serve<S>(self, stream: TcpStream, peer: SocketAddr, service: S)
+    pub(super) async fn serve<S>(self, stream: TcpStream, peer: SocketAddr, place: Arc<Place>, service: S)
     where
         S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
@@ -64,6 +64,10 @@ impl Connections {
             // Nothing was asked yet, so nothing is lost.
             () = self.shutdown.wait() => return,
         };
+        // What is only told to speak otherwise has no use for a place.
+        if matches!(opened, Ok(Ok(Opened::Plain(_) | Opened::Encrypted(..)))) {
+            place.keep();
+        }
         match opened {
             Ok(Ok(Opened::Plain(stream))) => {
                 self.answer(stream, Peer::at(peer), service).await;

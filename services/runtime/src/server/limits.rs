@@ -23,9 +23,12 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// Connections at a time; further ones wait in the kernel's backlog. By default what fills half of the memory with
-    /// unread windows, at least 256, at most 4,096.
+    /// Connections at a time; further ones wait in the kernel's backlog, unless there are some that have not begun to speak.
+    /// By default what fills half of the memory with unread windows, at least 256, at most 4,096.
     pub max_connections: usize,
+    /// Of these, what one IPv4 address or IPv6 /64 may have; further ones are closed. Not for whoever is on this machine.
+    /// All by default: the services of a mesh are few machines with many connections.
+    pub max_connections_per_address: usize,
     /// Calls under way at a time on one connection. 1,024 by default: proxies multiplex many clients on one.
     pub max_concurrent_streams: u32,
     /// Streams that a peer opened and reset before we took them; above, the connection is closed
@@ -54,6 +57,7 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             max_connections: connections_within(resources::memory_bytes()),
+            max_connections_per_address: usize::MAX,
             max_concurrent_streams: 1_024,
             max_pending_accept_reset_streams: 20,
             max_local_error_reset_streams: 1_024,

@@ -165,6 +165,33 @@ async fn at_the_connection_limit_new_ones_wait_until_one_ends() {
 }
 
 #[tokio::test]
+async fn peers_that_say_nothing_keep_nobody_out() {
+    let forever = Duration::from_secs(1_000_000);
+    let limits = ServerLimits { max_connections: 4, preface_timeout: forever, ..ServerLimits::default() };
+    let server = Running::start(limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let halfway = &mut silent[19];
+    halfway.write_all(b"PRI * HTTP").await.unwrap();
+    // Each on a connection of its own, which it keeps.
+    let mut channels = Vec::new();
+    for _ in 0..4 {
+        let channel = server.channel();
+        assert_eq!(within(call(channel.clone(), b"")).await.unwrap(), 7);
+        channels.push(channel);
+    }
+    for mut silent in silent {
+        read_to_close(&mut silent).await;
+    }
+    for channel in channels {
+        assert_eq!(within(call(channel, b"")).await.unwrap(), 7);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_planned_stop_finishes_the_call_that_runs_and_takes_no_other() {
     let server = Running::start(ServerLimits::default()).await;
     let running = server.waiting_call().await;
