@@ -43,7 +43,8 @@ pub struct ServerLimits {
     pub connection_window_bytes: u32,
     /// Bytes of headers per call. 16 KiB by default.
     pub max_header_list_bytes: u32,
-    /// From the accepted connection to the end of the HTTP/2 preface. 5 s by default.
+    /// From the accepted connection to the end of the HTTP/2 preface, a TLS handshake included. A peer whose handshake failed
+    /// has as long again to read why. 5 s by default.
     pub preface_timeout: Duration,
     /// Between two HTTP/2 pings. 20 s by default.
     pub keepalive_interval: Duration,
