@@ -13,7 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hashmesh", &[]),
     ("hashmesh-middleware", &[]),
     ("hashmesh-runtime", &["hashmesh", "hashmesh-middleware"]),
-    ("hashmesh-database", &["hashmesh", "hashmesh-runtime"]),
+    // The breaker in front of Postgres is the one of channels.
+    ("hashmesh-database", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime"]),
     ("hashmesh-gateway", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database"]),
     ("hashmesh-queue", &["hashmesh", "hashmesh-runtime", "hashmesh-database"]),
     ("hashmesh-cache", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database"]),

@@ -47,7 +47,8 @@ impl Database {
     /// A connection of the pool, for a few statements.
     ///
     /// # Errors
-    /// At once if too many callers wait, and after `pool_wait` if none is free or none can be made.
+    /// At once if too many callers wait or those before waited in vain, and after `pool_wait` if none is free or none can be
+    /// made.
     pub async fn pooled(&self) -> Result<Pooled<'_>, DatabaseError> {
         self.shared.pool.get().await
     }

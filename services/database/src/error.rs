@@ -92,6 +92,14 @@ pub enum DatabaseError {
         /// Why the latest new connection failed, if the latest did.
         last_failure: Option<String>,
     },
+    /// Callers before waited in vain for a connection, so this one was not let wait.
+    #[error("no connection of the pool was to be had lately{}", because(.last_failure.as_deref()))]
+    CircuitOpen {
+        /// After which another may try.
+        retry_after: Duration,
+        /// Why the latest new connection failed, if the latest did.
+        last_failure: Option<String>,
+    },
     /// The schema was not made by this program's migrations.
     #[error("the database's schema does not fit this program: {problem}")]
     Schema {
@@ -109,7 +117,11 @@ impl DatabaseError {
     pub fn passes(&self) -> bool {
         match self {
             Self::Connect { source, .. } | Self::Statement { source, .. } => classify(source) != Failure::Definite,
-            Self::ConnectTimeout { .. } | Self::PoolBusy { .. } | Self::PoolTimeout { .. } | Self::Standby => true,
+            Self::ConnectTimeout { .. }
+            | Self::PoolBusy { .. }
+            | Self::PoolTimeout { .. }
+            | Self::CircuitOpen { .. }
+            | Self::Standby => true,
             Self::Migration(error) => postgres_error(error).is_some_and(|error| classify(error) != Failure::Definite),
             Self::Url { .. }
             | Self::EmptyPool

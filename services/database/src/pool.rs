@@ -6,12 +6,13 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bb8::{ErrorSink, ManageConnection, RunError};
+use hashmesh_middleware::breaker::{Attempt, Breaker, BreakerConfig, Open};
 use hashmesh_runtime::tasks;
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
@@ -29,6 +30,23 @@ const WAITING_PER_CONNECTION: usize = 32;
 /// statement whose caller has gone is thrown away instead.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A caller who gave up after this long has waited in vain.
+const IN_VAIN: Duration = Duration::from_secs(1);
+
+/// When the pool of a server that is away refuses callers. A failure is a caller who has waited in vain though not all
+/// connections were used by others, so few say enough; and it is tried again soon, so that a server which is back is noticed
+/// as if there were no breaker.
+fn breaker_config() -> BreakerConfig {
+    BreakerConfig {
+        consecutive_failures: 2,
+        // It is ours to say: see `Waiting`.
+        hangs_after: Duration::MAX,
+        open_for: Duration::from_millis(100),
+        open_for_at_most: Duration::from_millis(500),
+        ..BreakerConfig::default()
+    }
+}
+
 /// A bounded pool of connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
@@ -36,6 +54,9 @@ pub(crate) struct Pool {
     /// One permit for each caller that has a connection or waits for one.
     callers: Arc<Semaphore>,
     refused: Arc<AtomicU64>,
+    breaker: Arc<Breaker>,
+    refused_by_breaker: Arc<AtomicU64>,
+    in_use: Arc<AtomicU32>,
     last_failure: LastFailure,
     max: u32,
     wait: Duration,
@@ -50,6 +71,7 @@ impl Pool {
         // bb8 refuses zero, and what it means is "at once".
         let wait = config.pool_wait.max(Duration::from_millis(1));
         let last_failure = LastFailure::default();
+        let target = connector.url().target();
         let manager = Manager { connector, session: Session::pooled(config), last_failure: last_failure.clone() };
         let connections = bb8::Pool::builder()
             .max_size(max)
@@ -61,6 +83,9 @@ impl Pool {
             connections,
             callers: Arc::new(Semaphore::new(callers.min(Semaphore::MAX_PERMITS))),
             refused: Arc::default(),
+            breaker: Breaker::new(target, breaker_config()),
+            refused_by_breaker: Arc::default(),
+            in_use: Arc::default(),
             last_failure,
             max,
             wait,
@@ -75,12 +100,24 @@ impl Pool {
                 return Err(DatabaseError::PoolBusy { max: self.max, waiting: self.stats().waiting });
             }
         };
+        let attempt = self.breaker.enter().map_err(|Open { retry_after }| {
+            self.refused_by_breaker.fetch_add(1, Ordering::Relaxed);
+            DatabaseError::CircuitOpen { retry_after, last_failure: self.last_failure.text() }
+        })?;
+        let waiting = Waiting { pool: self, attempt: Some(attempt), began: Instant::now() };
         match self.connections.get().await {
-            Ok(connection) => Ok(Pooled { connection, _permit: permit }),
+            Ok(connection) => {
+                waiting.succeeded();
+                Ok(Pooled { connection, _in_use: InUse::count(&self.in_use), _permit: permit })
+            }
             Err(RunError::TimedOut) => {
+                waiting.failed();
                 Err(DatabaseError::PoolTimeout { after: self.wait, last_failure: self.last_failure.text() })
             }
-            Err(RunError::User(error)) => Err(error),
+            Err(RunError::User(error)) => {
+                waiting.failed();
+                Err(error)
+            }
         }
     }
 
@@ -96,12 +133,69 @@ impl Pool {
             taken_after_wait_total: counts.get_waited,
             timed_out_total: counts.get_timed_out,
             refused_total: self.refused.load(Ordering::Relaxed),
+            breaker: if self.breaker.is_closed() { "closed" } else { "open" },
+            refused_by_breaker_total: self.refused_by_breaker.load(Ordering::Relaxed),
             wait_seconds_total: counts.get_wait_time.as_secs_f64(),
             opened_total: counts.connections_created,
             broken_total: counts.connections_closed_broken + counts.connections_closed_invalid,
             retired_total: counts.connections_closed_max_lifetime + counts.connections_closed_idle_timeout,
             last_failure: self.last_failure.text(),
         }
+    }
+}
+
+/// A caller who waits for a connection, and what the breaker learns of it.
+struct Waiting<'a> {
+    pool: &'a Pool,
+    attempt: Option<Attempt>,
+    began: Instant,
+}
+
+impl Waiting<'_> {
+    /// The connection has just answered. How long its statements take says nothing of the server.
+    fn succeeded(mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.succeeded();
+        }
+        self.attempt = None;
+    }
+
+    fn failed(mut self) {
+        self.tell_failure();
+    }
+
+    fn tell_failure(&mut self) {
+        // With all connections in use there are too many callers, which the server is not to blame for.
+        let all_used = self.pool.in_use.load(Ordering::Relaxed) >= self.pool.max;
+        if let Some(mut attempt) = self.attempt.take()
+            && !all_used
+        {
+            attempt.failed();
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.began.elapsed() >= IN_VAIN {
+            self.tell_failure();
+        }
+    }
+}
+
+/// Counts a connection that is in use, until it is dropped.
+struct InUse(Arc<AtomicU32>);
+
+impl InUse {
+    fn count(all: &Arc<AtomicU32>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(all))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -125,6 +219,10 @@ pub struct PoolStats {
     pub timed_out_total: u64,
     /// Calls that were refused because too many waited.
     pub refused_total: u64,
+    /// `closed`, or `open` while callers are refused because others waited in vain.
+    pub breaker: &'static str,
+    /// Calls that were refused while it was open.
+    pub refused_by_breaker_total: u64,
     /// What all calls waited together, in seconds.
     pub wait_seconds_total: f64,
     /// Connections that were opened.
@@ -143,6 +241,7 @@ pub struct PoolStats {
 /// that is dropped is rolled back.
 pub struct Pooled<'a> {
     connection: bb8::PooledConnection<'a, Manager>,
+    _in_use: InUse,
     _permit: SemaphorePermit<'a>,
 }
 

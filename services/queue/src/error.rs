@@ -152,7 +152,10 @@ impl From<crate::store::StoreError> for QueueError {
         if matches!(error, crate::store::StoreError::Expired) {
             return Self::Expired;
         }
-        tracing::warn!(error = &error as &dyn std::error::Error, "a read from the database failed");
+        // Said once by the breaker; callers are as many as they like.
+        if !error.refused_by_breaker() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a read from the database failed");
+        }
         Self::Database
     }
 }

@@ -54,6 +54,38 @@ impl Cluster {
         self.run("pg_ctl", &["stop", "-m", "immediate", "-w"], &[("-D", self.path("data"))]);
     }
 
+    /// Stops every process of it in its tracks: silent, but not gone.
+    pub(crate) fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let text = fs::read_to_string(self.path("data").join("postmaster.pid")).unwrap_or_default();
+        let Some(server) = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()) else { return };
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let children = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // After the command's name, which may hold anything: state, then the parent.
+            let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+            parent == Some(server)
+        });
+        // The server first: it makes no child that is not seen.
+        for pid in std::iter::once(server).chain(children) {
+            let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
+            // One that is gone meanwhile needs no signal.
+            let _gone = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Over the socket, without a password.
     pub(crate) fn socket_url(&self) -> String {
         format!("postgres:///postgres?host={}&port={}&user={SUPERUSER}", self.directory.path().display(), self.port)
@@ -61,6 +93,11 @@ impl Cluster {
 
     pub(crate) fn tcp_url(&self, host: &str, parameters: &str) -> String {
         format!("postgres://{SUPERUSER}:{PASSWORD_ESCAPED}@{host}:{}/postgres?{parameters}", self.port)
+    }
+
+    /// The same over TCP by way of another port.
+    pub(crate) fn tcp_url_at(&self, port: u16, parameters: &str) -> String {
+        format!("postgres://{SUPERUSER}:{PASSWORD_ESCAPED}@127.0.0.1:{port}/postgres?{parameters}")
     }
 
     pub(crate) fn config(&self) -> DatabaseConfig {
@@ -119,6 +156,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.thaw();
         // It may be stopped already; and a panic here would hide the test's own.
         let _stopped = self.command("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.path("data")).status();
     }

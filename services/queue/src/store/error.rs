@@ -66,6 +66,11 @@ impl StoreError {
         }
     }
 
+    /// True where the database was not even asked: it has failed callers before.
+    pub(crate) fn refused_by_breaker(&self) -> bool {
+        matches!(self, Self::Connect { source: DatabaseError::CircuitOpen { .. }, .. })
+    }
+
     /// For `map_err`: a statement that was to do `what`.
     pub(super) fn statement(what: &'static str) -> impl Fn(postgres::Error) -> Self {
         move |source| Self::Statement { what, source }
