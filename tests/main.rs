@@ -17,6 +17,7 @@ mod kills;
 mod limits;
 mod order;
 mod ownership;
+mod pgbouncer;
 mod poison;
 mod pressure;
 mod protocol;

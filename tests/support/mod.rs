@@ -10,6 +10,7 @@ pub(crate) mod database;
 pub(crate) mod heavy;
 pub(crate) mod mesh;
 pub(crate) mod oracle;
+pub(crate) mod pgbouncer;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod redis;

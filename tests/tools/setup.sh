@@ -9,7 +9,7 @@ buf_version=1.75.0
 missing=()
 
 # command:Debian package
-wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client sha256sum:coreutils jq:jq shellcheck:shellcheck go:golang-go redis-server:redis-server python3:python3-venv)
+wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client sha256sum:coreutils jq:jq shellcheck:shellcheck go:golang-go redis-server:redis-server pgbouncer:pgbouncer python3:python3-venv)
 packages=()
 for pair in "${wanted[@]}"; do
     command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")

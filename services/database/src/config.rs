@@ -13,6 +13,10 @@ pub struct DatabaseConfig {
     /// system's roots, or those in the PEM file that `sslrootcert` names; `verify-full` checks the host name too).
     /// As in libpq, `require` with `sslrootcert` means `verify-ca`.
     pub url: String,
+    /// Where the pool's connections go instead: PgBouncer in transaction mode, say, in front of the same database. What needs
+    /// a session of its own goes to `url`. Sessions behind it get no timeouts from us, because the next statement may run in
+    /// another one: set `statement_timeout` and `lock_timeout` for the role.
+    pub pool_url: Option<String>,
     /// Connections of the pool. 10 by default; at least 1.
     pub pool_max: u32,
     /// For a connection with all its handshakes. 5 s by default.
@@ -32,6 +36,7 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: "postgres://localhost/postgres".to_owned(),
+            pool_url: None,
             pool_max: 10,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),

@@ -23,6 +23,8 @@ pub(crate) struct Connector {
     url: DatabaseUrl,
     tls: Tls,
     connect_timeout: Duration,
+    /// False where a session is another one with each transaction.
+    own_sessions: bool,
 }
 
 /// What holds for a session from its start. Zero is no limit.
@@ -66,9 +68,21 @@ fn setting_ms(duration: Duration) -> i32 {
 
 impl Connector {
     pub(crate) fn new(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
-        let url = DatabaseUrl::parse(&config.url)?;
+        Self::to(&config.url, config, true)
+    }
+
+    /// For the pool, which may have a URL of its own.
+    pub(crate) fn of_pool(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
+        match &config.pool_url {
+            Some(url) => Self::to(url, config, false),
+            None => Self::new(config),
+        }
+    }
+
+    fn to(url: &str, config: &DatabaseConfig, own_sessions: bool) -> Result<Self, DatabaseError> {
+        let url = DatabaseUrl::parse(url)?;
         let tls = Tls::new(&url.verification)?;
-        Ok(Self { url, tls, connect_timeout: config.connect_timeout })
+        Ok(Self { url, tls, connect_timeout: config.connect_timeout, own_sessions })
     }
 
     pub(crate) fn url(&self) -> &DatabaseUrl {
@@ -100,7 +114,12 @@ impl Connector {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a connection to Postgres ended");
             }
         });
-        client.batch_execute(&session.sql()).await.map_err(failed)?;
+        if self.own_sessions {
+            client.batch_execute(&session.sql()).await.map_err(failed)?;
+        } else {
+            // A pooler answers for itself at first: whether it has a server shows with the first statement.
+            client.simple_query("SELECT 1").await.map_err(failed)?;
+        }
         Ok(Opened { client, closed, _driver: driver })
     }
 

@@ -39,7 +39,7 @@ impl Database {
             tracing::warn!(target, "the connection to Postgres is not encrypted: add sslmode=verify-full to its URL");
         }
         tracing::info!(target, version = server.version, encrypted = server.encrypted, "connected to Postgres");
-        let pool = Pool::new(connector.clone(), &config)?;
+        let pool = Pool::new(Connector::of_pool(&config)?, &config)?;
         let shared = Shared { connector, dedicated_session, pool, server_version: server.version };
         Ok(Self { shared: Arc::new(shared) })
     }

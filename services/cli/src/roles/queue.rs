@@ -29,6 +29,10 @@ pub(crate) struct QueueArgs {
     /// Its Postgres (also DATABASE_URL).
     #[arg(long, value_name = "URL", required = true)]
     database_url: String,
+    /// Where its reads go instead: PgBouncer in transaction mode in front of the same database. What is written goes to the
+    /// database itself.
+    #[arg(long, value_name = "URL")]
+    database_pool_url: Option<String>,
     /// How long work on a lease may stand still before it is taken back and counts as a strike against its tasks.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     stall_timeout: Duration,
@@ -59,7 +63,8 @@ impl QueueArgs {
             Some(url) => url,
             None => format!("{scheme}://{}", local(process.address()?)),
         };
-        let database_config = DatabaseConfig { url: self.database_url, ..DatabaseConfig::default() };
+        let database_config =
+            DatabaseConfig { url: self.database_url, pool_url: self.database_pool_url, ..DatabaseConfig::default() };
         if !self.no_migrate {
             migrate(&database_config).await?;
         }
