@@ -113,6 +113,8 @@ reasons! {
     TlsRequired = "TLS_REQUIRED", FailedPrecondition;
     /// No such key.
     KeyNotFound = "KEY_NOT_FOUND", NotFound;
+    /// No worker of this name is connected.
+    WorkerNotFound = "WORKER_NOT_FOUND", NotFound;
     /// The key is revoked, which cannot be undone.
     KeyRevoked = "KEY_REVOKED", FailedPrecondition;
     /// A service behind this one has failed so often that it is left alone for a moment. Try again.

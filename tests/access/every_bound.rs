@@ -212,6 +212,10 @@ fn too_much(path: &str) -> Option<(Vec<u8>, &'static str)> {
             (request.encode_to_vec(), "description")
         }
         "ListKeys" => (admin::ListKeysRequest { page_size: 1_001, ..Default::default() }.encode_to_vec(), "page_size"),
+        "SetWorkerDraining" => {
+            let request = admin::SetWorkerDrainingRequest { worker_id: long(255), draining: true };
+            (request.encode_to_vec(), "worker_id")
+        }
         "SetKeyLimits" => {
             let key_id = "0123456789abcdef".to_owned();
             let request = admin::SetKeyLimitsRequest { key_id, calls_per_minute: Some(1_000_000_001) };
@@ -229,7 +233,7 @@ fn too_much(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "ListAudit" => {
             (admin::ListAuditRequest { page_size: 1_001, ..Default::default() }.encode_to_vec(), "page_size")
         }
-        "PauseWork" | "ResumeWork" | "GetControls" | "GetCapabilities" | "GetStats" => return None,
+        "PauseWork" | "ResumeWork" | "GetControls" | "GetCapabilities" | "GetStats" | "ListWorkers" => return None,
         _ => panic!("{path} is new: say here which of its fields has a limit, or that none has"),
     })
 }

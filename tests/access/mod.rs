@@ -4,6 +4,7 @@ mod every_bound;
 mod every_rpc;
 mod keys;
 mod verbs;
+mod workers;
 
 use std::fs;
 

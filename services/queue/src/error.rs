@@ -38,6 +38,8 @@ pub(crate) enum QueueError {
     KeyNotFound,
     #[error("the key is revoked, which cannot be undone; create another")]
     KeyRevoked,
+    #[error("no worker of this name is connected; `hashmesh admin workers list` shows who is")]
+    WorkerNotFound,
     #[error("{field}: {description}")]
     Invalid { field: &'static str, description: String },
     #[error("the tenant may bring {limit} {what} a day (UTC) and has {left} left; send less, wait, or ask for more")]
@@ -77,6 +79,7 @@ impl QueueError {
             Self::NothingToRetry => Reason::NothingToRetry,
             Self::SealCount { .. } => Reason::SealCountMismatch,
             Self::KeyNotFound => Reason::KeyNotFound,
+            Self::WorkerNotFound => Reason::WorkerNotFound,
             Self::KeyRevoked => Reason::KeyRevoked,
             Self::Invalid { .. } => Reason::InvalidArgument,
             Self::Quota { .. } => Reason::QuotaExceeded,

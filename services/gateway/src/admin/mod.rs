@@ -1,10 +1,11 @@
-//! `AdminService`: keys, tenants, the audit trail. What it needs to know is kept by the Queue; secrets are made here and
+//! `AdminService`: keys, tenants, workers, the audit trail. What it needs to know is kept by the Queue; secrets are made here and
 //! leave for the caller only.
 
 pub(crate) mod audit;
 mod keys;
 mod tenants;
 mod validate;
+mod workers;
 
 use hashmesh::{admin::v1 as api, admin::v1::admin_service_server::AdminService};
 use tonic::{Request, Response, Status};
@@ -72,6 +73,20 @@ impl AdminService for Administration {
         request: Request<api::GetTenantControlsRequest>,
     ) -> Result<Response<api::GetTenantControlsResponse>, Status> {
         self.gateway.answer(request, |request, call| tenants::get_controls(&self.gateway, request, call)).await
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<api::ListWorkersRequest>,
+    ) -> Result<Response<api::ListWorkersResponse>, Status> {
+        self.gateway.answer(request, |_, call| workers::list(&self.gateway, call)).await
+    }
+
+    async fn set_worker_draining(
+        &self,
+        request: Request<api::SetWorkerDrainingRequest>,
+    ) -> Result<Response<api::SetWorkerDrainingResponse>, Status> {
+        self.gateway.answer(request, |request, call| workers::set_draining(&self.gateway, request, call)).await
     }
 
     async fn list_audit(

@@ -159,6 +159,13 @@ impl QueueService for FakeQueue {
         unreachable!("not scripted")
     }
 
+    async fn set_worker_draining(
+        &self,
+        _: Request<SetWorkerDrainingRequest>,
+    ) -> Result<Response<SetWorkerDrainingResponse>, Status> {
+        unreachable!("not scripted")
+    }
+
     async fn get_controls(&self, _: Request<GetControlsRequest>) -> Result<Response<GetControlsResponse>, Status> {
         unreachable!("not scripted")
     }

@@ -91,6 +91,24 @@ impl Core {
         }
     }
 
+    /// A worker that was said to drain, and did not say so itself, takes leases again.
+    pub(crate) fn worker_resumes(&mut self, now: Now, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.draining) else { return };
+        worker.draining = false;
+        let (kind, new_kind) = self.classes.connect(&worker.info);
+        worker.kind = kind;
+        if new_kind {
+            self.classify_again();
+        }
+        self.isolate = true;
+        self.dispatch(now);
+    }
+
+    /// True if a worker takes no more leases.
+    pub(crate) fn worker_drains(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.draining)
+    }
+
     /// A worker's stream is closed: its leases go to others at once. Not charged as an attempt, but as a strike.
     pub(crate) fn worker_disconnected(&mut self, now: Now, id: WorkerId) {
         let Some(worker) = self.workers.remove(&id) else { return };

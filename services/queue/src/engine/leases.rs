@@ -39,8 +39,10 @@ impl Engine {
             tracing::info!(worker = name, claims, adopted, "a worker goes on with what it held");
         }
         welcome.adopted_leases = adopted.into_iter().filter_map(|one| self.adopted_frame(&one)).collect();
+        self.drain_again(id, &name);
+        let settled = Vec::new();
         self.workers
-            .insert(id, ConnectedWorker { name, slots, sources, frames, awaited_bytes: 0, settled: Vec::new() });
+            .insert(id, ConnectedWorker { name, slots, sources, frames, awaited_bytes: 0, settled, leaves: false });
         self.send(id, Frame::Welcome(welcome));
         if reply.send(id).is_err() {
             // Its stream ended before it was known here.
@@ -78,7 +80,12 @@ impl Engine {
             WorkerFrame::Credit { tasks, bytes } => self.core.credit(now, worker, tasks, bytes),
             WorkerFrame::Outcomes(outcomes) => self.outcomes(worker, &outcomes),
             WorkerFrame::Nack { lease, retry_after } => self.core.nack(now, worker, lease, retry_after),
-            WorkerFrame::Draining => self.core.worker_draining(worker),
+            WorkerFrame::Draining => {
+                if let Some(connected) = self.workers.get_mut(&worker) {
+                    connected.leaves = true;
+                }
+                self.core.worker_draining(worker);
+            }
             WorkerFrame::Heartbeat(heartbeat) => {
                 for lease in heartbeat.leases {
                     let id = LeaseId(lease.lease_id);

@@ -3,6 +3,7 @@
 
 mod admission;
 mod controls;
+mod drain;
 mod group;
 mod handle;
 mod intake;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashmesh::{
     queue::v1::{Heartbeat, LeaseOutcomes, Welcome},
-    v1::{Algorithm, EndReason, PackedNames, QueueStats, SourceRoot},
+    v1::{Algorithm, EndReason, PackedNames, QueueStats, SourceRoot, WorkerStats},
 };
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -134,6 +135,11 @@ pub(crate) enum Command {
     Controls {
         tenant: String,
         reply: Reply<(TenantControls, Quota, Usage)>,
+    },
+    DrainWorker {
+        name: String,
+        draining: bool,
+        reply: Reply<Result<Vec<WorkerStats>, QueueError>>,
     },
     Stats {
         reply: Reply<QueueStats>,

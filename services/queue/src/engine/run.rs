@@ -1,12 +1,12 @@
 //! The engine's loop, from taking over to losing ownership.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use hashmesh::v1::{QueueStats, SourceRoot, WorkerStats};
+use hashmesh::v1::{QueueStats, SourceRoot};
 use hashmesh_database::Database;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -89,6 +89,8 @@ pub(super) struct ConnectedWorker {
     pub(super) awaited_bytes: u64,
     /// Leases settled in this turn.
     pub(super) settled: Vec<u64>,
+    /// It said itself that it takes no more leases.
+    pub(super) leaves: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,8 @@ pub(super) struct Engine {
     pub(super) to_read: VecDeque<(Uuid, u32)>,
     pub(super) reading: usize,
     pub(super) workers: BTreeMap<WorkerId, ConnectedWorker>,
+    /// Names of workers that an administrator has said to drain. Each was connected then.
+    pub(super) drained: BTreeSet<String>,
     pub(super) mint: IdMint,
     pub(super) recent: RecentTurns,
     pub(super) quotas: Quotas,
@@ -161,6 +165,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         to_read: VecDeque::new(),
         reading: 0,
         workers: BTreeMap::new(),
+        drained: BTreeSet::new(),
         mint: IdMint::default(),
         recent: RecentTurns::new(config.recent_bytes),
         quotas: Quotas::default(),
@@ -234,6 +239,7 @@ impl Engine {
                 let (quota, used) = self.quotas.of(WallTime::now(), &tenant);
                 let _ = reply.send((self.core.controls(&tenant), quota, used));
             }
+            Command::DrainWorker { name, draining, reply } => drop(reply.send(self.set_draining(&name, draining))),
             Command::Stats { reply } => drop(reply.send(self.stats())),
             Command::WorkerConnected(new) => self.worker_connected(*new),
             Command::WorkerFrame { worker, frame } => self.worker_frame(worker, frame),
@@ -420,17 +426,7 @@ impl Engine {
 
     fn stats(&self) -> QueueStats {
         let core = self.core.stats(self.now());
-        let workers = self.workers.iter().map(|(id, worker)| {
-            let (leases, leased_tasks, recorded_tasks) = self.core.worker_stats(*id).unwrap_or_default();
-            WorkerStats {
-                worker_id: worker.name.clone(),
-                slots: worker.slots,
-                leases,
-                leased_tasks,
-                recorded_tasks,
-                sources: worker.sources.clone(),
-            }
-        });
+        let workers = self.workers.keys().filter_map(|id| self.worker_stats(*id));
         QueueStats {
             unfinished_submissions: core.unfinished_submissions,
             ready_tasks: core.ready_tasks,

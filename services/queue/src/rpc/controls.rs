@@ -2,7 +2,10 @@
 
 use hashmesh::{
     limits::{MAX_LEASED_TASKS, MAX_QUOTA},
-    queue::v1::{GetControlsRequest, GetControlsResponse, SetControlsRequest, SetControlsResponse},
+    queue::v1::{
+        GetControlsRequest, GetControlsResponse, SetControlsRequest, SetControlsResponse, SetWorkerDrainingRequest,
+        SetWorkerDrainingResponse,
+    },
     v1::TenantControls,
 };
 
@@ -41,6 +44,15 @@ impl Shared {
 
     pub(super) async fn get_controls(&self, request: GetControlsRequest) -> Result<GetControlsResponse, QueueError> {
         Ok(GetControlsResponse { controls: Some(self.controls(request.tenant).await?) })
+    }
+
+    pub(super) async fn set_worker_draining(
+        &self,
+        request: SetWorkerDrainingRequest,
+    ) -> Result<SetWorkerDrainingResponse, QueueError> {
+        let SetWorkerDrainingRequest { worker_id: name, draining } = request;
+        let ask = |reply| Command::DrainWorker { name, draining, reply };
+        Ok(SetWorkerDrainingResponse { workers: self.engine().await?.ask(ask).await?? })
     }
 
     async fn controls(&self, tenant: String) -> Result<TenantControls, QueueError> {

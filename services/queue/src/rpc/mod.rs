@@ -23,8 +23,9 @@ use hashmesh::queue::v1::{
     GetQueueStatsResponse, GetSubmissionRequest, GetSubmissionResponse, LeaseTasksRequest, LeaseTasksResponse,
     ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse, RetryTasksRequest,
     RetryTasksResponse, SealSubmissionRequest, SealSubmissionResponse, SetControlsRequest, SetControlsResponse,
-    StreamResultsRequest, StreamResultsResponse, SubmitBatchRequest, SubmitBatchResponse, WatchSubmissionRequest,
-    WatchSubmissionResponse, WriteSubmissionRequest, WriteSubmissionResponse, queue_service_server::QueueService,
+    SetWorkerDrainingRequest, SetWorkerDrainingResponse, StreamResultsRequest, StreamResultsResponse,
+    SubmitBatchRequest, SubmitBatchResponse, WatchSubmissionRequest, WatchSubmissionResponse, WriteSubmissionRequest,
+    WriteSubmissionResponse, queue_service_server::QueueService,
 };
 use hashmesh_runtime::shutdown::Shutdown;
 use tokio::sync::watch as watch_channel;
@@ -176,6 +177,13 @@ impl QueueService for QueueRpc {
         request: Request<GetControlsRequest>,
     ) -> Result<Response<GetControlsResponse>, Status> {
         Ok(Response::new(self.shared.get_controls(request.into_inner()).await?))
+    }
+
+    async fn set_worker_draining(
+        &self,
+        request: Request<SetWorkerDrainingRequest>,
+    ) -> Result<Response<SetWorkerDrainingResponse>, Status> {
+        Ok(Response::new(self.shared.set_worker_draining(request.into_inner()).await?))
     }
 
     async fn get_queue_stats(

@@ -4,6 +4,7 @@ mod audit;
 mod first_key;
 mod keys;
 mod tenants;
+mod workers;
 
 use clap::{Args, Subcommand};
 use hashmesh::client::ClientError;
@@ -25,6 +26,8 @@ enum What {
     Keys(keys::Keys),
     #[command(subcommand)]
     Tenants(tenants::Tenants),
+    #[command(subcommand)]
+    Workers(workers::Workers),
     Audit(audit::AuditArgs),
 }
 
@@ -34,6 +37,7 @@ impl AdminArgs {
             What::FirstKey(args) => args.run().await,
             What::Keys(keys) => keys.run().await,
             What::Tenants(tenants) => tenants.run().await,
+            What::Workers(workers) => workers.run().await,
             What::Audit(args) => args.run().await,
         }
     }

@@ -235,6 +235,13 @@ impl QueueService for Scripted {
         unreachable!("not scripted")
     }
 
+    async fn set_worker_draining(
+        &self,
+        _: Request<hashmesh::queue::v1::SetWorkerDrainingRequest>,
+    ) -> Result<Response<hashmesh::queue::v1::SetWorkerDrainingResponse>, Status> {
+        unreachable!("not scripted")
+    }
+
     async fn get_controls(
         &self,
         _: Request<hashmesh::queue::v1::GetControlsRequest>,
