@@ -4,8 +4,9 @@
 //! - [`policy`]: who gets a place. A pure state that is told the time.
 //! - [`service`]: the tower layer. A place is held to the end of the answer's body.
 //!
-//! Nobody waits for a place: a queue in front of a service that cannot keep up only makes every answer late. The number of
-//! places follows what the service behind can take: it shrinks by a tenth when that says that it is overloaded, and grows
+//! As many calls wait for a place as there are places, each about as long as a call takes, so that none is empty between two
+//! calls; all others are refused at once: a longer queue in front of a service that cannot keep up makes every answer late
+//! and none sooner. The number of places follows what the service behind can take: it shrinks by a tenth when that says that it is overloaded, and grows
 //! by about one place per round of answers while all are used (additive increase, multiplicative decrease, as in TCP; D. Chiu
 //! and R. Jain, 1989). Latency is no signal here: a call that waits for its outcomes is slow and costs nothing.
 //!

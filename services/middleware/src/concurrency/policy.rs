@@ -30,6 +30,7 @@ pub(super) struct Policy {
     /// Places there are now.
     places: f64,
     taken: usize,
+    waiting: usize,
     callers: HashMap<Arc<str>, Caller>,
     swept: Now,
     shrunk: Option<Now>,
@@ -45,7 +46,15 @@ impl Policy {
     pub(super) fn new(config: ConcurrencyConfig) -> Self {
         let most = config.most.max(1);
         let config = ConcurrencyConfig { most, least: config.least.clamp(1, most) };
-        Self { config, places: to_float(most), taken: 0, callers: HashMap::new(), swept: Duration::ZERO, shrunk: None }
+        Self {
+            config,
+            places: to_float(most),
+            taken: 0,
+            waiting: 0,
+            callers: HashMap::new(),
+            swept: Duration::ZERO,
+            shrunk: None,
+        }
     }
 
     /// A place for a call; whose it is counted as. `None`: there is none.
@@ -70,6 +79,19 @@ impl Policy {
         self.taken += 1;
         self.callers.entry(Arc::clone(&caller)).or_default().taken += 1;
         Some(caller)
+    }
+
+    /// True if a call may wait for a place: as many may as there are places, so that each waits about as long as a call
+    /// takes.
+    pub(super) fn wait(&mut self) -> bool {
+        let may = self.waiting < self.places();
+        self.waiting += usize::from(may);
+        may
+    }
+
+    /// A call waits no more.
+    pub(super) fn waited(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
     }
 
     /// A call has ended.

@@ -5,16 +5,20 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tonic::{Status, body::Body, server::NamedService};
 use tower::{Layer, Service};
 
 use super::policy::{ConcurrencyConfig, Policy};
+
+/// A call that waits for a place is refused after this long: its caller is better off elsewhere, or later.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// What whoever mounts the layer knows and it does not.
 pub trait Gate: Clone + Send + Sync + 'static {
@@ -31,13 +35,15 @@ pub trait Gate: Clone + Send + Sync + 'static {
 pub struct Concurrency {
     made: Instant,
     policy: Arc<Mutex<Policy>>,
+    /// Told of every place that is given back.
+    freed: Arc<Notify>,
 }
 
 impl Concurrency {
     /// All free.
     #[must_use]
     pub fn new(config: ConcurrencyConfig) -> Self {
-        Self { made: Instant::now(), policy: Arc::new(Mutex::new(Policy::new(config))) }
+        Self { made: Instant::now(), policy: Arc::new(Mutex::new(Policy::new(config))), freed: Arc::default() }
     }
 
     /// Calls under way, and how many there may be now.
@@ -52,9 +58,40 @@ impl Concurrency {
         Some(Place { concurrency: self.clone(), caller, overloaded: false })
     }
 
+    /// Who may wait for a place, does. `None`: there are as many already.
+    fn queue(&self) -> Option<Waiter> {
+        self.policy().wait().then(|| Waiter { concurrency: self.clone() })
+    }
+
     fn policy(&self) -> MutexGuard<'_, Policy> {
         // No code panics while it holds the lock.
         self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that waits for a place, until this is dropped.
+struct Waiter {
+    concurrency: Concurrency,
+}
+
+impl Waiter {
+    /// A place, in the order of those who wait. `None`: none became free in time.
+    async fn place(self, caller: &Arc<str>) -> Option<Place> {
+        let place = async {
+            loop {
+                self.concurrency.freed.notified().await;
+                if let Some(place) = self.concurrency.enter(caller) {
+                    return place;
+                }
+            }
+        };
+        tokio::time::timeout(LONGEST_WAIT, place).await.ok()
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.concurrency.policy().waited();
     }
 }
 
@@ -69,6 +106,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let now = self.concurrency.made.elapsed();
         self.concurrency.policy().release(now, &self.caller, self.overloaded);
+        self.concurrency.freed.notify_one();
     }
 }
 
@@ -122,20 +160,22 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let ConcurrencyLayer { concurrency, gate } = self.layer.clone();
         let (parts, body) = request.into_parts();
-        let caller = gate.caller(&parts);
-        let place = match caller.map(|caller| concurrency.enter(&caller)) {
-            // Decided here, not when the future is first polled: what is refused waits for nothing.
-            Some(None) => return Box::pin(std::future::ready(Ok(gate.refused().into_http()))),
-            Some(Some(place)) => Some(place),
-            None => None,
-        };
         // The one that was polled ready is the one that is called.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let answer = inner.call(Request::from_parts(parts, body));
+        let Some(caller) = gate.caller(&parts) else {
+            return Box::pin(inner.call(Request::from_parts(parts, body)));
+        };
+        let place = concurrency.enter(&caller);
+        // Decided here, not when the future is first polled: what is refused waits for nothing.
+        let waiter = if place.is_none() { concurrency.queue() } else { None };
         Box::pin(async move {
-            let response = answer.await?;
-            let Some(mut place) = place else { return Ok(response) };
+            let place = match waiter {
+                Some(waiter) => waiter.place(&caller).await,
+                None => place,
+            };
+            let Some(mut place) = place else { return Ok(gate.refused().into_http()) };
+            let response = inner.call(Request::from_parts(parts, body)).await?;
             // Only where no message was sent is the status among the headers.
             if let Some(status) = Status::from_header_map(response.headers()) {
                 place.overloaded = gate.overloaded(&status);

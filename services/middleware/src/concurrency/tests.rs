@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use http::{Request, Response, request::Parts};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
@@ -49,7 +50,7 @@ fn a_caller_that_asks_for_everything_keeps_nobody_out() {
         policy.release(at(2), &name("greedy"), false);
     }
     assert_eq!(take_all(&mut policy, at(3), "greedy"), 4);
-    assert_eq!(take_all(&mut policy, at(4), "modest"), 4);
+    assert_eq!(take_all(&mut policy, at(4), "modest"), 2);
     // Once the others have gone, all is its own again.
     for caller in ["modest", "greedy"] {
         while policy.taken_by(caller) > 0 {
@@ -124,22 +125,31 @@ impl Gate for Everyone {
     }
 }
 
-#[tokio::test]
-async fn a_place_is_held_to_the_end_of_the_body_and_a_refusal_waits_for_nothing() {
+#[tokio::test(start_paused = true)]
+async fn a_place_is_held_to_the_end_of_the_body_as_many_wait_for_one_and_all_others_are_refused_at_once() {
     let concurrency = Concurrency::new(ConcurrencyConfig { most: 1, least: 1 });
     let answer = |_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::new(String::from("body")))) };
     let mut service = ConcurrencyLayer::new(concurrency.clone(), Everyone).layer(tower::service_fn(answer));
     let request = |path: &str| Request::builder().uri(path).body(Body::empty()).unwrap();
-    let mut call = async |path: &str| service.ready().await.unwrap().call(request(path)).await.unwrap();
+    let mut call = async |path: &str| service.ready().await.unwrap().call(request(path));
+    let refused = |answer: &Response<Body>| {
+        Status::from_header_map(answer.headers()).is_some_and(|status| status.code() == Code::ResourceExhausted)
+    };
 
-    let first = call("/work").await;
+    let first = call("/work").await.await.unwrap();
     assert_eq!(concurrency.usage(), (1, 1));
-    let refused = Status::from_header_map(call("/work").await.headers()).unwrap();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(Status::from_header_map(call("/free").await.headers()).is_none());
-    // Its headers were read long ago.
+    let mut second = call("/work").await;
+    assert!(futures::poll!(&mut second).is_pending());
+    assert!(refused(&call("/work").await.now_or_never().unwrap().unwrap()));
+    assert!(!refused(&call("/free").await.await.unwrap()));
+    // The first one's headers were read long ago.
     first.into_body().collect().await.unwrap();
-    assert_eq!(concurrency.usage(), (0, 1));
-    drop(call("/work").await);
+    let second = second.await.unwrap();
+    assert_eq!(concurrency.usage(), (1, 1));
+    // One that waits too long is refused, and leaves its turn to another.
+    assert!(refused(&call("/work").await.await.unwrap()));
+    let fourth = call("/work").await;
+    drop(second);
+    drop(fourth.await.unwrap());
     assert_eq!(concurrency.usage(), (0, 1));
 }
