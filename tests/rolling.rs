@@ -1,4 +1,4 @@
-//! Queue, Workers and Gateway are replaced one after the other while all of them work (promises 2, 3, 12).
+//! Queue, Workers, Gateway and Hash are replaced one after the other while all of them work (promises 2, 3, 12).
 
 use std::{fs, ops::Range, path::PathBuf, time::Duration};
 
@@ -116,6 +116,14 @@ impl Rolling {
         self.mesh.gateway.ready().await;
         let noticed = async || (self.inline.reconnects() > reconnects).then_some(());
         until("the client to be back", PATIENCE, noticed).await;
+    }
+
+    /// Stops the only Hash service and starts it again.
+    async fn replace_hash(&mut self) {
+        self.under_way().await;
+        assert!(self.mesh.hash.terminate().await.success());
+        self.mesh.hash.restart().await;
+        self.mesh.hash.ready().await;
     }
 
     /// Stops the Queue while a worker is in the midst of a file, which the one that waits must adopt.
@@ -321,7 +329,7 @@ async fn call_each(client: &Client, input: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn promise_12_a_rolling_restart_of_queues_workers_and_gateway_under_load_fails_no_call_and_repeats_no_work() {
+async fn promise_12_a_rolling_restart_of_every_role_under_load_fails_no_call_and_repeats_no_work() {
     let _turn = heavy::turn().await;
     let rounds = if heavy::long() { 10 } else { 1 };
     let mut rolling = Rolling::start("rolling").await;
@@ -330,6 +338,7 @@ async fn promise_12_a_rolling_restart_of_queues_workers_and_gateway_under_load_f
         rolling.replace_worker(0).await;
         rolling.replace_queue_and_worker(1).await;
         rolling.replace_gateway().await;
+        rolling.replace_hash().await;
     }
     rolling.finish().await;
 }

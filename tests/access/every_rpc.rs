@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hashmesh::{
+    admin::v1::RevokeKeyRequest,
     error::{Reason, reason},
     gateway::v1::{
         AppendBatchRequest, Batch, CancelSubmissionRequest, GetSubmissionRequest, ListResultsRequest, OpenSubmission,
@@ -90,6 +91,10 @@ async fn promise_10_no_rpc_answers_without_a_key_that_is_good_for_it() {
         (Scope::Admin, mesh.key("every", &[Scope::Admin]).await),
     ];
     let unknown = KeyText::mint();
+    let revoked = mesh.key("every", &[Scope::Submit, Scope::Read, Scope::Admin]).await;
+    let request = RevokeKeyRequest { key_id: revoked.id().to_owned() };
+    // Before any Gateway has seen it.
+    mesh.administration().revoke_key(request).await.expect("revoked");
     let wrong_secret = KeyText::of(of_scope[0].1.id());
     let methods = any_rpc::methods(&PUBLIC);
     assert!(methods.len() > 20);
@@ -101,7 +106,7 @@ async fn promise_10_no_rpc_answers_without_a_key_that_is_good_for_it() {
             status
         };
         assert_eq!(refused(call(None).await, Reason::KeyMissing).code(), Code::Unauthenticated);
-        for key in [unknown.reveal(), wrong_secret.reveal(), "hm_", &unknown.reveal()[..70]] {
+        for key in [unknown.reveal(), revoked.reveal(), wrong_secret.reveal(), "hm_", &unknown.reveal()[..70]] {
             assert_eq!(refused(call(Some(key)).await, Reason::KeyInvalid).code(), Code::Unauthenticated);
         }
         for (scope, key) in &of_scope {
