@@ -1,7 +1,7 @@
 //! What becomes of a mesh that is asked for more than it can do: `overload SERVER ADMIN_KEY_FILE INPUT PLACES PID SECONDS`.
 //!
 //! Each call submits a batch of one task, which names INPUT (a file of 1 MiB that a worker may read), and waits for its
-//! committed outcome. The Gateway has PLACES for such calls, which bounds what the mesh does: the peak is what twice
+//! committed outcome. The Gateway has PLACES for such calls, which bounds what the mesh does: the peak is what four times
 //! as many callers get that ask again as soon as they are answered. Then calls come at a constant rate, whatever becomes of those before
 //! (an open loop), at 0.5 to 10 times the peak, for SECONDS each; latencies count from when a call was due, not from when it
 //! was sent. A run in which more than 1 % of the calls were sent over 10 ms late says nothing about the mesh: it is made
@@ -60,9 +60,9 @@ async fn main() -> Outcome<ExitCode> {
     let polite = bench.tenant(&admin, "polite").await?;
     let greedy = bench.tenant(&admin, "greedy").await?;
 
-    // More than there are places, so that each is taken again at once.
-    bench.closed_loop(&greedy, 2 * places, Duration::from_secs(2)).await?;
-    let peak = bench.closed_loop(&greedy, 2 * places, bench.length).await?;
+    // More than there are places and waiting calls, so that none is ever empty.
+    bench.closed_loop(&greedy, 4 * places, Duration::from_secs(2)).await?;
+    let peak = bench.closed_loop(&greedy, 4 * places, bench.length).await?;
     println!("peak {peak:.0} calls/s with {places} places");
     println!("{HEADER}");
     let mut verdict = Verdict::default();
@@ -77,8 +77,10 @@ async fn main() -> Outcome<ExitCode> {
     let after = bench.on_schedule("0.5x again", peak, &[(&greedy, 0.5)]).await?.remove(0);
     let shared = bench.on_schedule("4x and 0.2x", peak, &[(&greedy, 4.0), (&polite, 0.2)]).await?;
 
+    // What the machine did at its best, if that is more: neighbours come and go.
+    let peak = rows.iter().map(Run::goodput).fold(peak, f64::max);
     let usual = rows[1].p99();
-    for (row, least) in rows[2..].iter().zip([0.8, 0.9, 0.9, 0.8]) {
+    for (row, least) in rows[3..].iter().zip([0.9, 0.9, 0.8]) {
         let goodput = row.goodput() / peak;
         verdict.expect(goodput >= least, &format!("{}: goodput {goodput:.2} of the peak, wanted {least}", row.name));
         let times = row.p99() / usual;

@@ -27,9 +27,9 @@ static HOSTS: AtomicU32 = AtomicU32::new(0);
 /// free: nobody's outgoing connection, which may take any port of 127.0.0.1, can have taken it.
 pub(crate) fn own_host() -> String {
     let number = HOSTS.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id() % 65_536;
-    assert!(number < 250, "more hosts than a /24 has");
-    format!("127.{}.{}.{}", 1 + process / 256 % 254, process % 256, 1 + number)
+    let process = std::process::id() % (254 * 64);
+    assert!(number < 1_000, "more hosts than four /24 have");
+    format!("127.{}.{}.{}", 1 + process / 64, process % 64 * 4 + number / 250, 1 + number % 250)
 }
 
 /// One role's process.

@@ -38,9 +38,8 @@ pub(super) fn rule(path: &str) -> Option<Rule> {
             "LeaseTasks" => Some(Rule::Only(Role::Worker)),
             "WriteSubmission" | "CreateSubmission" | "AppendBatch" | "SealSubmission" | "SubmitBatch"
             | "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "CancelSubmission" | "ListResults"
-            | "StreamResults" | "RetryTasks" | "SetControls" | "GetControls" | "GetQueueStats" => {
-                Some(Rule::Only(Role::Gateway))
-            }
+            | "StreamResults" | "RetryTasks" | "SetControls" | "GetControls" | "SetWorkerDraining"
+            | "GetQueueStats" => Some(Rule::Only(Role::Gateway)),
             _ => None,
         },
         "hashmesh.queue.v1.AccessService" => match method {
