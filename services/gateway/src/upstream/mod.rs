@@ -6,7 +6,7 @@ mod target;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashmesh::error::{self as codes, Reason};
-use hashmesh_middleware::breaker::BreakerConfig;
+use hashmesh_middleware::{breaker::BreakerConfig, retry::RetryBudget};
 use hashmesh_runtime::{
     channel::{Dialer, Guarded},
     tls::{Role, Tls},
@@ -37,6 +37,8 @@ pub(crate) struct Upstream {
     configured: Vec<Arc<Target>>,
     current: Mutex<Arc<Target>>,
     breaker: BreakerConfig,
+    /// Of calls that nobody knows the end of.
+    repeats: RetryBudget,
 }
 
 /// Asks a service by a client that is made of each channel; the request is kept, so that it can be sent again. It learns how
@@ -85,7 +87,14 @@ impl Upstream {
         let Some(first) = configured.first() else {
             return Err(GatewayError::NoUpstream { service });
         };
-        Ok(Self { service, current: Mutex::new(Arc::clone(first)), configured, breaker, dialer })
+        Ok(Self {
+            service,
+            current: Mutex::new(Arc::clone(first)),
+            configured,
+            breaker,
+            repeats: RetryBudget::default(),
+            dialer,
+        })
     }
 
     /// A unary call, on the connection that all of them share.
@@ -137,6 +146,7 @@ impl Upstream {
     where
         F: Future<Output = Result<T, Status>>,
     {
+        self.repeats.earn();
         let mut repeated = false;
         let mut attempt = 1;
         loop {
@@ -152,7 +162,7 @@ impl Upstream {
                 Verdict::Unknown => {
                     let first = !std::mem::replace(&mut repeated, true);
                     let _moved = self.elsewhere(&target, None);
-                    first && repeat == Repeat::Safe
+                    first && repeat == Repeat::Safe && self.repeats.spend()
                 }
             };
             if !again || attempt >= MAX_ATTEMPTS {
