@@ -15,6 +15,7 @@ mod health_reflection;
 mod history;
 mod kills;
 mod limits;
+mod manifests;
 mod order;
 mod ownership;
 mod pgbouncer;

@@ -6,10 +6,11 @@ set -euo pipefail
 tools=$1
 grpcurl_version=v1.9.3
 buf_version=1.75.0
+bagit_version=1.9.0
 missing=()
 
 # command:Debian package
-wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client sha256sum:coreutils jq:jq shellcheck:shellcheck go:golang-go redis-server:redis-server pgbouncer:pgbouncer python3:python3-venv)
+wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client sha256sum:coreutils jq:jq shellcheck:shellcheck go:golang-go redis-server:redis-server pgbouncer:pgbouncer python3:python3-venv hashdeep:hashdeep rclone:rclone)
 packages=()
 for pair in "${wanted[@]}"; do
     command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
@@ -51,8 +52,18 @@ if [ ! -x "$tools/buf-$buf_version/bin/buf" ]; then
 fi
 ln -sf "../buf-$buf_version/bin/buf" "$tools/bin/buf"
 
+if [ ! -x "$tools/bagit-$bagit_version/bin/bagit.py" ]; then
+    rm -rf "$tools/bagit-$bagit_version"
+    if python3 -m venv "$tools/bagit-$bagit_version"; then
+        "$tools/bagit-$bagit_version/bin/pip" install --quiet "bagit==$bagit_version"
+    else
+        missing+=("bagit (needs python3 with venv)")
+    fi
+fi
+ln -sf "../bagit-$bagit_version/bin/bagit.py" "$tools/bin/bagit.py"
+
 if [ ${#missing[@]} -gt 0 ]; then
     echo "missing: ${missing[*]}" >&2
     exit 1
 fi
-echo "all tools are there (grpcurl and buf in $tools/bin)"
+echo "all tools are there (grpcurl, buf and bagit.py in $tools/bin)"

@@ -4,7 +4,7 @@ use std::{io, os::unix::ffi::OsStrExt as _, path::Path, thread};
 
 use hashmesh::{
     client::BatchBuilder,
-    limits::MAX_NAME_BYTES,
+    limits::{MAX_NAME_BYTES, MAX_URI_BYTES},
     v1::{Algorithm, PackedTasks},
 };
 use tokio::sync::mpsc;
@@ -86,21 +86,33 @@ impl Feed {
             Ok(uri) => uri,
             Err(error) => return self.unread(name, unread(&error.into())),
         };
-        let besides = name.len() + expected.iter().map(|(_, digest)| digest.len()).sum::<usize>();
         if let Some(uri) = uri {
-            self.make_room(besides + uri.len())?;
-            self.builder.push_object(name, &uri);
-        } else {
-            let limit = self.builder.max_bytes().saturating_sub(besides);
-            let mut content = std::mem::take(&mut self.content);
-            let read = read_file(path, follow, limit, &mut content);
-            self.content = content;
-            if let Err(error) = read {
-                return self.unread(name, too_large(path, limit, &error).unwrap_or_else(|| unread(&error)));
-            }
-            self.make_room(besides + self.content.len())?;
-            self.builder.push_inline(name, &self.content);
+            return self.object(name, &uri, expected);
         }
+        let besides = name.len() + expected.iter().map(|(_, digest)| digest.len()).sum::<usize>();
+        let limit = self.builder.max_bytes().saturating_sub(besides);
+        let mut content = std::mem::take(&mut self.content);
+        let read = read_file(path, follow, limit, &mut content);
+        self.content = content;
+        if let Err(error) = read {
+            return self.unread(name, too_large(path, limit, &error).unwrap_or_else(|| unread(&error)));
+        }
+        self.make_room(besides + self.content.len())?;
+        self.builder.push_inline(name, &self.content);
+        for (algorithm, digest) in expected {
+            self.builder.expect(*algorithm, digest);
+        }
+        Ok(())
+    }
+
+    /// Adds a task for an object that workers read.
+    pub(super) fn object(&mut self, name: &[u8], uri: &str, expected: &[(Algorithm, Vec<u8>)]) -> Result<(), Stopped> {
+        let too_long = [("name", name.len(), MAX_NAME_BYTES), ("URI", uri.len(), MAX_URI_BYTES)];
+        if let Some((what, bytes, most)) = too_long.into_iter().find(|(_, bytes, most)| bytes > most) {
+            return self.unread(name, Unread::Other(format!("its {what} has {bytes} bytes, more than {most}")));
+        }
+        self.make_room(name.len() + uri.len() + expected.iter().map(|(_, digest)| digest.len()).sum::<usize>())?;
+        self.builder.push_object(name, uri);
         for (algorithm, digest) in expected {
             self.builder.expect(*algorithm, digest);
         }

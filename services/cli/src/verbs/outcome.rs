@@ -14,6 +14,8 @@ pub(super) struct Row<'a> {
     pub(super) position: u64,
     pub(super) name: &'a [u8],
     pub(super) status: OutcomeStatus,
+    /// Of the input, in bytes, where it is known.
+    pub(super) size: Option<u64>,
     /// In the submission's order.
     pub(super) algorithms: &'a [Algorithm],
     /// Concatenated; empty if the task failed.
@@ -23,7 +25,7 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Each algorithm with its digest.
-    pub(super) fn digests(&self) -> impl Iterator<Item = (Algorithm, &'a [u8])> + use<'a> {
+    pub(super) fn digests(&self) -> impl Iterator<Item = (Algorithm, &'a [u8])> + Clone + use<'a> {
         let mut rest = self.digests;
         self.algorithms.iter().map_while(move |algorithm| {
             let (digest, tail) = rest.split_at_checked(algorithm.digest_bytes())?;
@@ -65,6 +67,8 @@ pub(super) fn for_each<'a, E>(
             position: outcomes.first_position + u64::from(index),
             name,
             status,
+            // Outcomes do not bring it yet.
+            size: None,
             algorithms,
             digests: digests.unwrap_or_default(),
             error: failure.and_then(|failure| failure.error.as_ref()),

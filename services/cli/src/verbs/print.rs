@@ -1,24 +1,25 @@
 //! Prints outcomes: a manifest, JSON lines, or one JSON document.
 
-use hashmesh::v1::{OutcomeStatus, PackedOutcomes, Submission};
+use hashmesh::v1::{Algorithm, OutcomeStatus, PackedOutcomes, Submission};
 use serde_json::json;
 
 use super::{
     deliver::Printer,
     failure::Failure,
     feed::Unread,
-    manifest::{write_line, write_tagged},
+    manifest::ManifestWriter,
     outcome::{JsonRow, Row, for_each},
     output::{Format, Output, put_json},
     reporter::Reporter,
+    shape::Shape,
     submission,
 };
 
 /// Prints each outcome as it comes; in text only what has digests, the rest goes to standard error.
 #[derive(Debug)]
 pub(super) struct OutcomePrinter {
-    format: Format,
-    tag: bool,
+    shape: Shape,
+    manifest: ManifestWriter,
     reporter: Reporter,
     /// Named in each object where outcomes of several submissions are mixed.
     submission_id: Option<String>,
@@ -26,8 +27,8 @@ pub(super) struct OutcomePrinter {
 }
 
 impl OutcomePrinter {
-    pub(super) fn new(format: Format, tag: bool, reporter: Reporter) -> Self {
-        Self { format, tag, reporter, submission_id: None, any: false }
+    pub(super) fn new(shape: Shape, reporter: Reporter) -> Self {
+        Self { shape, manifest: ManifestWriter::new(shape.manifest), reporter, submission_id: None, any: false }
     }
 
     /// What follows are outcomes of this submission, among others'.
@@ -37,14 +38,14 @@ impl OutcomePrinter {
 
     /// Puts what comes before all outcomes.
     pub(super) fn begin(&self, output: &mut Output) {
-        if self.format == Format::Json {
+        if self.shape.output == Format::Json {
             output.buffer().extend_from_slice(b"{\"outcomes\":[");
         }
     }
 
     /// Puts what comes after all outcomes.
     pub(super) fn end(&self, last: &Submission, output: &mut Output) -> Result<(), Failure> {
-        if self.format == Format::Json {
+        if self.shape.output == Format::Json {
             output.buffer().extend_from_slice(b"\n],\"submission\":");
             put_json(output.buffer(), &submission::json(last))?;
             output.buffer().extend_from_slice(b"}\n");
@@ -52,28 +53,26 @@ impl OutcomePrinter {
         Ok(())
     }
 
-    fn row(&mut self, row: Row<'_>, tagged: bool, out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn row(&mut self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
         match row.status {
             OutcomeStatus::Failed | OutcomeStatus::Unspecified => self.reporter.trouble(row.name, &row.failure()),
             OutcomeStatus::Mismatched => self.reporter.trouble(row.name, "has another digest than was expected"),
             OutcomeStatus::Succeeded => {}
         }
-        if self.format == Format::Text {
-            for (algorithm, digest) in row.digests() {
-                if tagged {
-                    write_tagged(row.name, algorithm, digest, out);
-                } else {
-                    write_line(row.name, digest, out);
-                }
+        if self.shape.output == Format::Text {
+            if row.status != OutcomeStatus::Failed
+                && let Err(why) = self.manifest.entry(row.name, row.size, row.digests(), out)
+            {
+                self.reporter.trouble(row.name, &format!("is not in the manifest: {why}"));
             }
             return Ok(());
         }
-        if self.format == Format::Json {
+        if self.shape.output == Format::Json {
             out.extend_from_slice(if self.any { b",\n" } else { b"\n" });
         }
         self.any = true;
         put_json(out, &JsonRow { row, submission_id: self.submission_id.as_deref() })?;
-        if self.format == Format::Jsonl {
+        if self.shape.output == Format::Jsonl {
             out.push(b'\n');
         }
         Ok(())
@@ -83,9 +82,11 @@ impl OutcomePrinter {
 impl Printer for OutcomePrinter {
     fn outcomes(&mut self, outcomes: &PackedOutcomes, output: &mut Output) -> Result<(), Failure> {
         let algorithms = outcomes.known_algorithms();
-        // The plain form does not say which digest it is.
-        let tagged = self.tag || algorithms.len() > 1;
-        for_each(outcomes, &algorithms, |row| self.row(row, tagged, output.buffer()))
+        if self.shape.output == Format::Text {
+            self.shape.check(&algorithms)?;
+            self.manifest.begin(&algorithms, output.buffer());
+        }
+        for_each(outcomes, &algorithms, |row| self.row(row, output.buffer()))
     }
 
     fn unread(&mut self, name: &[u8], why: &Unread, _output: &mut Output) -> Result<(), Failure> {
@@ -96,21 +97,20 @@ impl Printer for OutcomePrinter {
 
 /// The digests of one input that became no task, in the same forms.
 pub(super) fn put_single(
-    format: Format,
-    tag: bool,
+    shape: Shape,
     name: &[u8],
-    digests: &[(hashmesh::v1::Algorithm, Vec<u8>)],
+    size: u64,
+    digests: &[(Algorithm, Vec<u8>)],
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    if format == Format::Text {
-        for (algorithm, digest) in digests {
-            if tag || digests.len() > 1 {
-                write_tagged(name, *algorithm, digest, out);
-            } else {
-                write_line(name, digest, out);
-            }
-        }
-        return Ok(());
+    if shape.output == Format::Text {
+        let algorithms: Vec<Algorithm> = digests.iter().map(|(algorithm, _)| *algorithm).collect();
+        let mut manifest = ManifestWriter::new(shape.manifest);
+        manifest.begin(&algorithms, out);
+        let digests = digests.iter().map(|(algorithm, digest)| (*algorithm, digest.as_slice()));
+        return manifest
+            .entry(name, Some(size), digests, out)
+            .map_err(|error| Failure::local("cannot write the manifest", &error));
     }
     let map: serde_json::Map<_, _> =
         digests.iter().map(|(algorithm, digest)| (algorithm.name().to_owned(), json!(hex::encode(digest)))).collect();

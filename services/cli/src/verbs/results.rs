@@ -11,11 +11,12 @@ use hashmesh::{
 use super::{
     deliver::Printer as _,
     failure::{self, Failure},
-    output::{Format, Output},
+    output::Output,
     print::OutcomePrinter,
     progress::{Progress, When},
     reporter::Reporter,
     server::ServerArgs,
+    shape::ShapeArgs,
 };
 
 /// Write a submission's outcomes, by position.
@@ -39,12 +40,8 @@ pub(crate) struct ResultsArgs {
     /// submission, whose position it has.
     #[arg(long, conflicts_with = "after")]
     with_retries: bool,
-    /// The shape of the outcomes: a manifest, one document, or an object per line.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    output: Format,
-    /// Write the manifest with the algorithms' names, as `sha256sum --tag` does.
-    #[arg(long)]
-    tag: bool,
+    #[command(flatten)]
+    shape: ShapeArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -70,7 +67,7 @@ impl ResultsArgs {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let client = self.server.client()?;
         let reporter = Reporter::new(false, Progress::new(When::Never, false));
-        let mut printer = OutcomePrinter::new(self.output, self.tag, reporter.clone());
+        let mut printer = OutcomePrinter::new(self.shape.shape()?, reporter.clone());
         let mut output = Output::new();
         let chain = if self.with_retries { retries_of(&client, &self.id).await? } else { vec![self.id.clone()] };
         printer.begin(&mut output);

@@ -1,23 +1,38 @@
 //! How coreutils writes names with line breaks: `\`, LF and CR become `\\`, `\n` and `\r`, and the line starts with `\`.
 
-/// The name as it stands in a line, and whether the line must start with `\`.
-pub(in crate::verbs) fn escape(name: &[u8], line: &mut Vec<u8>) {
+/// Puts the `\` with which a line starts whose name is escaped.
+pub(super) fn mark(name: &[u8], out: &mut Vec<u8>) {
+    if needs_escape(name) {
+        out.push(b'\\');
+    }
+}
+
+/// Puts the name, escaped if it must be.
+pub(super) fn put_name(name: &[u8], out: &mut Vec<u8>) {
     for byte in name {
         match byte {
-            b'\\' => line.extend_from_slice(b"\\\\"),
-            b'\n' => line.extend_from_slice(b"\\n"),
-            b'\r' => line.extend_from_slice(b"\\r"),
-            other => line.push(*other),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            other => out.push(*other),
         }
     }
 }
 
 /// True if the name cannot stand in a line as it is.
-pub(super) fn needs_escape(name: &[u8]) -> bool {
+fn needs_escape(name: &[u8]) -> bool {
     name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'))
 }
 
-/// The reverse of [`escape`]. None if a `\` is followed by anything else.
+/// Puts a line of a report: an ASCII sign, a space, and the name, escaped as in a manifest.
+pub(in crate::verbs) fn put_line(sign: char, name: &[u8], out: &mut Vec<u8>) {
+    mark(name, out);
+    out.extend_from_slice(&[sign as u8, b' ']);
+    put_name(name, out);
+    out.push(b'\n');
+}
+
+/// The reverse of [`put_name`]. None if a `\` is followed by anything else.
 pub(super) fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();

@@ -28,6 +28,7 @@ use super::{
     reporter::Reporter,
     resume::Resume,
     server::ServerArgs,
+    shape::ShapeArgs,
     submission,
 };
 
@@ -71,12 +72,8 @@ pub(crate) struct SubmitArgs {
     /// Keep it at least this long after its end, whole seconds; default: what the Queue keeps others. At most 3,650 days.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     keep_for: Option<std::time::Duration>,
-    /// The shape of the outcomes: a manifest, one document, or an object per line.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    output: Format,
-    /// Write the manifest with the algorithms' names, as `sha256sum --tag` does.
-    #[arg(long)]
-    tag: bool,
+    #[command(flatten)]
+    shape: ShapeArgs,
     /// Say nothing about what went well.
     #[arg(long, short)]
     quiet: bool,
@@ -105,6 +102,8 @@ impl SubmitArgs {
             return Err(Failure::Usage("--lines reads one PATH".into()));
         }
         let algorithms = self.algorithms.or_default()?;
+        let shape = self.shape.shape()?;
+        shape.check(&algorithms)?;
         let client = self.server.client()?;
         if stdin && !self.lines {
             if self.detach
@@ -116,7 +115,7 @@ impl SubmitArgs {
                 let text = "`-` alone stores nothing: --detach, --id, --idempotency-key, --label and when its work\n             is to be done make no sense";
                 return Err(Failure::Usage(text.into()));
             }
-            return stream::run(&client, &algorithms, self.output, self.tag).await;
+            return stream::run(&client, &algorithms, shape).await;
         }
         let mut options = SubmissionOptions {
             algorithms: numbers(&algorithms),
@@ -153,11 +152,11 @@ impl SubmitArgs {
             if let Some((submitter, feed)) = sending {
                 detach(submitter, feed, &reporter).await?;
             }
-            self.print_id(&submission_id).await?;
+            print_id(shape.output, &submission_id).await?;
             return Ok(code(&reporter));
         }
         let mut output = Output::new();
-        let mut printer = OutcomePrinter::new(self.output, self.tag, reporter.clone());
+        let mut printer = OutcomePrinter::new(shape, reporter.clone());
         printer.begin(&mut output);
         let open = Open { submission_id, sending, resume: Resume::ById };
         let last = deliver(&client, open, &reporter, &mut printer, &mut output).await?;
@@ -201,12 +200,12 @@ impl SubmitArgs {
         let placement = self.placement.probe(client).await?;
         paths::feed(self.paths.clone(), builder, placement, reporter.clone())
     }
+}
 
-    async fn print_id(&self, submission_id: &str) -> Result<(), Failure> {
-        match self.output {
-            Format::Text => write_text(&format!("{submission_id}\n")).await,
-            format => write_document(format, &serde_json::json!({ "submission_id": submission_id })).await,
-        }
+async fn print_id(output: Format, submission_id: &str) -> Result<(), Failure> {
+    match output {
+        Format::Text => write_text(&format!("{submission_id}\n")).await,
+        format => write_document(format, &serde_json::json!({ "submission_id": submission_id })).await,
     }
 }
 

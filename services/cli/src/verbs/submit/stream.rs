@@ -11,8 +11,9 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use crate::verbs::{
     failure::{self, Failure},
-    output::{Format, Output},
+    output::Output,
     print::put_single,
+    shape::Shape,
     stdin::{Input, pieces},
 };
 
@@ -20,7 +21,7 @@ use crate::verbs::{
 const NAME: &[u8] = b"-";
 
 /// Streams standard input through the mesh and prints its digests. Nothing is stored.
-pub(super) async fn run(client: &Client, algorithms: &[Algorithm], format: Format, tag: bool) -> Result<u8, Failure> {
+pub(super) async fn run(client: &Client, algorithms: &[Algorithm], shape: Shape) -> Result<u8, Failure> {
     // An input that ends with an error has no digest: the error is kept and looked at before any digest is printed.
     let error = Arc::new(OnceLock::new());
     let kept = Arc::clone(&error);
@@ -45,7 +46,7 @@ pub(super) async fn run(client: &Client, algorithms: &[Algorithm], format: Forma
         return Err(Failure::Local("the mesh answered with other digests than were asked for".into()));
     }
     let mut output = Output::new();
-    put_single(format, tag, NAME, &digests, output.buffer())?;
+    put_single(shape, NAME, answer.hashed_bytes, &digests, output.buffer())?;
     output.flush().await?;
     Ok(failure::OK)
 }

@@ -4,34 +4,42 @@ use hashmesh::{
     error::TaskReason,
     v1::{OutcomeStatus, PackedOutcomes, Submission},
 };
+use serde::Serialize;
 use serde_json::json;
 
 use crate::verbs::{
     deliver::Printer,
     failure::Failure,
     feed::Unread,
-    manifest::escape,
     name::json_key,
     outcome::{JsonRow, Row, for_each},
     output::{Format, Output, put_json},
     reporter::Reporter,
     submission,
+    verdict::{Tally, Verdict},
 };
 
-/// Prints `NAME: OK` and the like, as `sha256sum -c` does, or objects.
+/// Prints a sign and a name per line, or objects.
 #[derive(Debug)]
 pub(super) struct CheckPrinter {
     format: Format,
     quiet: bool,
     reporter: Reporter,
     any: bool,
-    mismatched: u64,
-    unreadable: u64,
+    tally: Tally,
+}
+
+/// An outcome, and what it means here.
+#[derive(Serialize)]
+struct Checked<T> {
+    sign: char,
+    #[serde(flatten)]
+    outcome: T,
 }
 
 impl CheckPrinter {
     pub(super) fn new(format: Format, quiet: bool, reporter: Reporter) -> Self {
-        Self { format, quiet, reporter, any: false, mismatched: 0, unreadable: 0 }
+        Self { format, quiet, reporter, any: false, tally: Tally::default() }
     }
 
     /// Puts what comes before all outcomes.
@@ -51,53 +59,47 @@ impl CheckPrinter {
         Ok(())
     }
 
-    /// True if not every entry is right.
-    pub(super) fn flawed(&self) -> bool {
-        self.mismatched + self.unreadable > 0
-    }
-
-    /// What was wrong, counted.
-    pub(super) fn warnings(&self, malformed: u64) -> Vec<String> {
-        let counted = [
-            (malformed, "improperly formatted", "lines"),
-            (self.unreadable, "could not be read", "listed files"),
-            (self.mismatched, "did NOT match", "computed checksums"),
-        ];
-        let wrong = counted.into_iter().filter(|(count, ..)| *count > 0);
-        wrong.map(|(count, what, of)| format!("{count} of the {of} {what}")).collect()
+    /// What was said.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn row(&mut self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
         let verdict = match row.status {
-            OutcomeStatus::Succeeded => "OK",
-            OutcomeStatus::Mismatched => {
-                self.mismatched += 1;
-                "FAILED"
-            }
+            OutcomeStatus::Succeeded => Verdict::Equal,
+            OutcomeStatus::Mismatched => Verdict::Differs,
             OutcomeStatus::Failed | OutcomeStatus::Unspecified => {
-                self.unreadable += 1;
-                if self.format == Format::Text {
-                    self.reporter.trouble(row.name, &row.failure());
-                }
-                "FAILED open or read"
+                let missing = row.error.is_some_and(|error| error.reason == TaskReason::SourceNotFound.as_str());
+                if missing { Verdict::OnlySecond } else { Verdict::Error }
             }
         };
-        if self.format == Format::Text {
-            if row.status == OutcomeStatus::Succeeded && self.quiet {
-                return Ok(());
-            }
-            put_verdict(row.name, verdict, out);
-            return Ok(());
-        }
-        self.object(out, &JsonRow { row, submission_id: None })
+        self.say(row.name, verdict, || row.failure(), &JsonRow { row, submission_id: None }, out)
     }
 
-    fn object(&mut self, out: &mut Vec<u8>, value: &impl serde::Serialize) -> Result<(), Failure> {
+    fn say(
+        &mut self,
+        name: &[u8],
+        verdict: Verdict,
+        why: impl FnOnce() -> String,
+        outcome: &impl Serialize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        self.tally.count(verdict);
+        if self.quiet && verdict == Verdict::Equal {
+            return Ok(());
+        }
+        if self.format == Format::Text {
+            if verdict == Verdict::Error {
+                self.reporter.trouble(name, &why());
+            }
+            verdict.put(name, out);
+            return Ok(());
+        }
         if self.format == Format::Json {
             out.extend_from_slice(if self.any { b",\n" } else { b"\n" });
         }
         self.any = true;
-        put_json(out, value)?;
+        put_json(out, &Checked { sign: verdict.sign(), outcome })?;
         if self.format == Format::Jsonl {
             out.push(b'\n');
         }
@@ -112,45 +114,14 @@ impl Printer for CheckPrinter {
     }
 
     fn unread(&mut self, name: &[u8], why: &Unread, output: &mut Output) -> Result<(), Failure> {
-        self.unreadable += 1;
-        let out = output.buffer();
-        if self.format == Format::Text {
-            self.reporter.trouble(name, &why.to_string());
-            put_verdict(name, "FAILED open or read", out);
-            return Ok(());
-        }
-        let missing = matches!(why, Unread::Missing);
-        let reason = if missing { TaskReason::SourceNotFound } else { TaskReason::SourceUnreadable }.as_str();
-        let (key, name) = json_key(name);
+        let (verdict, reason) = match why {
+            Unread::Missing => (Verdict::OnlySecond, TaskReason::SourceNotFound),
+            Unread::Other(_) => (Verdict::Error, TaskReason::SourceUnreadable),
+        };
+        let (key, shown) = json_key(name);
         // No position: it never was a task.
-        let error = json!({ "reason": reason, "message": why.to_string() });
-        let value = json!({ key: name, "position": null, "outcome": "failed", "digests": {}, "error": error });
-        self.object(out, &value)
-    }
-}
-
-/// `NAME: VERDICT`; a name with a line break is escaped, and the line then starts with `\`.
-fn put_verdict(name: &[u8], verdict: &str, out: &mut Vec<u8>) {
-    if name.contains(&b'\n') {
-        out.push(b'\\');
-        escape(name, out);
-    } else {
-        out.extend_from_slice(name);
-    }
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(verdict.as_bytes());
-    out.push(b'\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verdicts_are_those_of_coreutils() {
-        let mut out = Vec::new();
-        put_verdict(b"a\\b", "OK", &mut out);
-        put_verdict(b"a\nb\\", "FAILED", &mut out);
-        assert_eq!(out, b"a\\b: OK\n\\a\\nb\\\\: FAILED\n");
+        let error = json!({ "reason": reason.as_str(), "message": why.to_string() });
+        let outcome = json!({ key: shown, "position": null, "outcome": "failed", "digests": {}, "error": error });
+        self.say(name, verdict, || why.to_string(), &outcome, output.buffer())
     }
 }

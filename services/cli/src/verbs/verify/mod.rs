@@ -1,9 +1,8 @@
 //! `hashmesh verify`: checks files against a manifest.
 
 mod check;
-mod entries;
 
-use std::{path::PathBuf, time::Instant};
+use std::{ffi::OsString, io, os::unix::ffi::OsStringExt as _, path::PathBuf, time::Instant};
 
 use clap::Args;
 use hashmesh::{
@@ -12,16 +11,13 @@ use hashmesh::{
     v1::{Algorithm, SubmissionOptions},
 };
 
-use self::{
-    check::CheckPrinter,
-    entries::{Manifest, Scan},
-};
+use self::check::CheckPrinter;
 use super::{
     algorithms::{AlgorithmArgs, numbers},
     deliver::{Open, deliver},
     failure::{self, Failure},
-    feed::{self, Unread},
-    manifest::Hints,
+    feed::{self, Feed, Stopped, Unread},
+    manifest::{Entry, Hints, Manifest, ReadArgs},
     output::{Format, Output},
     placement::PlacementArgs,
     progress::{Progress, When},
@@ -31,15 +27,22 @@ use super::{
     submission,
 };
 
-/// Read the files that a manifest names and compare their digests, as `sha256sum -c` does.
+/// Read what a manifest names again and compare the digests.
 ///
-/// Reads the manifests of coreutils (`sha256sum` and the like, with and without --tag) and of `submit --output jsonl`. Names
-/// are relative to the current directory.
+/// Says of each name, in the grammar of `rclone check --combined`, whether it is as the manifest has it (`= NAME`), is not
+/// there any more (`- NAME`: only in the manifest), differs (`* NAME`), or could not be read (`! NAME`; why is on standard
+/// error). A line whose name has a line break or a backslash is escaped as in manifests of coreutils, and starts with `\`.
+///
+/// Reads the manifests of coreutils (with and without --tag), hashdeep, BagIt and rclone, S3 inventories (their
+/// manifest.json), and objects per line, compressed with gzip or not. Names are paths relative to the current directory, or
+/// URIs.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     /// The manifest; `-` is standard input.
     #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
     #[command(flatten)]
     algorithms: AlgorithmArgs,
     #[command(flatten)]
@@ -47,7 +50,7 @@ pub(crate) struct VerifyArgs {
     /// Tasks in a batch, at most.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH_TASKS)))]
     batch_tasks: u32,
-    /// The shape of the outcomes: lines like those of `sha256sum -c`, one document, or an object per line.
+    /// The shape of the outcomes: a sign and a name per line, one document, or an object per line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
     /// Say nothing about what is right.
@@ -66,8 +69,11 @@ impl VerifyArgs {
         let client = self.server.client()?;
         let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
         let hints = Hints { algorithms: self.algorithms.named()? };
-        let mut manifest = Manifest::open(&self.manifest, hints)?;
-        let scan = scan(&mut manifest, &reporter).await?;
+        let opened = Manifest::open(&self.manifest, &self.read, hints);
+        let mut manifest =
+            opened.map_err(|error| Failure::local(&format!("cannot read {}", self.manifest.display()), &error))?;
+        let scan =
+            scan(&mut manifest, &reporter).map_err(|error| Failure::local("cannot read the manifest", &error))?;
         if scan.entries == 0 {
             return Err(Failure::Local(format!("{}: no properly formatted lines found", self.manifest.display())));
         }
@@ -86,7 +92,7 @@ impl VerifyArgs {
                         return feed.unread(b"the manifest", Unread::Other(format!("cannot be read: {error}")));
                     }
                 };
-                feed.file(&entry.name, &entry.path(), true, &entry.digests)?;
+                read_again(feed, &entry)?;
             }
         })?;
         let mut output = Output::new();
@@ -96,29 +102,73 @@ impl VerifyArgs {
         let last = deliver(&client, open, &reporter, &mut printer, &mut output).await?;
         printer.end(&last, &mut output)?;
         output.flush().await?;
-        for warning in printer.warnings(scan.malformed) {
-            // As sha256sum does, also when it is quiet.
-            eprintln!("hashmesh: WARNING: {warning}");
+        if scan.malformed > 0 {
+            let what = if scan.malformed == 1 { "line is" } else { "lines are" };
+            reporter.warn(&format!("hashmesh: {} {what} improperly formatted", scan.malformed));
+        }
+        if printer.tally().flawed() {
+            // Also when it is quiet.
+            reporter.warn(&format!("hashmesh: {}", printer.tally()));
         }
         reporter.inform(&format!(
             "hashmesh: {} in {:.2} s",
             submission::summary(&last),
             started.elapsed().as_secs_f64()
         ));
-        let flawed = printer.flawed() || scan.malformed > 0 || reporter.troubles() > 0;
+        let flawed = printer.tally().flawed() || scan.malformed > 0 || reporter.troubles() > 0;
         Ok(submission::exit_code(&last).max(if flawed { failure::TROUBLE } else { failure::OK }))
     }
 }
 
+/// A task for what an entry names.
+fn read_again(feed: &mut Feed, entry: &Entry) -> Result<(), Stopped> {
+    if entry.digests.is_empty() {
+        return feed.unread(&entry.name, Unread::Other("the manifest has no digest of it".to_owned()));
+    }
+    if let Some(uri) = uri(&entry.name) {
+        return feed.object(&entry.name, uri, &entry.digests);
+    }
+    let path = PathBuf::from(OsString::from_vec(entry.name.clone()));
+    feed.file(&entry.name, &path, true, &entry.digests)
+}
+
+/// The URI that a name is; none if it is a path. Paths that begin like one can be written with `./` before them.
+fn uri(name: &[u8]) -> Option<&str> {
+    let schemes: [&[u8]; 4] = [b"file://", b"s3://", b"https://", b"http://"];
+    if schemes.iter().any(|scheme| name.starts_with(scheme)) { std::str::from_utf8(name).ok() } else { None }
+}
+
+/// What a manifest holds.
+#[derive(Debug, Default)]
+struct Scan {
+    entries: u64,
+    malformed: u64,
+    algorithms: Vec<Algorithm>,
+}
+
 /// Reads the whole manifest once, to know which digests to ask for; it is then at its start again.
-async fn scan(manifest: &mut Manifest, reporter: &Reporter) -> Result<Scan, Failure> {
-    let scanned =
-        manifest.scan(&mut |line, error| reporter.trouble(format!("line {line}").as_bytes(), &error.to_string()));
-    scanned.map_err(|error| Failure::local("cannot read the manifest", &error))
+fn scan(manifest: &mut Manifest, reporter: &Reporter) -> io::Result<Scan> {
+    let mut scan = Scan::default();
+    let mut malformed = 0;
+    while let Some(entry) = manifest.next_entry(&mut |line, error| {
+        malformed += 1;
+        reporter.trouble(format!("line {line}").as_bytes(), &error.to_string());
+    })? {
+        scan.entries += 1;
+        for (algorithm, _) in &entry.digests {
+            if !scan.algorithms.contains(algorithm) {
+                scan.algorithms.push(*algorithm);
+            }
+        }
+    }
+    scan.malformed = malformed;
+    manifest.rewind();
+    Ok(scan)
 }
 
 fn wanted(scan: &Scan) -> Result<Vec<i32>, Failure> {
-    let algorithms: Vec<Algorithm> = Algorithm::ALL.into_iter().filter(|algorithm| scan.has(*algorithm)).collect();
+    let found = |algorithm: &Algorithm| scan.algorithms.contains(algorithm);
+    let algorithms: Vec<Algorithm> = Algorithm::ALL.into_iter().filter(found).collect();
     if algorithms.len() > MAX_ALGORITHMS {
         let text = format!(
             "the manifest has digests of {} algorithms, at most {MAX_ALGORITHMS} are computed at once",
