@@ -40,7 +40,8 @@ pub const MAX_PRIORITY: u32 = 9;
 pub const DEFAULT_PRIORITY: u32 = 5;
 /// The highest limit of concurrently leased tasks: it fits a Postgres `integer`.
 pub const MAX_LEASED_TASKS: u32 = i32::MAX as u32;
-
+/// Calls within a window that any rate limit may allow.
+pub const MAX_CALLS: u32 = 1_000_000_000;
 /// Tasks or bytes a day that a tenant may be given: what a table holds.
 pub const MAX_QUOTA: u64 = i64::MAX as u64;
 /// Batches of one submission: a sequence number fits a Postgres `integer`.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use hashmesh::{
     admin::v1::{CreateKeyRequest, SetKeyLimitsRequest, SetTenantControlsRequest},
-    client::{Client, ClientConfig},
     envoy::{
         extensions::common::ratelimit::v3::{
             RateLimitDescriptor,
@@ -27,7 +26,7 @@ use hashmesh::{
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
 use crate::support::{
-    Gateway, Mesh, MeshOptions, Role, Up,
+    Gateway, Guarded, Mesh, MeshOptions, Role,
     raw::packed,
     redis::Redis,
     rundir,
@@ -115,27 +114,15 @@ async fn an_address_makes_as_many_calls_as_it_may_whatever_it_says_of_itself() {
 
 #[tokio::test]
 async fn a_key_makes_as_many_calls_as_it_may_and_strangers_few() {
-    let options = ["--auth", "keys", "--limits", "on", "--limit-per-key", "10", "--limit-unauthenticated", "15"];
-    let up = Up::start("key-limits", &options).await;
-    let text = std::fs::read_to_string(up.data_dir().join("admin.key")).expect("the first key");
-    let client = |key: &KeyText| {
-        Client::connect(ClientConfig { api_key: Some(key.clone()), ..ClientConfig::new(&up.server) }).expect("a URL")
-    };
-    let mut admin = client(&KeyText::parse(text.trim()).expect("a key")).admin();
-    let mut create = async |calls_per_minute| {
-        let request = CreateKeyRequest {
-            tenant: "limited".to_owned(),
-            scopes: vec![Scope::Read.into()],
-            calls_per_minute,
-            ..CreateKeyRequest::default()
-        };
-        let answer = admin.create_key(request).await.expect("a key").into_inner();
-        assert_eq!(answer.key.expect("it").calls_per_minute, calls_per_minute);
-        KeyText::parse(&answer.text).expect("a key")
+    let options = ["--limits", "on", "--limit-per-key", "10", "--limit-unauthenticated", "15"];
+    let mesh = Guarded::start("key-limits", &options).await;
+    let create = async |calls_per_minute| {
+        let (tenant, scopes) = ("limited".to_owned(), vec![Scope::Read.into()]);
+        mesh.create(CreateKeyRequest { tenant, scopes, calls_per_minute, ..CreateKeyRequest::default() }).await
     };
     let keys = [(create(None).await, 10), (create(Some(3)).await, 3), (create(Some(0)).await, 40)];
     for (key, expected) in &keys {
-        let mut gateway = client(key).gateway();
+        let mut gateway = mesh.client(key).gateway();
         let mut count = 0;
         for _ in 0..40 {
             let answer = gateway.get_capabilities(GetCapabilitiesRequest {}).await;
@@ -148,19 +135,29 @@ async fn a_key_makes_as_many_calls_as_it_may_and_strangers_few() {
     let key = &keys[1].0;
     let request = SetKeyLimitsRequest { key_id: key.id().to_owned(), calls_per_minute: Some(50) };
     assert_eq!(
-        admin.set_key_limits(request).await.expect("changed").into_inner().key.expect("it").calls_per_minute,
+        mesh.administration()
+            .set_key_limits(request)
+            .await
+            .expect("changed")
+            .into_inner()
+            .key
+            .expect("it")
+            .calls_per_minute,
         Some(50)
     );
-    let mut limited = client(key).gateway();
+    let mut limited = mesh.client(key).gateway();
     until("the new limit to hold", Duration::from_secs(5), async || {
         limited.get_capabilities(GetCapabilitiesRequest {}).await.ok()
     })
     .await;
     let unknown = SetKeyLimitsRequest { key_id: "0123456789abcdef".to_owned(), calls_per_minute: None };
-    assert_eq!(reason(&admin.set_key_limits(unknown).await.expect_err("none")), Some(Reason::KeyNotFound));
+    assert_eq!(
+        reason(&mesh.administration().set_key_limits(unknown).await.expect_err("none")),
+        Some(Reason::KeyNotFound)
+    );
 
     // Who has no key is told so a few times, and then to wait; who has one is not held up by that.
-    let mut stranger = Gateway::connect(&up.server).await;
+    let mut stranger = Gateway::connect(&mesh.up.server).await;
     let mut told = Vec::new();
     for _ in 0..30 {
         told.push(reason(&call(&mut stranger).await.expect_err("without a key")).expect("ours"));
@@ -180,39 +177,22 @@ fn tasks(count: usize) -> SubmitBatchRequest {
 
 #[tokio::test]
 async fn promise_10_a_tenant_brings_as_much_a_day_as_it_may_and_a_restart_does_not_forget() {
-    let mut up = Up::start("quotas", &["--auth", "keys"]).await;
-    let text = std::fs::read_to_string(up.data_dir().join("admin.key")).expect("the first key");
-    let admin = KeyText::parse(text.trim()).expect("a key");
-    let client = |server: &str, key: &KeyText| {
-        Client::connect(ClientConfig { api_key: Some(key.clone()), ..ClientConfig::new(server) }).expect("a URL")
-    };
-    let mut administration = client(&up.server, &admin).admin();
-    let mut key = async |tenant: &str| {
-        let scopes = vec![Scope::Submit.into(), Scope::Read.into()];
-        let request = CreateKeyRequest { tenant: tenant.to_owned(), scopes, ..CreateKeyRequest::default() };
-        let answer = administration.create_key(request).await.expect("a key").into_inner();
-        KeyText::parse(&answer.text).expect("a key")
-    };
-    let (small, other) = (key("small").await, key("other").await);
-    let set = async |server: &str, tasks_per_day, bytes_per_day| {
+    let mut mesh = Guarded::start("quotas", &[]).await;
+    let scopes = [Scope::Submit, Scope::Read];
+    let (small, other) = (mesh.key("small", &scopes).await, mesh.key("other", &scopes).await);
+    let set = async |mesh: &Guarded, tasks_per_day, bytes_per_day| {
         let request = SetTenantControlsRequest {
             tenant: "small".to_owned(),
             tasks_per_day,
             bytes_per_day,
             ..SetTenantControlsRequest::default()
         };
-        client(server, &admin)
-            .admin()
-            .set_tenant_controls(request)
-            .await
-            .expect("set")
-            .into_inner()
-            .controls
-            .expect("it")
+        let answer = mesh.administration().set_tenant_controls(request).await.expect("set").into_inner();
+        answer.controls.expect("it")
     };
-    set(&up.server, Some(10), None).await;
-    let submit = async |server: &str, key: &KeyText, count| {
-        client(server, key).gateway().submit_batch(tasks(count)).await.map(drop)
+    set(&mesh, Some(10), None).await;
+    let submit = async |mesh: &Guarded, key: &KeyText, count| {
+        mesh.client(key).gateway().submit_batch(tasks(count)).await.map(drop)
     };
     let refused = |answer: Result<(), Status>| {
         let status = answer.expect_err("more than it may");
@@ -220,23 +200,23 @@ async fn promise_10_a_tenant_brings_as_much_a_day_as_it_may_and_a_restart_does_n
         assert!(retry_after(&status).expect("tomorrow") <= Duration::from_secs(86_400));
         status.message().to_owned()
     };
-    submit(&up.server, &small, 6).await.expect("6 of 10");
-    assert!(refused(submit(&up.server, &small, 5).await).contains("has 4 left"));
-    submit(&up.server, &other, 1_000).await.expect("another's limit is not its own");
+    submit(&mesh, &small, 6).await.expect("6 of 10");
+    assert!(refused(submit(&mesh, &small, 5).await).contains("has 4 left"));
+    submit(&mesh, &other, 1_000).await.expect("another's limit is not its own");
 
     // What was counted outlives the process.
-    let database = crate::support::Database::of_url(up.database_url());
+    let database = crate::support::Database::of_url(mesh.up.database_url());
     until("the count to be written", PATIENCE, async || {
         let counted =
             database.value("SELECT coalesce(sum(tasks), 0)::text FROM tenant_usage WHERE tenant = 'small'").await;
         (counted == "6").then_some(())
     })
     .await;
-    up.restart().await;
-    assert!(refused(submit(&up.server, &small, 5).await).contains("has 4 left"));
+    mesh.up.restart().await;
+    assert!(refused(submit(&mesh, &small, 5).await).contains("has 4 left"));
 
     // A stream outlives a refused batch, and what is sent again counts once.
-    let mut stream = client(&up.server, &small).gateway();
+    let mut stream = mesh.client(&small).gateway();
     let opened = stream.create_submission(CreateSubmissionRequest::default()).await.expect("one").into_inner();
     let submission_id = opened.opened.expect("it").submission_id;
     let mut append = async |sequence, count| {
@@ -248,17 +228,16 @@ async fn promise_10_a_tenant_brings_as_much_a_day_as_it_may_and_a_restart_does_n
     append(0, 2).await.expect("as before");
     assert!(refused(append(1, 3).await).contains("has 2 left"));
     append(1, 2).await.expect("10 of 10");
-    let controls = set(&up.server, Some(0), Some(controls_bytes(&up, &small).await + 5)).await;
+    let controls = set(&mesh, Some(0), Some(controls_bytes(&mesh, &small).await + 5)).await;
     assert_eq!((controls.tasks_per_day, controls.tasks_today), (0, 10));
     assert!(refused(append(2, 1).await).contains("bytes"));
-    set(&up.server, None, Some(0)).await;
+    set(&mesh, None, Some(0)).await;
     append(2, 1).await.expect("any number");
 }
 
 /// What the tenant of this key has brought today.
-async fn controls_bytes(up: &Up, key: &KeyText) -> u64 {
-    let client = Client::connect(ClientConfig { api_key: Some(key.clone()), ..ClientConfig::new(&up.server) });
-    let answer = client.expect("a URL").gateway().get_controls(GetControlsRequest {}).await.expect("an answer");
+async fn controls_bytes(mesh: &Guarded, key: &KeyText) -> u64 {
+    let answer = mesh.client(key).gateway().get_controls(GetControlsRequest {}).await.expect("an answer");
     answer.into_inner().controls.expect("they").bytes_today
 }
 

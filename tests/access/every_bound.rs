@@ -21,9 +21,8 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::Guarded;
 use crate::support::{
-    any_rpc,
+    Guarded, any_rpc,
     raw::{assert_refused, packed},
     wait::soon,
     wire::{Wire, framed},

@@ -15,8 +15,7 @@ use hashmesh::{
 use prost::Message as _;
 use tonic::Code;
 
-use super::Guarded;
-use crate::support::{any_rpc, raw::packed};
+use crate::support::{Guarded, any_rpc, raw::packed};
 
 const PUBLIC: [&str; 2] = ["hashmesh.gateway.v1", "hashmesh.admin.v1"];
 

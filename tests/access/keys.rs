@@ -6,23 +6,20 @@ use hashmesh::{
     admin::v1::{CreateKeyRequest, ListAuditRequest, ListKeysRequest, RevokeKeyRequest, RotateKeyRequest},
     client::ClientError,
     error::{Reason, reason},
-    gateway::v1::{StreamResultsRequest, SubmitBatchRequest, submit_batch_request::Tasks},
+    gateway::v1::{StreamResultsRequest, SubmitBatchRequest},
     keys::KeyText,
-    v1::{Scope, SubmissionOptions, Task, TaskRows, task::Source},
+    v1::{Scope, SubmissionOptions},
 };
 use tonic::Status;
 
-use super::Guarded;
-use crate::support::wait::{PATIENCE, until};
+use super::batch;
+use crate::support::{
+    Guarded,
+    wait::{PATIENCE, until},
+};
 
 /// Within which a key that is accepted no more is refused everywhere.
 const IN_FORCE: Duration = Duration::from_secs(5);
-
-fn batch() -> SubmitBatchRequest {
-    let task = Task { name: "a".to_owned(), source: Some(Source::Data("hello".into())), ..Task::default() };
-    let rows = TaskRows { tasks: vec![task] };
-    SubmitBatchRequest { tasks: Some(Tasks::Rows(rows)), wait: true, ..SubmitBatchRequest::default() }
-}
 
 fn refusal(error: ClientError) -> Status {
     match error {
@@ -55,7 +52,7 @@ async fn work_is_submitted_and_read_with_a_key_and_belongs_to_its_tenant() {
     let mesh = Guarded::shared().await;
     let key = mesh.key("worker-bee", &[Scope::Submit, Scope::Read]).await;
     let client = mesh.client(&key);
-    let answer = client.submit_batch(batch()).await.expect("accepted");
+    let answer = client.submit_batch(SubmitBatchRequest { wait: true, ..batch() }).await.expect("accepted");
     assert_eq!(answer.outcomes.len(), 1);
     let listed = client.list_submissions(Default::default()).await.expect("a list").submissions;
     assert_eq!(listed.len(), 1);
@@ -133,7 +130,7 @@ async fn a_key_is_refused_once_its_time_is_over() {
 
 #[tokio::test]
 async fn the_trail_says_who_did_what_and_no_secret_is_kept_anywhere() {
-    let mesh = Guarded::start("access-trail").await;
+    let mesh = Guarded::start("access-trail", &[]).await;
     let key = mesh.key("trail", &[Scope::Submit, Scope::Read]).await;
     mesh.client(&key).submit_batch(batch()).await.expect("accepted");
     let rotated = RotateKeyRequest { key_id: key.id().to_owned(), keep_previous: None };

@@ -6,62 +6,14 @@ mod keys;
 mod verbs;
 mod workers;
 
-use std::fs;
-
 use hashmesh::{
-    admin::v1::{CreateKeyRequest, admin_service_client::AdminServiceClient},
-    client::{Client, ClientConfig, KeyedChannel},
-    keys::KeyText,
-    v1::Scope,
+    gateway::v1::{SubmitBatchRequest, submit_batch_request::Tasks},
+    v1::{Task, TaskRows, task::Source},
 };
-use tokio::sync::OnceCell;
-use tonic::transport::Channel;
 
-use crate::support::Up;
-
-/// A mesh that checks keys.
-#[derive(Debug)]
-struct Guarded {
-    up: Up,
-    admin: KeyText,
-}
-
-impl Guarded {
-    async fn start(name: &str) -> Self {
-        let up = Up::start(name, &["--auth", "keys"]).await;
-        let text = fs::read_to_string(up.data_dir().join("admin.key")).expect("the first key");
-        Self { up, admin: KeyText::parse(text.trim()).expect("a key") }
-    }
-
-    /// One for all tests that leave it as it is.
-    async fn shared() -> &'static Self {
-        static SHARED: OnceCell<Guarded> = OnceCell::const_new();
-        SHARED.get_or_init(|| Self::start("access")).await
-    }
-
-    async fn channel(&self) -> Channel {
-        Channel::from_shared(self.up.server.clone()).expect("a URL").connect().await.expect("it listens")
-    }
-
-    fn client(&self, key: &KeyText) -> Client {
-        let config = ClientConfig { api_key: Some(key.clone()), ..ClientConfig::new(&self.up.server) };
-        Client::connect(config).expect("a URL")
-    }
-
-    fn administration(&self) -> AdminServiceClient<KeyedChannel> {
-        self.client(&self.admin).admin()
-    }
-
-    async fn create(&self, request: CreateKeyRequest) -> KeyText {
-        let answer = self.administration().create_key(request).await.expect("a key").into_inner();
-        let key = KeyText::parse(&answer.text).expect("a key");
-        assert_eq!(answer.key.expect("it").key_id, key.id());
-        key
-    }
-
-    /// A new key of this tenant.
-    async fn key(&self, tenant: &str, scopes: &[Scope]) -> KeyText {
-        let scopes = scopes.iter().map(|scope| (*scope).into()).collect();
-        self.create(CreateKeyRequest { tenant: tenant.to_owned(), scopes, ..CreateKeyRequest::default() }).await
-    }
+/// One small task.
+fn batch() -> SubmitBatchRequest {
+    let task = Task { name: "a".to_owned(), source: Some(Source::Data("hello".into())), ..Task::default() };
+    let rows = TaskRows { tasks: vec![task] };
+    SubmitBatchRequest { tasks: Some(Tasks::Rows(rows)), ..SubmitBatchRequest::default() }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Guarded;
 use crate::support::{
+    Guarded,
     cli::{Run, hashmesh},
     rundir,
 };

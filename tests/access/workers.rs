@@ -3,22 +3,18 @@
 use hashmesh::{
     admin::v1::{ListAuditRequest, ListWorkersRequest, SetWorkerDrainingRequest},
     error::{Reason, reason},
-    gateway::v1::{SubmitBatchRequest, submit_batch_request::Tasks},
-    v1::{Scope, SubmissionState, Task, TaskRows, WaitReason, task::Source},
+    v1::{Scope, SubmissionState, WaitReason},
 };
 
-use super::Guarded;
-use crate::support::wait::{PATIENCE, until};
-
-fn batch() -> SubmitBatchRequest {
-    let task = Task { name: "a".to_owned(), source: Some(Source::Data("hello".into())), ..Task::default() };
-    let rows = TaskRows { tasks: vec![task] };
-    SubmitBatchRequest { tasks: Some(Tasks::Rows(rows)), ..SubmitBatchRequest::default() }
-}
+use super::batch;
+use crate::support::{
+    Guarded,
+    wait::{PATIENCE, until},
+};
 
 #[tokio::test]
 async fn a_drained_worker_gets_no_lease_until_it_is_resumed() {
-    let mesh = Guarded::start("drained").await;
+    let mesh = Guarded::start("drained", &[]).await;
     let client = mesh.client(&mesh.key("waits", &[Scope::Submit, Scope::Read]).await);
     let mut admin = mesh.administration();
     let workers = admin.list_workers(ListWorkersRequest {}).await.expect("a list").into_inner().workers;

@@ -7,6 +7,7 @@ pub(crate) mod any_rpc;
 pub(crate) mod authority;
 pub(crate) mod cli;
 pub(crate) mod database;
+pub(crate) mod guarded;
 pub(crate) mod heavy;
 pub(crate) mod mesh;
 pub(crate) mod oracle;
@@ -25,6 +26,7 @@ pub(crate) mod wait;
 pub(crate) mod wire;
 
 pub(crate) use database::Database;
+pub(crate) use guarded::Guarded;
 pub(crate) use mesh::{Mesh, MeshOptions, Role};
 pub(crate) use raw::{Gateway, SubmitStream};
 pub(crate) use up::Up;

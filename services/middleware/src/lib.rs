@@ -5,4 +5,7 @@ pub mod breaker;
 pub mod concurrency;
 pub mod deadline;
 pub mod rate_limit;
+mod ready;
 pub mod retry;
+
+pub use ready::take_ready;

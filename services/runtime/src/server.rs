@@ -27,7 +27,10 @@ pub(crate) use self::limits::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES,
 };
 use self::{connection::Connections, health_service::HealthService, panics::CatchPanic};
-pub use self::{limits::ServerLimits, peer::Peer};
+pub use self::{
+    limits::ServerLimits,
+    peer::{Peer, network},
+};
 use crate::{
     accept,
     health::Health,

@@ -13,11 +13,11 @@ use hashmesh::envoy::{
     },
     r#type::v3::RateLimitUnit,
 };
-use hashmesh::error::bad_field;
+use hashmesh::{error::bad_field, limits::MAX_CALLS};
 use hashmesh_middleware::rate_limit::{Limit, State};
 use tonic::{Request, Response, Status};
 
-use super::{MAX_LIMIT, MAX_NAME_BYTES, MAX_WINDOWS};
+use super::{MAX_NAME_BYTES, MAX_WINDOWS};
 use crate::{redis::Redis, windows};
 
 /// What Envoy asks, in its own words.
@@ -42,7 +42,7 @@ impl Envoy {
                 RateLimitUnit::Day => (86_400, Unit::Day),
                 RateLimitUnit::Unknown => return None,
             };
-            let calls = own.requests_per_unit.min(MAX_LIMIT);
+            let calls = own.requests_per_unit.min(MAX_CALLS);
             return Some((Limit { calls, window: Duration::from_secs(seconds) }, unit));
         }
         let by_address = matches!(descriptor.entries.as_slice(), [one] if one.key == "remote_address");
@@ -107,15 +107,8 @@ fn answer(limits: &[Option<(Limit, Unit)>], states: &[Result<State, State>]) -> 
             duration_until_reset: state.reset_after.try_into().ok(),
         });
     }
-    let header = |key: &str, value: u64| HeaderValue { key: key.to_owned(), value: value.to_string() };
-    let response_headers_to_add = tightest.map_or_else(Vec::new, |state| {
-        let seconds = u64::try_from(state.reset_after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
-        vec![
-            header("ratelimit-limit", state.calls.into()),
-            header("ratelimit-remaining", state.remaining.into()),
-            header("ratelimit-reset", seconds),
-        ]
-    });
+    let header = |(key, value): (&str, u64)| HeaderValue { key: key.to_owned(), value: value.to_string() };
+    let response_headers_to_add = tightest.iter().flat_map(State::headers).map(header).collect();
     RateLimitResponse { overall_code: overall.into(), statuses, response_headers_to_add }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashmesh::{
     cache::v1::{QuotaState, QuotaWindow, TakeQuotaRequest, TakeQuotaResponse, quota_service_server::QuotaService},
     error::bad_field,
+    limits::MAX_CALLS,
 };
 use hashmesh_middleware::rate_limit::{Limit, State};
 use tonic::{Request, Response, Status};
@@ -16,7 +17,6 @@ use crate::{redis::Redis, windows};
 
 const MAX_WINDOWS: usize = 8;
 const MAX_NAME_BYTES: usize = 128;
-const MAX_LIMIT: u32 = 1_000_000_000;
 const LEAST_WINDOW: Duration = Duration::from_secs(1);
 const LONGEST_WINDOW: Duration = Duration::from_secs(86_400);
 
@@ -57,8 +57,8 @@ fn checked(request: TakeQuotaRequest) -> Result<Vec<(String, Limit)>, Status> {
         if !(1..=MAX_NAME_BYTES).contains(&window.name.len()) {
             return Err(bad("name", format!("must be 1 to {MAX_NAME_BYTES} bytes")));
         }
-        if !(1..=MAX_LIMIT).contains(&window.limit) {
-            return Err(bad("limit", format!("must be 1 to {MAX_LIMIT}")));
+        if !(1..=MAX_CALLS).contains(&window.limit) {
+            return Err(bad("limit", format!("must be 1 to {MAX_CALLS}")));
         }
         let length = window.window.and_then(|window| Duration::try_from(window).ok()).unwrap_or_default();
         if !(LEAST_WINDOW..=LONGEST_WINDOW).contains(&length) || length.subsec_nanos() % 1_000_000 != 0 {
@@ -85,7 +85,7 @@ mod tests {
         assert!(fits(vec![good.clone(); 8]) && !fits(vec![good; 9]) && !fits(vec![]));
         assert!(fits(vec![window(&"a".repeat(128), 1, 1_000)]) && !fits(vec![window(&"a".repeat(129), 1, 1_000)]));
         assert!(!fits(vec![window("", 1, 1_000)]));
-        assert!(fits(vec![window("a", MAX_LIMIT, 1_000)]) && !fits(vec![window("a", MAX_LIMIT + 1, 1_000)]));
+        assert!(fits(vec![window("a", MAX_CALLS, 1_000)]) && !fits(vec![window("a", MAX_CALLS + 1, 1_000)]));
         assert!(!fits(vec![window("a", 0, 1_000)]));
         assert!(fits(vec![window("a", 1, 86_400_000)]) && !fits(vec![window("a", 1, 86_400_001)]));
         assert!(!fits(vec![window("a", 1, 999)]));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use hashmesh::limits::MAX_CALLS;
 use hashmesh_cache::CacheConfig;
 use hashmesh_gateway::RateLimits;
 use hashmesh_runtime::tls::Role;
@@ -28,7 +29,7 @@ pub(crate) struct CacheArgs {
     redis_timeout: Duration,
     /// Requests a minute from each address, where Envoy asks about `remote_address` without a limit of its own. 0: any number.
     #[arg(long, value_name = "CALLS", default_value_t = RateLimits::USUAL.per_address,
-          value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_CALLS)))]
     limit_per_address: u32,
     #[command(flatten)]
     reach: ReachArgs,

@@ -1,6 +1,7 @@
 //! How many calls clients may make.
 
 use clap::{Args, ValueEnum};
+use hashmesh::limits::MAX_CALLS;
 use hashmesh_gateway::{GatewayConfig, RateLimits};
 
 /// Calls within any minute; a stream is one call. 0: any number.
@@ -41,7 +42,7 @@ enum Switch {
 
 /// What the Cache service takes.
 fn calls() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(0..=1_000_000_000)
+    clap::value_parser!(u32).range(0..=i64::from(MAX_CALLS))
 }
 
 fn network(text: &str) -> Result<ipnet::IpNet, String> {

@@ -2,7 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use hashmesh::{error::bad_field, keys::is_id, limits::MAX_QUOTA, v1::Scope};
+use hashmesh::{
+    error::bad_field,
+    keys::is_id,
+    limits::{MAX_CALLS, MAX_QUOTA},
+    v1::Scope,
+};
 use tonic::Status;
 
 /// Characters of a tenant's name.
@@ -13,8 +18,6 @@ const MAX_DESCRIPTION: usize = 255;
 const MAX_KEEP_PREVIOUS: Duration = Duration::from_secs(30 * 86_400);
 /// The same when nothing is said.
 const KEEP_PREVIOUS: Duration = Duration::from_secs(86_400);
-/// Of a key.
-const MAX_CALLS_PER_MINUTE: u32 = 1_000_000_000;
 /// Keys or entries on a page.
 const MAX_PAGE: u32 = 1_000;
 const DEFAULT_PAGE: u32 = 100;
@@ -79,8 +82,8 @@ pub(super) fn keep_previous(
 }
 
 pub(super) fn calls_per_minute(field: &str, calls: Option<u32>) -> Result<Option<u32>, Status> {
-    if calls > Some(MAX_CALLS_PER_MINUTE) {
-        return Err(bad_field(field, format!("must be at most {MAX_CALLS_PER_MINUTE}; 0 is any number")));
+    if calls > Some(MAX_CALLS) {
+        return Err(bad_field(field, format!("must be at most {MAX_CALLS}; 0 is any number")));
     }
     Ok(calls)
 }

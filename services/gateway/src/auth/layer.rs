@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use hashmesh_middleware::take_ready;
 use tonic::{
     Code,
     body::Body,
@@ -49,9 +50,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        // The one that was polled ready is the one that is called.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let (authenticator, limiter) = (self.authenticator.clone(), self.limiter.clone());
         Box::pin(async move {
             match authenticator.authenticate(request.uri().path(), request.headers()).await {

@@ -1,8 +1,8 @@
 //! Whose call it is, as far as addresses tell.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use hashmesh_runtime::server::Peer;
+use hashmesh_runtime::server::{Peer, network};
 use ipnet::IpNet;
 use tonic::codegen::http::{Extensions, HeaderMap};
 
@@ -23,7 +23,7 @@ impl Addresses {
     /// The client's address; of IPv6 its /64, which is what one customer gets. `None`: the call came from within.
     pub(super) fn client(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
         let peer = extensions.get::<Peer>()?.address.ip();
-        Some(customer(self.behind_proxies(peer, headers)))
+        Some(network(self.behind_proxies(peer, headers)))
     }
 
     /// Whoever is at the other end, or, if that is a proxy of ours, whoever it says it speaks for; and so on. The first that
@@ -51,16 +51,6 @@ impl Addresses {
 fn parse(text: &str) -> Option<IpAddr> {
     let address = text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()));
     address.map(|address: IpAddr| address.to_canonical())
-}
-
-fn customer(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
 }
 
 #[cfg(test)]

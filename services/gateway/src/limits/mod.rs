@@ -56,7 +56,7 @@ impl Limiter {
     pub(crate) async fn count_stranger(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Status> {
         let mut asks = Vec::new();
         self.inner.ask_address(&mut asks, "stranger", self.inner.limits.unauthenticated, headers, extensions);
-        let (_, taken) = self.inner.take(&asks).await?;
+        let taken = self.inner.take(&asks).await?;
         (!taken.admitted).then(|| refused(ADDRESS, taken.tightest))
     }
 }
@@ -66,9 +66,10 @@ impl Decide for Limiter {
         let asks = self.inner.asks(call);
         match self.inner.take(&asks).await {
             None => Verdict::Admit(None),
-            Some((_, taken)) if taken.admitted => Verdict::Admit(Some(taken.tightest)),
-            Some((name, taken)) => {
-                let what = if name.starts_with(KEY) { KEY } else { ADDRESS };
+            Some(taken) if taken.admitted => Verdict::Admit(Some(taken.tightest)),
+            Some(taken) => {
+                let by_key = asks.get(taken.which).is_some_and(|ask| ask.name.starts_with(KEY));
+                let what = if by_key { KEY } else { ADDRESS };
                 Verdict::Refuse(taken.tightest, refused(what, taken.tightest))
             }
         }
@@ -98,24 +99,20 @@ impl Inner {
         }
     }
 
-    /// Counts, with the others if they can be asked. The name of the tightest window. `None`: nothing limits this call.
-    async fn take(&self, asks: &[Ask]) -> Option<(String, Taken)> {
+    /// Counts, with the others if they can be asked. `None`: nothing limits this call.
+    async fn take(&self, asks: &[Ask]) -> Option<Taken> {
         if asks.is_empty() {
             return None;
         }
-        let taken = match &self.shared {
-            Some(shared) => match shared.take(asks).await {
-                Some(taken) => {
-                    if taken.admitted {
-                        self.here.count(asks);
-                    }
-                    Some(taken)
-                }
-                None => self.here.take(asks),
-            },
-            None => self.here.take(asks),
-        }?;
-        Some((asks.get(taken.which)?.name.clone(), taken))
+        let told = match &self.shared {
+            Some(shared) => shared.take(asks).await,
+            None => None,
+        };
+        let Some(taken) = told else { return self.here.take(asks) };
+        if taken.admitted {
+            self.here.count(asks);
+        }
+        Some(taken)
     }
 }
 
@@ -125,8 +122,8 @@ fn push(asks: &mut Vec<Ask>, name: String, calls: u32) {
     }
 }
 
-fn refused(what: &str, State { calls, reset_after, .. }: State) -> Status {
-    let seconds = reset_after.as_millis().div_ceil(1_000);
+fn refused(what: &str, state: State) -> Status {
+    let (calls, seconds) = (state.calls, state.reset_seconds());
     let message = format!(
         "this {what} may make {calls} calls a minute, and has; try again in {seconds} s, send more tasks with each call, or \
          ask for a higher limit"
@@ -134,6 +131,6 @@ fn refused(what: &str, State { calls, reset_after, .. }: State) -> Status {
     StatusBuilder::new(Reason::RateLimited, message)
         .metadata("limited", what)
         .metadata("calls_per_minute", calls)
-        .retry_after(reset_after)
+        .retry_after(state.reset_after)
         .build()
 }

@@ -16,6 +16,7 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower::{Layer, Service};
 
 use super::policy::{ConcurrencyConfig, Policy};
+use crate::ready::take_ready;
 
 /// A call that waits for a place is refused after this long: its caller is better off elsewhere, or later.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -160,9 +161,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let ConcurrencyLayer { concurrency, gate } = self.layer.clone();
         let (parts, body) = request.into_parts();
-        // The one that was polled ready is the one that is called.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let Some(caller) = gate.caller(&parts) else {
             return Box::pin(inner.call(Request::from_parts(parts, body)));
         };

@@ -6,11 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, request::Parts};
+use http::{HeaderValue, Request, Response, request::Parts};
 use tonic::{Status, body::Body, server::NamedService};
 use tower::{Layer, Service};
 
 use super::window::State;
+use crate::ready::take_ready;
 
 /// Says what becomes of calls.
 pub trait Decide: Clone + Send + Sync + 'static {
@@ -75,9 +76,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The one that was polled ready is the one that is called.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let decide = self.decide.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
@@ -85,17 +84,10 @@ where
                 Verdict::Admit(state) => (state, inner.call(Request::from_parts(parts, body)).await?),
                 Verdict::Refuse(state, status) => (Some(state), status.into_http()),
             };
-            if let Some(state) = state {
-                tell(response.headers_mut(), state);
+            for (name, value) in state.iter().flat_map(State::headers) {
+                response.headers_mut().insert(name, HeaderValue::from(value));
             }
             Ok(response)
         })
     }
-}
-
-fn tell(headers: &mut HeaderMap, State { calls, remaining, reset_after }: State) {
-    let seconds = reset_after.as_millis().div_ceil(1_000);
-    headers.insert("ratelimit-limit", HeaderValue::from(calls));
-    headers.insert("ratelimit-remaining", HeaderValue::from(remaining));
-    headers.insert("ratelimit-reset", HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
 }

@@ -33,6 +33,24 @@ pub struct Window {
     total: u64,
 }
 
+impl State {
+    /// [`reset_after`](Self::reset_after) in seconds, rounded up: whoever waits that long does not come too early.
+    #[must_use]
+    pub fn reset_seconds(&self) -> u64 {
+        u64::try_from(self.reset_after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX)
+    }
+
+    /// What an answer says of a limit: the names of headers, and their values.
+    #[must_use]
+    pub fn headers(&self) -> [(&'static str, u64); 3] {
+        [
+            ("ratelimit-limit", self.calls.into()),
+            ("ratelimit-remaining", self.remaining.into()),
+            ("ratelimit-reset", self.reset_seconds()),
+        ]
+    }
+}
+
 impl Limit {
     /// So many a minute.
     #[must_use]

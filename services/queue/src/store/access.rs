@@ -10,7 +10,7 @@ use hashmesh_database::{
 };
 
 use super::{
-    StoreError,
+    StoreError, integer,
     reads::{many, one},
 };
 
@@ -39,7 +39,7 @@ pub(crate) async fn create_api_key(
     let what = "create an API key";
     let scopes: Vec<i16> = new.scopes.iter().filter_map(|scope| i16::try_from(*scope).ok()).collect();
     let expires_at: Option<SystemTime> = new.expire_time.and_then(|time| time.try_into().ok());
-    let calls_per_minute = new.calls_per_minute.map(|calls| i32::try_from(calls).unwrap_or(i32::MAX));
+    let calls_per_minute = new.calls_per_minute.map(integer);
     let names: Vec<&str> = new.scopes().map(Scope::name).collect();
     let detail = format!("tenant {}, scopes {}", new.tenant, names.join(" "));
     let parameters = [
@@ -99,7 +99,7 @@ pub(crate) async fn set_api_key_limits(
     calls_per_minute: Option<u32>,
 ) -> Result<Option<ApiKey>, StoreError> {
     let what = "change an API key's limits";
-    let calls = calls_per_minute.map(|calls| i32::try_from(calls).unwrap_or(i32::MAX));
+    let calls = calls_per_minute.map(integer);
     let parameters = [(&actor as _, Type::TEXT), (&id as _, Type::TEXT), (&calls as _, Type::INT4)];
     let row = one(db, what, include_str!("sql/set_api_key_limits.sql"), &parameters).await?;
     row.map(|row| key(&row, what)).transpose()

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     StoreError,
     fence::{self, Fence},
+    integer,
     model::LeaseRow,
     ownership::Ownership,
     reads::{many, natural},
@@ -261,9 +262,4 @@ fn lease_row(row: &Row) -> Result<LeaseRow, StoreError> {
         worker: row.try_get("worker").map_err(&failed)?,
         strikes: natural(submission, "strikes", row.try_get::<_, i16>("strikes").map_err(&failed)?)?,
     })
-}
-
-/// Sequences and places of tasks are limited far below this (`hashmesh::limits`).
-fn integer(value: u32) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
 }

@@ -9,7 +9,7 @@ use hashmesh_database::{
 use uuid::Uuid;
 
 use super::{
-    StoreError,
+    StoreError, integer,
     model::{LoadedBatches, RecoveredBatch, RecoveredLease, WantedBatches},
     reads::{fingerprint, natural},
 };
@@ -277,11 +277,6 @@ fn without(first: u32, count: u32, recorded: &[(u32, u32)]) -> Vec<(u32, u32)> {
         open.push((from, end - from));
     }
     open
-}
-
-/// Sequences and places of tasks are limited far below this (`hashmesh::limits`).
-fn integer(value: u32) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -49,3 +49,8 @@ pub(crate) use reads::{
 };
 pub(crate) use recover::{load_one, load_unfinished};
 pub(crate) use replicas::Reads;
+
+/// For Postgres. What is written so is limited far below (`hashmesh::limits`): sequences, places of tasks, rates.
+fn integer(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

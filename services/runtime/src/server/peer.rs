@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::tls::Identity;
 
@@ -18,5 +18,17 @@ impl Peer {
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
         Self { address, identity: Identity::default() }
+    }
+}
+
+/// The address that stands for whoever it belongs to: of IPv6 the /64, which is what one customer gets.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }
