@@ -9,6 +9,7 @@ mod attack;
 mod backlog;
 mod breaker;
 mod cli;
+mod compare;
 mod end_to_end;
 mod graceful;
 mod health_reflection;

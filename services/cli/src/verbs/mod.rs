@@ -8,6 +8,7 @@ mod admin;
 mod algorithms;
 mod bench;
 mod cancel;
+mod compare;
 mod controls;
 mod deliver;
 mod documents;
@@ -24,12 +25,14 @@ mod placement;
 mod print;
 mod progress;
 mod read;
+mod recorded;
 mod reporter;
 mod results;
 mod resume;
 mod retry;
 mod server;
 mod shape;
+mod sort;
 mod spool;
 mod stats;
 mod stdin;
@@ -55,6 +58,7 @@ const FAREWELL: Duration = Duration::from_millis(100);
 pub(crate) enum Verb {
     Submit(submit::SubmitArgs),
     Verify(verify::VerifyArgs),
+    Compare(compare::CompareArgs),
     Results(results::ResultsArgs),
     Watch(watch::WatchArgs),
     Get(get::GetArgs),
@@ -93,6 +97,7 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Submit(args) => args.run().await,
         Verb::Verify(args) => args.run().await,
+        Verb::Compare(args) => args.run().await,
         Verb::Results(args) => args.run().await,
         Verb::Watch(args) => args.run().await,
         Verb::Get(args) => args.run().await,

@@ -1,6 +1,7 @@
 //! Reading a manifest: its form is detected, or told.
 
 use std::{
+    fs::File,
     io::{self, Read as _},
     path::Path,
 };
@@ -93,6 +94,12 @@ impl Manifest {
             hints.algorithms.extend(bag);
         }
         Ok(Self { lines: Lines::new(vec![part]), form, hints, ahead: None })
+    }
+
+    /// Objects per line, in a file of our own.
+    pub(in crate::verbs) fn of_objects(file: File) -> Self {
+        let lines = Lines::new(vec![Part::Open(file)]);
+        Self { lines, form: Form::Jsonl, hints: Hints::default(), ahead: None }
     }
 
     /// Goes back to its start.

@@ -6,7 +6,7 @@ use std::{ffi::OsString, io, os::unix::ffi::OsStringExt as _, path::PathBuf, tim
 
 use clap::Args;
 use hashmesh::{
-    client::{BatchBuilder, Target},
+    client::{BatchBuilder, Client, Target},
     limits::{MAX_ALGORITHMS, MAX_BATCH_TASKS},
     v1::{Algorithm, SubmissionOptions},
 };
@@ -21,25 +21,26 @@ use super::{
     output::{Format, Output},
     placement::PlacementArgs,
     progress::{Progress, When},
+    recorded,
     reporter::Reporter,
     resume::Resume,
     server::ServerArgs,
     submission,
 };
 
-/// Read what a manifest names again and compare the digests.
+/// Read what a manifest or a submission names again and compare the digests.
 ///
 /// Says of each name, in the grammar of `rclone check --combined`, whether it is as the manifest has it (`= NAME`), is not
 /// there any more (`- NAME`: only in the manifest), differs (`* NAME`), or could not be read (`! NAME`; why is on standard
 /// error). A line whose name has a line break or a backslash is escaped as in manifests of coreutils, and starts with `\`.
 ///
 /// Reads the manifests of coreutils (with and without --tag), hashdeep, BagIt and rclone, S3 inventories (their
-/// manifest.json), and objects per line, compressed with gzip or not. Names are paths relative to the current directory, or
+/// manifest.json), and objects per line, compressed with gzip or not; of a submission its names and digests. Names are paths relative to the current directory, or
 /// URIs.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// The manifest; `-` is standard input.
-    #[arg(value_name = "MANIFEST")]
+    /// The manifest (`-` is standard input), or the id of a submission that has ended.
+    #[arg(value_name = "MANIFEST|SUBMISSION")]
     manifest: PathBuf,
     #[command(flatten)]
     read: ReadArgs,
@@ -68,14 +69,11 @@ impl VerifyArgs {
         let started = Instant::now();
         let client = self.server.client()?;
         let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
-        let hints = Hints { algorithms: self.algorithms.named()? };
-        let opened = Manifest::open(&self.manifest, &self.read, hints);
-        let mut manifest =
-            opened.map_err(|error| Failure::local(&format!("cannot read {}", self.manifest.display()), &error))?;
+        let mut manifest = self.open(&client).await?;
         let scan =
             scan(&mut manifest, &reporter).map_err(|error| Failure::local("cannot read the manifest", &error))?;
         if scan.entries == 0 {
-            return Err(Failure::Local(format!("{}: no properly formatted lines found", self.manifest.display())));
+            return Err(Failure::Local(format!("{}: nothing to verify was found", self.manifest.display())));
         }
         let options = SubmissionOptions { algorithms: wanted(&scan)?, ..SubmissionOptions::default() };
         let submitter = client.submit(Target::New { options, idempotency_key: None }).await?;
@@ -120,10 +118,21 @@ impl VerifyArgs {
     }
 }
 
+impl VerifyArgs {
+    async fn open(&self, client: &Client) -> Result<Manifest, Failure> {
+        if recorded::names_a_submission(&self.manifest) {
+            return recorded::manifest(client, &self.manifest.to_string_lossy()).await;
+        }
+        let hints = Hints { algorithms: self.algorithms.named()? };
+        let opened = Manifest::open(&self.manifest, &self.read, hints);
+        opened.map_err(|error| Failure::local(&format!("cannot read {}", self.manifest.display()), &error))
+    }
+}
+
 /// A task for what an entry names.
 fn read_again(feed: &mut Feed, entry: &Entry) -> Result<(), Stopped> {
     if entry.digests.is_empty() {
-        return feed.unread(&entry.name, Unread::Other("the manifest has no digest of it".to_owned()));
+        return feed.unread(&entry.name, Unread::Other("there is no digest of it to compare with".to_owned()));
     }
     if let Some(uri) = uri(&entry.name) {
         return feed.object(&entry.name, uri, &entry.digests);

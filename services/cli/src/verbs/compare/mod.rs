@@ -1,0 +1,236 @@
+//! `hashmesh compare`: what two sides have in common, in bounded memory whatever their size.
+//!
+//! Each side is sorted by name (`sort.rs`), and the two are read side by side.
+
+mod join;
+mod packed;
+mod side;
+mod tree;
+
+use std::{
+    io::{self, BufWriter},
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::Args;
+use hashmesh::{
+    client::Client,
+    limits::{MAX_ALGORITHMS, MAX_BATCH_TASKS},
+    v1::Algorithm,
+};
+
+use self::{
+    join::{Telling, join},
+    side::{Root, Side},
+    tree::Submitting,
+};
+use super::{
+    algorithms::AlgorithmArgs,
+    failure::{self, Failure},
+    manifest::{Hints, Manifest, ReadArgs},
+    output::Format,
+    placement::PlacementArgs,
+    progress::{Progress, When},
+    recorded,
+    reporter::Reporter,
+    server::ServerArgs,
+};
+
+/// Compare two sides, name by name: manifests, submissions, directories.
+///
+/// A side is a manifest file (`-`: standard input), the id of a submission that has ended, or a directory, which is submitted
+/// first. The report is that of `rclone check A B --combined`: `= NAME` is in both and equal, `- NAME` is missing in A and
+/// only in B, `+ NAME` is missing in B and only in A, `* NAME` differs, `! NAME` could not be read or compared (why is on
+/// standard error); in byte order of the names. A line whose name has a line break or a backslash is escaped as in manifests
+/// of coreutils, and starts with `\`. Only digests by algorithms that both sides have are compared, and sizes where both have
+/// them.
+///
+/// Names are compared relative to each side's root: of a directory those below it; of a manifest or submission all as they
+/// are, unless --root-a or --root-b says otherwise, or the other side is a directory below whose name (as typed) they are.
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// The first side.
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// The second side.
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    /// The names of A are relative to this path or URI; what is not below it is left out.
+    #[arg(long, value_name = "PREFIX")]
+    root_a: Option<PathBuf>,
+    /// The names of B are relative to this path or URI; what is not below it is left out.
+    #[arg(long, value_name = "PREFIX")]
+    root_b: Option<PathBuf>,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    algorithms: AlgorithmArgs,
+    #[command(flatten)]
+    placement: PlacementArgs,
+    /// Tasks in a batch, at most.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH_TASKS)))]
+    batch_tasks: u32,
+    /// The shape of the report: a sign and a name per line, one document, or an object per line.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: Format,
+    /// Say nothing about what is equal.
+    #[arg(long, short)]
+    quiet: bool,
+    /// When to show progress on standard error; without a value: always.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    progress: When,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What a side is.
+#[derive(Clone, Debug)]
+enum Given {
+    Manifest(PathBuf),
+    Submission(String),
+    Directory(PathBuf),
+}
+
+impl Given {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        if recorded::names_a_submission(path) {
+            return Ok(Self::Submission(path.to_string_lossy().into_owned()));
+        }
+        if [&b"s3://"[..], b"http://", b"https://", b"file://"]
+            .iter()
+            .any(|scheme| path.as_os_str().as_bytes().starts_with(scheme))
+        {
+            let text = format!("{} is a URI: submit it, and compare the submission by its id", path.display());
+            return Err(Failure::Usage(text));
+        }
+        Ok(if path.is_dir() { Self::Directory(path.to_owned()) } else { Self::Manifest(path.to_owned()) })
+    }
+
+    fn directory(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Directory(path) => Some(path.as_os_str().as_bytes().to_vec()),
+            Self::Manifest(_) | Self::Submission(_) => None,
+        }
+    }
+}
+
+impl CompareArgs {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let started = Instant::now();
+        if self.a.as_os_str() == "-" && self.b.as_os_str() == "-" {
+            return Err(Failure::Usage("only one side can be standard input".into()));
+        }
+        let sides = [("A", Given::of(&self.a)?, &self.root_a), ("B", Given::of(&self.b)?, &self.root_b)];
+        if let Some((who, ..)) = sides.iter().find(|(_, given, root)| given.directory().is_some() && root.is_some()) {
+            return Err(Failure::Usage(format!("{who} is a directory, and its names are relative to it in any case")));
+        }
+        let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
+        // Two manifests need no mesh.
+        let client = self.server.client()?;
+        let mut read = [None, None];
+        for (index, (who, given, root)) in sides.iter().enumerate() {
+            let other = sides[1 - index].1.directory();
+            let root = Root { said: root.as_ref().map(|root| root.as_os_str().as_bytes().to_vec()), other };
+            read[index] = self.read(&client, given, root, who, &reporter).await?;
+        }
+        // Directories come last: they are read with the algorithms that the other side has.
+        let named = self.algorithms.named()?;
+        let submitting = Submitting {
+            client: &client,
+            placement: self.placement,
+            batch_tasks: self.batch_tasks,
+            reporter: &reporter,
+        };
+        for (index, (_, given, _)) in sides.iter().enumerate() {
+            if let Given::Directory(directory) = given {
+                let other = read[1 - index].as_ref().map_or(&[][..], |side| &side.algorithms);
+                let algorithms = to_compute(&named, other)?;
+                let mut side = Side::new(Root::default());
+                submitting.submit(directory.clone(), &algorithms, &mut side).await?;
+                read[index] = Some(side);
+            }
+        }
+        let [Some(a), Some(b)] = read else { return Ok(failure::OK) };
+        comparable(&a, &b)?;
+        for (who, side) in [("A", &a), ("B", &b)] {
+            if side.left_out > 0 {
+                reporter.inform(&format!("hashmesh: {} names of {who} are not below its root", side.left_out));
+            }
+        }
+        let flawed = a.malformed + b.malformed > 0;
+        let (in_a, in_b) = (a.names, b.names);
+        let telling = Telling { format: self.output, quiet: self.quiet, reporter: reporter.clone() };
+        let joined = tokio::task::spawn_blocking(move || {
+            let lost = |error| Failure::local("cannot sort the names", &error);
+            let mut out = BufWriter::new(io::stdout().lock());
+            join(a.sorted().map_err(lost)?, b.sorted().map_err(lost)?, &telling, &mut out)
+        });
+        let tally = joined.await.map_err(|error| Failure::local("cannot compare", &error))??;
+        let seconds = started.elapsed().as_secs_f64();
+        reporter.inform(&format!("hashmesh: {in_a} names in A, {in_b} in B: {tally} in {seconds:.2} s"));
+        Ok(if tally.flawed() || flawed { failure::TROUBLE } else { failure::OK })
+    }
+
+    /// Reads a side that is not a directory.
+    async fn read(
+        &self,
+        client: &Client,
+        given: &Given,
+        root: Root,
+        who: &'static str,
+        reporter: &Reporter,
+    ) -> Result<Option<Side>, Failure> {
+        let mut side = Side::new(root);
+        match given {
+            Given::Directory(_) => Ok(None),
+            Given::Submission(id) => {
+                recorded::ended(client, id).await?;
+                let read = recorded::read(client, id, move |mut recorded| {
+                    recorded.try_for_each(|outcomes| side.take(&outcomes))?;
+                    Ok(side)
+                });
+                read.await.map(Some)
+            }
+            Given::Manifest(path) => {
+                let (path, args, reporter) = (path.clone(), self.read.clone(), reporter.clone());
+                let hints = Hints { algorithms: self.algorithms.named()? };
+                let shown = path.display().to_string();
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut manifest = Manifest::open(&path, &args, hints)?;
+                    side.read(&mut manifest, who, &reporter)
+                });
+                let read = read.await.map_err(|error| Failure::local("cannot read a manifest", &error))?;
+                let side = read.map_err(|error| Failure::local(&format!("cannot read {shown}"), &error))?;
+                if side.names + side.left_out == 0 && side.malformed > 0 {
+                    return Err(Failure::Local(format!("{shown}: no properly formatted lines found")));
+                }
+                Ok(Some(side))
+            }
+        }
+    }
+}
+
+/// Which digests of a directory's files are needed.
+fn to_compute(named: &[Algorithm], other: &[Algorithm]) -> Result<Vec<Algorithm>, Failure> {
+    let wanted = if other.is_empty() { named } else { other };
+    let wanted = if wanted.is_empty() { &[Algorithm::Sha256][..] } else { wanted };
+    if wanted.len() > MAX_ALGORITHMS {
+        let text =
+            format!("the other side has digests by {} algorithms, at most {MAX_ALGORITHMS} are computed", wanted.len());
+        return Err(Failure::Local(text));
+    }
+    Ok(wanted.to_vec())
+}
+
+/// Refuses sides that have digests, and none by the same algorithm.
+fn comparable(a: &Side, b: &Side) -> Result<(), Failure> {
+    let names = |side: &Side| side.algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ");
+    let none = !a.algorithms.iter().any(|algorithm| b.algorithms.contains(algorithm));
+    if none && !a.algorithms.is_empty() && !b.algorithms.is_empty() {
+        let text = format!("A has digests by {}, B by {}: they have no algorithm in common", names(a), names(b));
+        return Err(Failure::Local(text));
+    }
+    Ok(())
+}

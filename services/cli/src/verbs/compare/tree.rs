@@ -1,0 +1,92 @@
+//! A side that is a directory: its files are submitted, by their names below it.
+
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use hashmesh::{
+    client::{BatchBuilder, Client, Target},
+    v1::{Algorithm, SubmissionOptions},
+};
+
+use super::side::Side;
+use crate::verbs::{
+    algorithms::numbers,
+    deliver::{Open, deliver},
+    failure::Failure,
+    feed::{self, Unread, path_name},
+    output::Output,
+    placement::PlacementArgs,
+    reporter::Reporter,
+    resume::Resume,
+    walk::{Walk, What},
+};
+
+/// How directories are submitted.
+#[derive(Debug)]
+pub(super) struct Submitting<'a> {
+    pub(super) client: &'a Client,
+    pub(super) placement: PlacementArgs,
+    pub(super) batch_tasks: u32,
+    pub(super) reporter: &'a Reporter,
+}
+
+impl Submitting<'_> {
+    /// Submits what is below a directory, and hands the outcomes to the side.
+    pub(super) async fn submit(
+        &self,
+        directory: PathBuf,
+        algorithms: &[Algorithm],
+        side: &mut Side,
+    ) -> Result<(), Failure> {
+        let options = SubmissionOptions { algorithms: numbers(algorithms), ..SubmissionOptions::default() };
+        let submitter = self.client.submit(Target::New { options, idempotency_key: None }).await?;
+        let submission_id = submitter.submission_id().to_owned();
+        let shown = super::super::name::display(path_name(&directory));
+        self.reporter.inform(&format!("hashmesh: submission {submission_id} of {shown}"));
+        let builder = BatchBuilder::new(submitter.limits()).at_most(self.batch_tasks);
+        let placement = self.placement.probe(self.client).await?;
+        let reporter = self.reporter.clone();
+        let feed = feed::start(builder, placement, move |feed| {
+            for found in Walk::new(directory.clone()) {
+                let name = below(&directory, &found.path);
+                match found.what {
+                    What::File { named } => feed.file(name, &found.path, named, &[])?,
+                    What::LeftOut(why) => reporter.note(path_name(&found.path), why),
+                    What::Trouble(why) => feed.unread(name, Unread::Other(why))?,
+                }
+            }
+            Ok(())
+        })?;
+        let open = Open { submission_id, sending: Some((submitter, feed)), resume: Resume::Anew };
+        deliver(self.client, open, self.reporter, side, &mut Output::new()).await?;
+        Ok(())
+    }
+}
+
+/// A path's name below the directory; `.` is the directory itself.
+fn below<'a>(directory: &Path, path: &'a Path) -> &'a [u8] {
+    let (directory, path) = (directory.as_os_str().as_bytes(), path.as_os_str().as_bytes());
+    let rest = path.strip_prefix(directory).unwrap_or(path);
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    if rest.is_empty() { b"." } else { rest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_below_the_directory_however_it_was_typed() {
+        for (directory, path, name) in [
+            ("/srv", "/srv/a/b", "a/b"),
+            ("/srv/", "/srv/a", "a"),
+            (".", "./a", "a"),
+            ("/", "/a", "a"),
+            ("/srv", "/srv", "."),
+        ] {
+            assert_eq!(below(Path::new(directory), Path::new(path)), name.as_bytes(), "{directory} {path}");
+        }
+    }
+}
