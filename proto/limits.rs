@@ -22,6 +22,10 @@ pub const MAX_NAME_BYTES: usize = 4_096;
 pub const MAX_URI_BYTES: usize = 8_192;
 /// Algorithms of one submission or call.
 pub const MAX_ALGORITHMS: usize = 8;
+/// Bytes of a part that composite digests are computed over, at least: S3 takes no smaller ones, but for an object's last.
+pub const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
+/// The same at most: S3 takes no larger ones.
+pub const MAX_PART_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Labels of one submission.
 pub const MAX_LABELS: usize = 32;
 /// Bytes of a label's key.

@@ -57,6 +57,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sha2", &["hashmesh-hash", "hashmesh"]),
     ("sha3", &["hashmesh-hash"]),
     ("md-5", &["hashmesh-hash"]),
+    ("blake2", &["hashmesh-hash"]),
+    ("crc", &["hashmesh-hash"]),
+    ("twox-hash", &["hashmesh-hash"]),
     // Also the fingerprints of batches (the API) and of keys and options (the Queue).
     ("blake3", &["hashmesh-hash", "hashmesh", "hashmesh-queue"]),
     ("cap-std", &["hashmesh-worker"]),

@@ -27,7 +27,8 @@ const DEADLINE: Duration = Duration::from_millis(1_500);
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 async fn digest(gateway: &mut Gateway) -> Result<(), Status> {
-    let message = ComputeDigestRequest { data: "input".into(), algorithms: vec![Algorithm::Sha256.into()] };
+    let message =
+        ComputeDigestRequest { data: "input".into(), algorithms: vec![Algorithm::Sha256.into()], ..Default::default() };
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     gateway.compute_digest(request).await.map(drop)

@@ -14,7 +14,7 @@ use hashmesh::{
 use crate::support::{
     Mesh, MeshOptions,
     cli::{Run, hashmesh, program},
-    oracle::sha256_hex,
+    oracle::{self, sha256_hex},
     process::{HASHMESH, without_override},
     raw::file,
     rundir, shared,
@@ -71,11 +71,41 @@ async fn a_tree_becomes_a_manifest_that_sha256sum_accepts_by_reference_and_inlin
     let tagged = submit().arg("--tag").run().await.succeeded();
     assert_checks("sha256sum", &tagged.stdout, Path::new("/")).await;
     for (algorithm, checker) in
-        [("sha512", "sha512sum"), ("sha1", "sha1sum"), ("md5", "md5sum"), ("sha224", "sha224sum")]
+        [("sha512", "sha512sum"), ("sha1", "sha1sum"), ("md5", "md5sum"), ("sha224", "sha224sum"), ("blake2b", "b2sum")]
     {
         let manifest = submit().arg("--algorithm").arg(algorithm).run().await.succeeded();
         assert_checks(checker, &manifest.stdout, Path::new("/")).await;
     }
+}
+
+/// As S3 would have them of an object that was uploaded in parts of 5 MiB: from one read, by a worker.
+#[tokio::test]
+async fn composite_digests_of_a_file_are_those_of_its_parts_and_their_size_is_kept() {
+    let server = &shared::up().await.server;
+    let root = readable_directory("parts");
+    let content: Vec<u8> = (0..11_000_000_u32).map(|index| (index % 253) as u8).collect();
+    fs::write(root.join("large"), &content).expect("a file");
+    let submit = || hashmesh(["submit", "--server", server, "--output", "jsonl"]).arg(root.join("large"));
+    let algorithms = ["--algorithm", "md5-composite", "--algorithm", "crc32", "--algorithm", "sha256-composite"];
+    // The size is missing, out of bounds, or for nothing.
+    algorithms.iter().fold(submit(), |run, argument| run.arg(argument)).run().await.exits(2);
+    submit().arg("--algorithm").arg("md5-composite").arg("--part-size").arg("5MB").run().await.exits(2);
+    submit().arg("--part-size").arg("5MiB").run().await.exits(2);
+
+    let run = algorithms.iter().fold(submit(), |run, argument| run.arg(argument));
+    let ended = run.arg("--part-size").arg("5MiB").run().await.succeeded();
+    let line = &ended.json_lines()[0];
+    for (name, by) in [("md5-composite", "md5:5242880"), ("crc32", "crc32"), ("sha256-composite", "sha256:5242880")] {
+        let wanted = hex::encode(&oracle::digests(by, [content.as_slice()].into_iter())[0]);
+        assert_eq!(line["digests"][name].as_str(), Some(wanted.as_str()), "{name}");
+    }
+    let id = ended.stderr.lines().find_map(|line| line.strip_prefix("hashmesh: submission ")).expect("it says which");
+    let get = hashmesh(["get", "--server", server, "--output", "json", id]).run().await.succeeded().json();
+    assert_eq!(get["part_bytes"], 5 << 20, "{get}");
+
+    let verify = || hashmesh(["verify", "--server", server, "-"]).stdin(ended.text());
+    verify().arg("--part-size").arg("5MiB").run().await.succeeded();
+    verify().arg("--part-size").arg("6MiB").run().await.exits(1);
 }
 
 /// Everything that a file system holds and scripts get wrong: what can be read is in the manifest, all else is reported.

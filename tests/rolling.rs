@@ -323,7 +323,7 @@ async fn call_each(client: &Client, input: &str) -> String {
     let page =
         client.list_submissions(ListSubmissionsRequest { page_size: 2, ..ListSubmissionsRequest::default() }).await;
     assert_eq!(page.unwrap_or_else(|error| panic!("ListSubmissions: {error:?}")).submissions.len(), 2);
-    let computed = client.compute_digest(Bytes::from(input.to_owned()), &[Algorithm::Sha256]).await;
+    let computed = client.compute_digest(Bytes::from(input.to_owned()), &[Algorithm::Sha256], 0).await;
     assert_eq!(computed.unwrap_or_else(|error| panic!("ComputeDigest: {error:?}")).digests[0].hex, digest);
     digest
 }

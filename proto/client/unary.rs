@@ -169,7 +169,8 @@ impl Client {
         answer.submission.ok_or_else(|| missing("submission"))
     }
 
-    /// Digests of one small input. Nothing is stored.
+    /// Digests of one small input. Nothing is stored. `part_bytes`: the length of the parts of composite digests, 0 where none
+    /// is asked for.
     ///
     /// # Errors
     /// See [`Client`]'s calls.
@@ -177,27 +178,30 @@ impl Client {
         &self,
         data: Bytes,
         algorithms: &[Algorithm],
+        part_bytes: u64,
     ) -> Result<ComputeDigestResponse, ClientError> {
-        let request = ComputeDigestRequest { data, algorithms: numbers(algorithms) };
+        let request = ComputeDigestRequest { data, algorithms: numbers(algorithms), part_bytes };
         self.call(request, async |mut gateway, request| gateway.compute_digest(request).await).await
     }
 
     /// Digests of one input of any length, handed over in pieces of at most 4 MiB − 64 KiB. Nothing is stored, and nothing
-    /// is kept: an outage is waited out before the first piece is taken, a later failure is final.
+    /// is kept: an outage is waited out before the first piece is taken, a later failure is final. `part_bytes`: as for
+    /// [`Self::compute_digest`].
     ///
     /// # Errors
     /// See [`Client`]'s calls.
     pub async fn compute_digest_stream<S>(
         &self,
         algorithms: &[Algorithm],
+        part_bytes: u64,
         pieces: S,
     ) -> Result<ComputeDigestStreamResponse, ClientError>
     where
         S: Stream<Item = Bytes> + Send + 'static,
     {
         self.get_capabilities().await?;
-        let first = ComputeDigestStreamRequest { algorithms: numbers(algorithms), data: Bytes::new() };
-        let rest = pieces.map(|data| ComputeDigestStreamRequest { algorithms: Vec::new(), data });
+        let first = ComputeDigestStreamRequest { algorithms: numbers(algorithms), data: Bytes::new(), part_bytes };
+        let rest = pieces.map(|data| ComputeDigestStreamRequest { data, ..ComputeDigestStreamRequest::default() });
         let frames = futures::stream::iter([first]).chain(rest);
         let answer = self.fresh_gateway().compute_digest_stream(frames).await.map_err(ClientError::Refused)?;
         Ok(answer.into_inner())
@@ -273,7 +277,7 @@ mod tests {
         assert_spawnable(async move {
             let _ = client.get_stats().await;
             let _ = client.submit_batch(SubmitBatchRequest::default()).await;
-            let _ = client.compute_digest_stream(&[], futures::stream::iter([Bytes::new()])).await;
+            let _ = client.compute_digest_stream(&[], 0, futures::stream::iter([Bytes::new()])).await;
         });
     }
 

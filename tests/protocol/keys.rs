@@ -3,7 +3,7 @@
 use hashmesh::{
     error::Reason,
     gateway::v1::{CreateSubmissionRequest, OpenSubmission, SubmitBatchRequest},
-    v1::{SubmissionOptions, SubmissionState},
+    v1::{Algorithm, SubmissionOptions, SubmissionState},
 };
 
 use super::{submit, whole};
@@ -37,6 +37,15 @@ async fn every_door_finds_the_submission_of_a_key_and_refuses_other_options() {
         assert_eq!((&again.submission_id, again.next_sequence), (&first.submission_id, 1));
     }
     let create = |options| CreateSubmissionRequest { idempotency_key: key.clone(), options };
+    let parts = |part_bytes: u64| {
+        let algorithms = vec![Algorithm::Md5Composite.into()];
+        let options = SubmissionOptions { algorithms, part_bytes, ..SubmissionOptions::default() };
+        CreateSubmissionRequest { idempotency_key: format!("{key} parts"), options: Some(options) }
+    };
+    let of_parts = gateway.create_submission(parts(5 << 20)).await.expect("it is new").into_inner();
+    assert_eq!(gateway.create_submission(parts(5 << 20)).await.expect("it is found").into_inner(), of_parts);
+    let status = gateway.create_submission(parts(8 << 20)).await.expect_err("parts of another size");
+    assert_refused(&status, Reason::IdempotencyConflict);
     let created = gateway.create_submission(create(None)).await.expect("it is found").into_inner();
     assert_eq!(created.opened.expect("the answer has it").submission_id, first.submission_id);
 

@@ -1,4 +1,4 @@
-//! Digests from somebody else: Python's hashlib. What is under test must not judge itself.
+//! Digests from somebody else: Python's hashlib and zlib. What is under test must not judge itself.
 
 use std::{
     io::{Read as _, Write as _},
@@ -7,13 +7,20 @@ use std::{
 
 /// Reads `count` inputs, each behind its length (4 bytes, little endian), and writes their digests one after another.
 const OF_INPUTS: &str = "
-import hashlib, struct, sys
+import hashlib, struct, sys, zlib
 read, write = sys.stdin.buffer.read, sys.stdout.buffer.write
+name, _, part = sys.argv[1].partition(':')
+def plain(data):
+    return zlib.crc32(data).to_bytes(4, 'big') if name == 'crc32' else hashlib.new(name, data).digest()
+def composite(data):
+    parts = range(0, max(len(data), 1), int(part))
+    return plain(b''.join(plain(data[start:start + int(part)]) for start in parts))
 for _ in range(int(sys.argv[2])):
-    write(hashlib.new(sys.argv[1], read(struct.unpack('<I', read(4))[0])).digest())
+    write((composite if part else plain)(read(struct.unpack('<I', read(4))[0])))
 ";
 
-/// Digests of inputs by an algorithm that hashlib knows under this name (`sha256`, `sha512_256`, `sha3_256`, `md5` …).
+/// Digests of inputs by an algorithm that hashlib knows under this name (`sha256`, `sha512_256`, `sha3_256`, `md5` …) or by
+/// `crc32`; with `:BYTES` behind the name, composite ones over parts of so many bytes.
 pub(crate) fn digests<'a>(hashlib_name: &str, inputs: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let count = inputs.len();
     let mut child = Command::new("python3")

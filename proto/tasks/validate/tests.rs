@@ -124,9 +124,11 @@ fn expected_digests_must_be_of_known_algorithms_and_their_lengths_and_each_once(
     assert_eq!(at_fault(&[(sha256, "0".repeat(63))]), format!("{path}[0].hex"));
     let two = vec![(sha256, "00".repeat(32)); 2];
     assert_eq!(at_fault(&two), format!("{path}[1].algorithm"));
-    let nine: Vec<_> = Algorithm::ALL.map(|each| (each as i32, "00".repeat(each.digest_bytes()))).to_vec();
-    assert_eq!(at_fault(&nine), path);
-    assert!(with(&nine[1..]).is_ok());
+    let all: Vec<_> = Algorithm::ALL.map(|each| (each as i32, "00".repeat(each.digest_bytes()))).to_vec();
+    assert_eq!(at_fault(&all[..9]), path);
+    for eight in all.windows(8) {
+        assert!(with(eight).is_ok());
+    }
 }
 
 #[test]

@@ -32,9 +32,9 @@ pub(crate) async fn compute(
     request: ComputeDigestRequest,
     deadline: Deadline,
 ) -> Result<ComputeDigestResponse, Status> {
-    let algorithms = algorithms(&request.algorithms)?;
+    let (algorithms, part_bytes) = algorithms(&request.algorithms, request.part_bytes)?;
     validate::digest_data(&request.data)?;
-    let request = hash::ComputeDigestRequest { data: request.data, algorithms };
+    let request = hash::ComputeDigestRequest { data: request.data, algorithms, part_bytes };
     let answer = ask_by!(gateway.hash, hash_client, Repeat::Safe, deadline, compute_digest(request))?;
     Ok(ComputeDigestResponse { digests: answer.digests, hashed_bytes: answer.hashed_bytes })
 }
@@ -85,14 +85,15 @@ async fn pass_on(
             }
             return Ok(());
         };
-        let algorithms = match (first, piece.algorithms.is_empty()) {
-            (true, _) => algorithms(&piece.algorithms)?,
-            (false, true) => Vec::new(),
-            (false, false) => return Err(bad_field("algorithms", "must be empty in every frame but the first")),
+        let (algorithms, part_bytes) = match (first, piece.algorithms.is_empty(), piece.part_bytes) {
+            (true, _, part_bytes) => algorithms(&piece.algorithms, part_bytes)?,
+            (false, true, 0) => (Vec::new(), 0),
+            (false, false, _) => return Err(bad_field("algorithms", "must be empty in every frame but the first")),
+            (false, true, _) => return Err(bad_field("part_bytes", "must be 0 in every frame but the first")),
         };
         first = false;
         validate::digest_data(&piece.data)?;
-        let piece = hash::ComputeDigestStreamRequest { algorithms, data: piece.data };
+        let piece = hash::ComputeDigestStreamRequest { algorithms, data: piece.data, part_bytes };
         if sender.send(piece).await.is_err() {
             // Hash has stopped reading; its answer says why.
             return std::future::pending().await;
@@ -100,6 +101,9 @@ async fn pass_on(
     }
 }
 
-fn algorithms(numbers: &[i32]) -> Result<Vec<i32>, Status> {
-    Ok(validate::algorithms("algorithms", numbers)?.into_iter().map(i32::from).collect())
+/// Algorithms, and the part size of those that are composite.
+fn algorithms(numbers: &[i32], part_bytes: u64) -> Result<(Vec<i32>, u64), Status> {
+    let algorithms = validate::algorithms("algorithms", numbers)?;
+    let part_bytes = validate::part_bytes("part_bytes", &algorithms, part_bytes)?;
+    Ok((algorithms.into_iter().map(i32::from).collect(), part_bytes))
 }

@@ -30,6 +30,7 @@ pub(crate) async fn capabilities(gateway: &Gateway, deadline: Deadline) -> Resul
         name: algorithm.name().to_owned(),
         digest_bytes: algorithm.digest_bytes() as u32,
         collision_resistant: algorithm.collision_resistant(),
+        composite: algorithm.composite(),
     };
     Ok(GetCapabilitiesResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),

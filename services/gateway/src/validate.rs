@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hashmesh::{
+    algorithm::check_part_bytes,
     error::bad_field,
     limits::{
         DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, MAX_ALGORITHMS, MAX_BATCH_BYTES, MAX_BATCHES,
@@ -33,6 +34,7 @@ pub(crate) fn idempotency_key(field: &str, key: String) -> Result<String, Status
 pub(crate) fn options(field: &str, options: Option<SubmissionOptions>) -> Result<SubmissionOptions, Status> {
     let mut options = options.unwrap_or_default();
     let algorithms = algorithms(&format!("{field}.algorithms"), &options.algorithms)?;
+    part_bytes(&format!("{field}.part_bytes"), &algorithms, options.part_bytes)?;
     options.algorithms = algorithms.into_iter().map(i32::from).collect();
     labels(&format!("{field}.labels"), &options.labels)?;
     match options.max_attempts {
@@ -119,6 +121,12 @@ pub(crate) fn algorithms(field: &str, numbers: &[i32]) -> Result<Vec<Algorithm>,
         algorithms.push(algorithm);
     }
     Ok(algorithms)
+}
+
+/// The part size that composite algorithms need, 0 where there is none.
+pub(crate) fn part_bytes(field: &str, algorithms: &[Algorithm], part_bytes: u64) -> Result<u64, Status> {
+    check_part_bytes(algorithms, part_bytes).map_err(|error| bad_field(field, error.to_string()))?;
+    Ok(part_bytes)
 }
 
 /// Labels, of a submission or of a filter.
@@ -243,7 +251,10 @@ fn shortened(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hashmesh::error::{Reason, reason};
+    use hashmesh::{
+        error::{Reason, reason},
+        limits::{MAX_PART_BYTES, MIN_PART_BYTES},
+    };
     use tonic_types::StatusExt as _;
 
     use super::*;
@@ -322,6 +333,18 @@ mod tests {
         assert_eq!(field_of(with(|options| options.algorithms = vec![2, 0])), "options.algorithms[1]");
         assert_eq!(field_of(with(|options| options.algorithms = vec![2, 99])), "options.algorithms[1]");
         assert_eq!(field_of(with(|options| options.algorithms = vec![2, 2])), "options.algorithms[1]");
+
+        let composite = |part_bytes: u64, algorithm: Algorithm| {
+            let algorithms = vec![algorithm.into()];
+            options("options", Some(SubmissionOptions { algorithms, part_bytes, ..SubmissionOptions::default() }))
+        };
+        for fitting in [MIN_PART_BYTES, MAX_PART_BYTES] {
+            assert!(composite(fitting, Algorithm::Sha256Composite).is_ok());
+        }
+        for wrong in [0, MIN_PART_BYTES - 1, MAX_PART_BYTES + 1] {
+            assert_eq!(field_of(composite(wrong, Algorithm::Sha256Composite)), "options.part_bytes");
+        }
+        assert_eq!(field_of(composite(MIN_PART_BYTES, Algorithm::Sha256)), "options.part_bytes");
     }
 
     #[test]

@@ -1,10 +1,120 @@
-//! Which implementation computes the digests on this machine.
+//! Which implementations compute the digests on this machine.
 
-/// Names the implementation and the CPU features that it found, for example `sha2-0.11/sha-ni+avx2`. Stored with every
-/// result, so that a defect found later in one of them tells which results to compute again.
+use std::borrow::Cow;
+
+use hashmesh::v1::Algorithm;
+
+/// Names the implementations of these algorithms and the CPU features that they found, each once, separated by commas: for
+/// example `sha2-0.11/sha-ni+avx2,crc-fast-1.10/avx512`. Stored with every result, so that a defect found later in one of
+/// them tells which results to compute again.
+#[must_use]
+pub fn kernel_of(algorithms: &[Algorithm]) -> Cow<'static, str> {
+    // The common case, per task where tasks come alone.
+    if algorithms.iter().all(|algorithm| library(*algorithm) == Library::Sha2) {
+        return Cow::Borrowed(kernel());
+    }
+    let mut seen: Vec<Library> = Vec::with_capacity(algorithms.len());
+    let mut names: Vec<Cow<'static, str>> = Vec::with_capacity(algorithms.len());
+    for library in algorithms.iter().map(|algorithm| library(*algorithm)) {
+        if !seen.contains(&library) {
+            seen.push(library);
+            names.push(library.path());
+        }
+    }
+    names.join(",").into()
+}
+
+/// What algorithms are computed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Library {
+    Sha2,
+    Sha3,
+    Sha1,
+    Md5,
+    Blake2b,
+    Blake3,
+    Crc,
+    TwoxHash,
+}
+
+fn library(algorithm: Algorithm) -> Library {
+    match algorithm {
+        Algorithm::Sha224 | Algorithm::Sha256 | Algorithm::Sha384 | Algorithm::Sha512 => Library::Sha2,
+        Algorithm::Sha512256 | Algorithm::Sha256tree | Algorithm::Sha256Composite => Library::Sha2,
+        // Computes nothing.
+        Algorithm::Unspecified => Library::Sha2,
+        Algorithm::Sha3256 | Algorithm::Sha3384 | Algorithm::Sha3512 => Library::Sha3,
+        Algorithm::Sha1 | Algorithm::Sha1Composite => Library::Sha1,
+        Algorithm::Md5 | Algorithm::Md5Composite => Library::Md5,
+        Algorithm::Blake2b512 => Library::Blake2b,
+        Algorithm::Blake3 => Library::Blake3,
+        Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64nvme => Library::Crc,
+        Algorithm::Crc32Composite | Algorithm::Crc32cComposite => Library::Crc,
+        Algorithm::Xxh364 | Algorithm::Xxh3128 => Library::TwoxHash,
+    }
+}
+
+impl Library {
+    /// The library, and the CPU features by which it chooses its path.
+    fn path(self) -> Cow<'static, str> {
+        let (library, feature) = match self {
+            Self::Sha2 => return kernel().into(),
+            Self::Sha3 => ("sha3-0.12", None),
+            Self::Md5 => ("md-5-0.11", None),
+            Self::Sha1 => ("sha1-0.11", sha_instructions()),
+            Self::Blake2b => ("blake2b_simd-1.0", widest(&["avx2", "sse4.1"])),
+            Self::Blake3 => ("blake3-1.8", widest(&["avx512", "avx2", "sse4.1", "neon"])),
+            Self::Crc => ("crc-fast-1.10", widest(&["vpclmulqdq", "pclmulqdq", "aes"])),
+            Self::TwoxHash => ("twox-hash-2.1", widest(&["avx2", "sse4.1", "neon"])),
+        };
+        format!("{library}/{}", feature.unwrap_or("portable")).into()
+    }
+}
+
+/// The first of `names` that this CPU has.
+fn widest(names: &[&'static str]) -> Option<&'static str> {
+    let found = vector_features();
+    names.iter().copied().find(|name| found.iter().any(|(has, other)| *has && other == name))
+}
+
+fn sha_instructions() -> Option<&'static str> {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    let found = std::arch::is_x86_feature_detected!("sha").then_some("sha-ni");
+    #[cfg(target_arch = "aarch64")]
+    let found = std::arch::is_aarch64_feature_detected!("sha2").then_some("sha2");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    let found = None;
+    found
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn vector_features() -> [(bool, &'static str); 5] {
+    [
+        (std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vl"), "avx512"),
+        (std::arch::is_x86_feature_detected!("avx2"), "avx2"),
+        (std::arch::is_x86_feature_detected!("sse4.1"), "sse4.1"),
+        (
+            std::arch::is_x86_feature_detected!("vpclmulqdq") && std::arch::is_x86_feature_detected!("avx512vl"),
+            "vpclmulqdq",
+        ),
+        (std::arch::is_x86_feature_detected!("pclmulqdq"), "pclmulqdq"),
+    ]
+}
+
+#[cfg(target_arch = "aarch64")]
+fn vector_features() -> [(bool, &'static str); 2] {
+    [(std::arch::is_aarch64_feature_detected!("neon"), "neon"), (std::arch::is_aarch64_feature_detected!("aes"), "aes")]
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn vector_features() -> [(bool, &'static str); 0] {
+    []
+}
+
+/// That of SHA-2, for example `sha2-0.11/sha-ni+avx2`.
 #[must_use]
 pub fn kernel() -> &'static str {
-    // The libraries decide at run time by these same features: SHA-224/256 and SHA-1 by the first, SHA-384/512 by the second.
+    // The library decides at run time by these same features: SHA-224/256 by the first, SHA-384/512 by the second.
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     let features = (
         std::arch::is_x86_feature_detected!("sha") && std::arch::is_x86_feature_detected!("sse4.1"),
@@ -31,10 +141,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_names_the_locked_version_of_sha2() {
+    fn the_kernels_name_the_locked_versions() {
         let lock = include_str!("../../../Cargo.lock");
-        let name = kernel().split('/').next().unwrap();
-        let version = name.strip_prefix("sha2-").unwrap();
-        assert!(lock.contains(&format!("name = \"sha2\"\nversion = \"{version}.")), "{name} is not what is locked");
+        for part in kernel_of(&Algorithm::ALL).split(',') {
+            let (library, version) = part.split('/').next().unwrap().rsplit_once('-').unwrap();
+            let locked = format!("name = \"{library}\"\nversion = \"{version}.");
+            assert!(lock.contains(&locked), "{part} is not what is locked");
+        }
+    }
+
+    #[test]
+    fn a_kernel_names_what_computes_the_algorithms_and_nothing_else() {
+        assert_eq!(kernel_of(&[Algorithm::Sha256]), kernel());
+        assert_eq!(kernel_of(&[Algorithm::Sha256tree, Algorithm::Sha512]), kernel());
+        let several = kernel_of(&[Algorithm::Crc32, Algorithm::Sha256, Algorithm::Crc32cComposite]);
+        let names: Vec<_> = several.split(',').collect();
+        assert!(names.len() == 2 && names[0].starts_with("crc-fast-") && names[1] == kernel(), "{several}");
+        assert_eq!(kernel_of(&Algorithm::ALL).split(',').count(), 8);
     }
 }

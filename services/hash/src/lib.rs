@@ -1,7 +1,7 @@
 //! Digests: the algorithms, a rayon pool behind a bounded door, and the Hash service.
 //!
-//! [`digest_into`] and [`digest_many`] are for small inputs, [`MultiHasher`] for inputs that come in pieces; all of them
-//! compute every digest from one read. None may run on an async thread for longer than 0.5 ms: [`HashPool::run`] is the
+//! A [`Recipe`] says what is wanted. [`digest_into`] and [`digest_many`] are for small inputs, [`MultiHasher`] for inputs
+//! that come in pieces; all of them compute every digest from one read. None may run on an async thread for longer than 0.5 ms: [`HashPool::run`] is the
 //! way to the threads that may. [`serve`] is the Hash service.
 
 mod config;
@@ -9,6 +9,7 @@ mod digest;
 mod error;
 mod kernel;
 mod pool;
+mod recipe;
 mod self_test;
 mod serve;
 mod service;
@@ -17,7 +18,8 @@ mod validate;
 pub use config::HashConfig;
 pub use digest::{MultiHasher, digest_into, digest_many};
 pub use error::{HashError, HashServiceError};
-pub use kernel::kernel;
+pub use kernel::{kernel, kernel_of};
 pub use pool::{HashPool, PoolLimits};
+pub use recipe::{NoPartSize, Recipe};
 pub use self_test::{WrongDigest, self_test};
 pub use serve::serve;

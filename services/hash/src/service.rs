@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{HashError, HashPool, MultiHasher, digest_into, validate};
+use crate::{HashError, HashPool, MultiHasher, Recipe, digest_into, validate};
 
 /// Digests without a queue.
 #[derive(Debug)]
@@ -43,19 +43,22 @@ impl Service {
         let Some(first) = pieces.next().await.transpose()? else {
             return Err(bad_field("algorithms", "the stream ended before its first frame; send at least one frame"));
         };
-        let algorithms = validate::algorithms(&first.algorithms)?;
-        let mut input = StreamedInput::new(&self.pool, &algorithms);
+        let recipe = validate::recipe(&first.algorithms, first.part_bytes)?;
+        let mut input = StreamedInput::new(&self.pool, &recipe);
         validate::data(&first.data)?;
         input.push(first.data).await?;
         while let Some(piece) = pieces.next().await.transpose()? {
             if !piece.algorithms.is_empty() {
                 return Err(bad_field("algorithms", "may be set in the first frame only"));
             }
+            if piece.part_bytes != 0 {
+                return Err(bad_field("part_bytes", "may be set in the first frame only"));
+            }
             validate::data(&piece.data)?;
             input.push(piece.data).await?;
         }
         let (digests, hashed_bytes) = input.finish().await?;
-        Ok(ComputeDigestStreamResponse { digests: rows(&algorithms, &digests), hashed_bytes })
+        Ok(ComputeDigestStreamResponse { digests: rows(&recipe, &digests), hashed_bytes })
     }
 }
 
@@ -68,16 +71,16 @@ impl HashService for Service {
         &self,
         request: Request<ComputeDigestRequest>,
     ) -> Result<Response<ComputeDigestResponse>, Status> {
-        let ComputeDigestRequest { data, algorithms } = request.into_inner();
-        let algorithms = validate::algorithms(&algorithms)?;
+        let ComputeDigestRequest { data, algorithms, part_bytes } = request.into_inner();
+        let recipe = validate::recipe(&algorithms, part_bytes)?;
         validate::data(&data)?;
         let hashed_bytes = data.len() as u64;
         let digests = self
             .pool
             .run_or_shed(data.len(), move || {
                 let mut digests = Vec::new();
-                digest_into(&algorithms, &data, &mut digests);
-                rows(&algorithms, &digests)
+                digest_into(&recipe, &data, &mut digests);
+                rows(&recipe, &digests)
             })
             .await?;
         Ok(Response::new(ComputeDigestResponse { digests, hashed_bytes }))
@@ -113,8 +116,8 @@ struct StreamedInput<'a> {
 }
 
 impl<'a> StreamedInput<'a> {
-    fn new(pool: &'a HashPool, algorithms: &[Algorithm]) -> Self {
-        Self { pool, hasher: MultiHasher::new(algorithms), gathered: Vec::new(), hashed_bytes: 0 }
+    fn new(pool: &'a HashPool, recipe: &Recipe) -> Self {
+        Self { pool, hasher: MultiHasher::new(recipe), gathered: Vec::new(), hashed_bytes: 0 }
     }
 
     /// Takes the next piece. Returns when it is hashed, or copied if it is small.
@@ -126,7 +129,7 @@ impl<'a> StreamedInput<'a> {
         }
         let gathered = std::mem::take(&mut self.gathered);
         // The state travels to the pool and back: it is never shared, and a caller that goes away leaves nothing behind.
-        let mut hasher = std::mem::replace(&mut self.hasher, MultiHasher::new(&[]));
+        let mut hasher = std::mem::take(&mut self.hasher);
         let cost_bytes = gathered.len() + piece.len();
         (self.hasher, self.gathered) = self
             .pool

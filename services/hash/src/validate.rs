@@ -1,17 +1,30 @@
 //! What a request may ask for.
 
 use hashmesh::{
+    algorithm::check_part_bytes,
     error::bad_field,
     limits::{MAX_ALGORITHMS, MAX_BATCH_BYTES},
     v1::Algorithm,
 };
 use tonic::Status;
 
+use crate::Recipe;
+
+/// The digests asked for.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` that names the field.
+pub(crate) fn recipe(numbers: &[i32], part_bytes: u64) -> Result<Recipe, Status> {
+    let algorithms = algorithms(numbers)?;
+    check_part_bytes(&algorithms, part_bytes).map_err(|error| bad_field("part_bytes", error.to_string()))?;
+    Recipe::new(algorithms, part_bytes).map_err(|error| bad_field("part_bytes", error.to_string()))
+}
+
 /// The algorithms asked for: known, each once, at most [`MAX_ALGORITHMS`]; SHA-256 if none is named.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` that names the field.
-pub(crate) fn algorithms(numbers: &[i32]) -> Result<Vec<Algorithm>, Status> {
+fn algorithms(numbers: &[i32]) -> Result<Vec<Algorithm>, Status> {
     if numbers.is_empty() {
         return Ok(vec![Algorithm::Sha256]);
     }
@@ -51,6 +64,8 @@ pub(crate) fn data(data: &[u8]) -> Result<(), Status> {
 
 #[cfg(test)]
 mod tests {
+    use hashmesh::limits::{MAX_PART_BYTES, MIN_PART_BYTES};
+
     use super::*;
 
     #[test]
@@ -70,6 +85,22 @@ mod tests {
         ] {
             let status = algorithms(&numbers).unwrap_err();
             assert!(status.message().starts_with(&format!("{field}: ")), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_part_size_is_refused_unless_a_composite_algorithm_needs_it() {
+        let composite = Algorithm::Md5Composite as i32;
+        assert_eq!(recipe(&[2, composite], MIN_PART_BYTES).unwrap().len(), 2);
+        assert_eq!(recipe(&[composite], MAX_PART_BYTES).unwrap().len(), 1);
+        for (numbers, part_bytes) in [
+            (vec![2], MIN_PART_BYTES),
+            (vec![2, composite], 0),
+            (vec![composite], MIN_PART_BYTES - 1),
+            (vec![composite], MAX_PART_BYTES + 1),
+        ] {
+            let status = recipe(&numbers, part_bytes).unwrap_err();
+            assert!(status.message().starts_with("part_bytes: must be "), "{status}");
         }
     }
 

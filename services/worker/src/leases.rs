@@ -2,6 +2,7 @@
 //! back. The heartbeat's thread reads them while the session changes them.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -11,7 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use hashmesh::queue::v1::{self as queue, Heartbeat, Lease, LeaseProgress};
+use hashmesh::{
+    queue::v1::{self as queue, Heartbeat, Lease, LeaseProgress},
+    v1::Algorithm,
+};
+use hashmesh_hash::kernel_of;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,6 +33,8 @@ pub(crate) struct LeaseRange {
     pub(crate) task_count: u32,
     pub(crate) attempt: u32,
     pub(crate) fingerprint: Bytes,
+    /// What computes its digests on this machine.
+    pub(crate) kernel: Cow<'static, str>,
 }
 
 /// A lease in hand, shared by everyone who works on it.
@@ -49,6 +56,7 @@ pub(crate) struct HeldLease {
 
 impl HeldLease {
     pub(crate) fn new(lease: &Lease, grant: Grant) -> Self {
+        let algorithms = lease.algorithms.iter().filter_map(|number| Algorithm::known(*number));
         let range = LeaseRange {
             submission_id: lease.submission_id.clone(),
             sequence: lease.sequence,
@@ -56,6 +64,7 @@ impl HeldLease {
             task_count: lease.task_count,
             attempt: lease.attempt,
             fingerprint: lease.fingerprint.clone(),
+            kernel: kernel_of(&algorithms.collect::<Vec<_>>()),
         };
         Self {
             range,
@@ -119,7 +128,8 @@ impl HeldLease {
 
     /// What a queue must know to let us go on.
     pub(crate) fn claim(&self) -> queue::HeldLease {
-        let LeaseRange { submission_id, sequence, first_task, task_count, attempt, fingerprint } = &self.range;
+        let LeaseRange { submission_id, sequence, first_task, task_count, attempt, fingerprint, kernel: _ } =
+            &self.range;
         queue::HeldLease {
             submission_id: submission_id.clone(),
             sequence: *sequence,

@@ -1,9 +1,9 @@
 //! Which digests to compute.
 
 use clap::Args;
-use hashmesh::{limits::MAX_ALGORITHMS, v1::Algorithm};
+use hashmesh::{algorithm::check_part_bytes, limits::MAX_ALGORITHMS, v1::Algorithm};
 
-use super::failure::Failure;
+use super::{failure::Failure, size::parse_size};
 
 /// Which digests to compute.
 #[derive(Args, Clone, Debug)]
@@ -12,6 +12,10 @@ pub(super) struct AlgorithmArgs {
     /// sha256].
     #[arg(long, short, value_name = "NAME")]
     algorithm: Vec<Algorithm>,
+    /// The length of the parts that composite digests (md5-composite, sha256-composite …) are computed over, for example
+    /// 8MiB: as long as those that the objects were uploaded in. 5MiB to 5GiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    part_size: Option<u64>,
 }
 
 impl AlgorithmArgs {
@@ -31,7 +35,15 @@ impl AlgorithmArgs {
     /// As asked for; SHA-256 if nothing was said.
     pub(super) fn or_default(&self) -> Result<Vec<Algorithm>, Failure> {
         let named = self.named()?;
-        Ok(if named.is_empty() { vec![Algorithm::Sha256] } else { named })
+        let algorithms = if named.is_empty() { vec![Algorithm::Sha256] } else { named };
+        check_part_bytes(&algorithms, self.part_bytes())
+            .map_err(|error| Failure::Usage(format!("--part-size {error}")))?;
+        Ok(algorithms)
+    }
+
+    /// The length of the parts of composite digests; 0 if nothing was said.
+    pub(super) fn part_bytes(&self) -> u64 {
+        self.part_size.unwrap_or(0)
     }
 }
 

@@ -32,6 +32,7 @@ mod resume;
 mod retry;
 mod server;
 mod shape;
+mod size;
 mod sort;
 mod spool;
 mod stats;

@@ -36,6 +36,9 @@ pub(super) fn json(submission: &Submission) -> Value {
     if options.max_leased_tasks > 0 {
         object.insert("max_leased_tasks".to_owned(), json!(options.max_leased_tasks));
     }
+    if options.part_bytes > 0 {
+        object.insert("part_bytes".to_owned(), json!(options.part_bytes));
+    }
     let times = [
         ("not_before", &options.not_before),
         ("deadline", &options.deadline),

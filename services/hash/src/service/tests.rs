@@ -10,12 +10,12 @@ fn service(max_streams: usize) -> Service {
 }
 
 fn piece(data: Vec<u8>) -> Result<ComputeDigestStreamRequest, Status> {
-    Ok(ComputeDigestStreamRequest { algorithms: Vec::new(), data: data.into() })
+    Ok(ComputeDigestStreamRequest { data: data.into(), ..Default::default() })
 }
 
 async fn at_once(algorithms: &[Algorithm], data: &[u8]) -> ComputeDigestResponse {
     let algorithms = algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
-    let request = ComputeDigestRequest { data: data.to_vec().into(), algorithms };
+    let request = ComputeDigestRequest { data: data.to_vec().into(), algorithms, part_bytes: 0 };
     service(1).compute_digest(Request::new(request)).await.unwrap().into_inner()
 }
 
@@ -42,7 +42,7 @@ async fn a_stream_of_any_pieces_has_the_digests_of_the_whole() {
             at_once(&algorithms, &bytes).await.digests
         } else {
             let mut digests = Vec::new();
-            digest_into(&algorithms, &bytes, &mut digests);
+            digest_into(&Recipe::new(algorithms, 0).unwrap(), &bytes, &mut digests);
             rows(&algorithms, &digests)
         };
         assert_eq!((answer.digests, answer.hashed_bytes), (wanted, bytes.len() as u64), "{pieces} × {piece_bytes}");
@@ -51,10 +51,14 @@ async fn a_stream_of_any_pieces_has_the_digests_of_the_whole() {
 
 #[tokio::test]
 async fn bad_frames_are_refused_by_field() {
-    let algorithms_late = ComputeDigestStreamRequest { algorithms: vec![2], data: bytes::Bytes::new() };
+    let algorithms_late = ComputeDigestStreamRequest { algorithms: vec![2], ..Default::default() };
+    let parts_late = ComputeDigestStreamRequest { part_bytes: 8 << 20, ..Default::default() };
+    let parts_for_nothing = ComputeDigestStreamRequest { part_bytes: 8 << 20, ..Default::default() };
     for (frames, field) in [
         (vec![], "algorithms"),
         (vec![piece(Vec::new()), Ok(algorithms_late)], "algorithms"),
+        (vec![piece(Vec::new()), Ok(parts_late)], "part_bytes"),
+        (vec![Ok(parts_for_nothing)], "part_bytes"),
         (vec![piece(vec![0; MAX_BATCH_BYTES as usize + 1])], "data"),
         (vec![piece(Vec::new()), piece(vec![0; MAX_BATCH_BYTES as usize + 1])], "data"),
     ] {

@@ -187,6 +187,7 @@ impl Engine {
         let new = NewSubmission {
             tenant: recovered.tenant.clone(),
             algorithms: recovered.algorithms.clone(),
+            part_bytes: recovered.part_bytes,
             max_attempts: recovered.max_attempts,
             keep_inputs: recovered.keep_inputs,
             // Nothing that is in memory depends on it.
@@ -212,7 +213,8 @@ impl Engine {
         if let (Some(key), Some(idempotency)) = (&key, &new.idempotency) {
             self.keys.insert(key.clone(), (id, idempotency.options_fingerprint));
         }
-        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key, keep_inputs: new.keep_inputs });
+        let NewSubmission { keep_inputs, part_bytes, .. } = *new;
+        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key, keep_inputs, part_bytes });
         handle
     }
 }

@@ -151,6 +151,7 @@ impl Engine {
             cost_bytes: grant.cost_bytes,
             priority: grant.priority.into(),
             flow: grant.flow,
+            part_bytes: self.live.get(&id).map_or(0, |live| live.part_bytes),
         };
         self.send(grant.worker, Frame::Lease(frame));
     }

@@ -76,6 +76,7 @@ pub(super) struct Live {
     pub(super) tail: watch::Sender<Tail>,
     pub(super) key: Option<(String, String)>,
     pub(super) keep_inputs: bool,
+    pub(super) part_bytes: u64,
 }
 
 /// A worker as the engine talks to it.

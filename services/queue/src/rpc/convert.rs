@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hashmesh::{
+    algorithm::check_part_bytes,
     limits,
     queue::v1::{OpenSubmission, ValidatedBatch},
     v1::{Algorithm, PackedNames, SubmissionOptions},
@@ -79,6 +80,8 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
     if algorithms.is_empty() || algorithms.len() > limits::MAX_ALGORITHMS {
         return Err(invalid("options.algorithms", format!("must be 1 to {}", limits::MAX_ALGORITHMS)));
     }
+    check_part_bytes(&algorithms, options.part_bytes)
+        .map_err(|error| invalid("options.part_bytes", error.to_string()))?;
     if options.max_attempts == 0 || options.max_attempts > limits::MAX_MAX_ATTEMPTS {
         return Err(invalid("options.max_attempts", format!("must be 1 to {}", limits::MAX_MAX_ATTEMPTS)));
     }
@@ -89,6 +92,7 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
     Ok(NewSubmission {
         tenant: open.tenant.clone(),
         algorithms,
+        part_bytes: options.part_bytes,
         max_attempts: options.max_attempts,
         keep_inputs: options.keep_inputs,
         retention_seconds: retention_seconds(options.retention)?,

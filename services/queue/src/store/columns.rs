@@ -58,6 +58,7 @@ pub(super) struct Created<'a> {
     rows: HashMap<Uuid, usize>,
     keep_inputs: Vec<bool>,
     retention_seconds: Vec<Option<i64>>,
+    part_bytes: Vec<Option<i64>>,
 }
 
 /// Rows of `idempotency_keys`.
@@ -254,6 +255,9 @@ impl<'a> Created<'a> {
         self.keep_inputs.push(submission.keep_inputs);
         self.retention_seconds
             .push(submission.retention_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)));
+        // Checked where it came in: far below.
+        let part_bytes = i64::try_from(submission.part_bytes).unwrap_or(i64::MAX);
+        self.part_bytes.push((part_bytes > 0).then_some(part_bytes));
         Ok(())
     }
 
@@ -303,6 +307,7 @@ impl<'a> Created<'a> {
             &self.deadlines,
             &self.max_leased_tasks,
             &self.completed,
+            &self.part_bytes,
         ];
         Some(parameters)
     }

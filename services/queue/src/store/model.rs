@@ -47,6 +47,8 @@ pub(crate) enum Write {
 pub(crate) struct NewSubmission {
     pub(crate) tenant: String,
     pub(crate) algorithms: Vec<Algorithm>,
+    /// The length of the parts of composite digests; 0: there are none.
+    pub(crate) part_bytes: u64,
     pub(crate) max_attempts: u32,
     /// Inline bytes are stored even where nothing can need them again.
     pub(crate) keep_inputs: bool,
@@ -157,6 +159,7 @@ pub(crate) struct Recovered {
     pub(crate) id: Uuid,
     pub(crate) tenant: String,
     pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) part_bytes: u64,
     pub(crate) max_attempts: u32,
     pub(crate) keep_inputs: bool,
     pub(crate) order: WorkOrder,

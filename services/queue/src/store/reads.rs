@@ -84,6 +84,12 @@ pub(super) fn algorithms(id: Uuid, numbers: &[i16]) -> Result<Vec<Algorithm>, St
         .collect()
 }
 
+/// The part size of a submission's composite digests; 0: none of its algorithms is composite.
+pub(super) fn part_bytes(id: Uuid, row: &Row, what: &'static str) -> Result<u64, StoreError> {
+    let part_bytes: Option<i64> = row.try_get("part_bytes").map_err(StoreError::statement(what))?;
+    natural(id, "part_bytes", part_bytes.unwrap_or(0))
+}
+
 /// Names out of their columns: the bytes of a run of names, which begin at `from`, and where each ends.
 fn names(id: Uuid, data: Option<Vec<u8>>, from: i32, ends: Option<&[i32]>) -> Result<Option<PackedNames>, StoreError> {
     let (Some(data), Some(ends)) = (data, ends) else {

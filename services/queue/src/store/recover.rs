@@ -13,7 +13,7 @@ use super::{
     StoreError,
     load::{self, BEGIN},
     model::{Recovered, Totals, WantedBatches},
-    reads::{algorithms, natural, work_order},
+    reads::{algorithms, natural, part_bytes, work_order},
 };
 
 const LOAD: &str = "load unfinished submissions";
@@ -77,6 +77,7 @@ fn read_submission(row: &Row) -> Result<Recovered, StoreError> {
         id,
         tenant: row.try_get("tenant").map_err(&failed)?,
         algorithms: algorithms(id, &numbers)?,
+        part_bytes: part_bytes(id, row, LOAD)?,
         max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
         keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
         order: work_order(id, row, LOAD)?,

@@ -109,7 +109,7 @@ impl Running {
 }
 
 async fn call(channel: Channel, data: &'static [u8]) -> Result<u64, Status> {
-    let request = ComputeDigestRequest { data: data.into(), algorithms: Vec::new() };
+    let request = ComputeDigestRequest { data: data.into(), algorithms: Vec::new(), ..Default::default() };
     Ok(HashServiceClient::new(channel).compute_digest(request).await?.into_inner().hashed_bytes)
 }
 

@@ -7,7 +7,6 @@ use hashmesh::{
     queue::v1::{AttemptFailure, LeaseOutcomes},
     v1::OutcomeStatus,
 };
-use hashmesh_hash::kernel;
 
 use crate::{leases::LeaseRange, sources::Failure};
 
@@ -107,7 +106,7 @@ impl Piece {
             statuses: self.statuses.into(),
             failures: self.failures,
             hashed_bytes: self.hashed_bytes,
-            kernel: kernel().to_owned(),
+            kernel: range.kernel.clone().into_owned(),
             r#final: last,
         }
     }

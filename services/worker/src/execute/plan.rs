@@ -6,6 +6,7 @@ use hashmesh::{
     queue::v1::Lease,
     v1::{Algorithm, PackedTasks},
 };
+use hashmesh_hash::{NoPartSize, Recipe};
 use prost::Message as _;
 
 /// A lease ready to be worked on.
@@ -15,7 +16,7 @@ pub(crate) struct Plan {
     pub(crate) tasks: PackedTasks,
     pub(crate) task_count: usize,
     /// What to compute, in this order.
-    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) algorithms: Recipe,
     /// Neighbouring tasks, together all of them.
     pub(crate) groups: Vec<Group>,
     /// Some task is an object.
@@ -44,6 +45,8 @@ pub(crate) struct Group {
 pub(crate) enum Unsupported {
     #[error("the lease names no algorithm, or one that this worker does not know: {numbers:?}")]
     Algorithms { numbers: Vec<i32> },
+    #[error("the lease does not say enough about its digests")]
+    Parts(#[from] NoPartSize),
     #[error("the lease expects digests of an algorithm that it does not compute")]
     Expected,
     #[error("the lease's tasks cannot be decoded")]
@@ -77,6 +80,7 @@ impl Plan {
             |numbers: &[i32]| numbers.iter().map(|number| Algorithm::known(*number)).collect::<Option<Vec<_>>>();
         let algorithms = known(&lease.algorithms).filter(|algorithms| !algorithms.is_empty());
         let algorithms = algorithms.ok_or_else(|| Unsupported::Algorithms { numbers: lease.algorithms.clone() })?;
+        let algorithms = Recipe::new(algorithms, lease.part_bytes)?;
         // The payload stays a slice of the frame.
         let tasks = PackedTasks::decode(lease.tasks.clone())?;
         // Checks that the columns agree.
@@ -194,6 +198,17 @@ mod tests {
         let most = SMALL_COST / 2 - TASK_COST;
         let two = [Algorithm::Sha256, Algorithm::Md5];
         assert!(small(most, &two) && !small(most + 1, &two));
+    }
+
+    #[test]
+    fn a_lease_of_composite_digests_without_a_part_size_makes_no_sense() {
+        let plan = |part_bytes: u64| {
+            let tasks = PackedTasks { data: vec![0].into(), lengths: vec![1], ..PackedTasks::default() };
+            let (tasks, algorithms) = (tasks.encode_to_vec().into(), vec![Algorithm::Md5Composite as i32]);
+            Plan::new(&Lease { tasks, algorithms, task_count: 1, part_bytes, ..Lease::default() }, 2)
+        };
+        assert!(matches!(plan(0), Err(Unsupported::Parts(_))));
+        assert!(plan(8 << 20).is_ok());
     }
 
     #[test]

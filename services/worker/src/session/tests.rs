@@ -149,7 +149,7 @@ fn draining(frame: &FromWorker) -> Option<()> {
 
 fn sha256(input: &[u8]) -> Vec<u8> {
     let mut digest = Vec::new();
-    hashmesh_hash::digest_into(&[Algorithm::Sha256], input, &mut digest);
+    hashmesh_hash::digest_into(&hashmesh_hash::Recipe::new([Algorithm::Sha256], 0).unwrap(), input, &mut digest);
     digest
 }
 

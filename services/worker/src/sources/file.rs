@@ -7,8 +7,8 @@ use std::{
     os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
 };
 
-use hashmesh::v1::{Algorithm, ByteRange};
-use hashmesh_hash::{MultiHasher, digest_into};
+use hashmesh::v1::ByteRange;
+use hashmesh_hash::{MultiHasher, Recipe, digest_into};
 use rustix::fs::{Advice, fadvise};
 
 use super::Failure;
@@ -45,7 +45,7 @@ thread_local! {
 pub(crate) fn digest_file(
     file: &File,
     range: Option<ByteRange>,
-    algorithms: &[Algorithm],
+    algorithms: &Recipe,
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
 ) -> Result<u64, DigestFileError> {
@@ -91,7 +91,7 @@ fn digest_small(
     file: &File,
     part: Part,
     before: &Metadata,
-    algorithms: &[Algorithm],
+    algorithms: &Recipe,
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
     buffer: &mut [u8],
@@ -124,7 +124,7 @@ fn digest_large(
     file: &File,
     part: Part,
     before: &Metadata,
-    algorithms: &[Algorithm],
+    algorithms: &Recipe,
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
     buffer: &mut [u8],

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 
 use hashmesh::{
     tasks::file_path,
-    v1::{Algorithm, ByteRange, SourceRoot},
+    v1::{ByteRange, SourceRoot},
 };
+use hashmesh_hash::Recipe;
 
 pub use self::root::SourcesError;
 pub(crate) use self::{failure::Failure, file::Progress};
@@ -59,7 +60,7 @@ impl Sources {
         &self,
         uri: &[u8],
         range: Option<ByteRange>,
-        algorithms: &[Algorithm],
+        algorithms: &Recipe,
         digests: &mut Vec<u8>,
         progress: &dyn Progress,
     ) -> Result<u64, ReadError> {

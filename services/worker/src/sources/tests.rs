@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use hashmesh::tasks::file_uri;
+use hashmesh::{tasks::file_uri, v1::Algorithm};
 use hashmesh_hash::MultiHasher;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
@@ -14,7 +14,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::BUFFER_BYTES;
 
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
+fn recipe() -> Recipe {
+    Recipe::new([Algorithm::Sha256, Algorithm::Md5], 0).unwrap()
+}
 
 /// A root with something beside it that must never be read.
 struct Tree {
@@ -60,7 +62,7 @@ impl Tree {
         watch: &dyn Fn(u64) -> bool,
     ) -> Result<(Vec<u8>, u64), ReadError> {
         let mut digests = Vec::new();
-        let bytes = self.sources.digest(uri, range, &ALGORITHMS, &mut digests, &Watch(watch));
+        let bytes = self.sources.digest(uri, range, &recipe(), &mut digests, &Watch(watch));
         assert!(bytes.is_ok() || digests.is_empty(), "a failed read leaves nothing behind");
         Ok((digests, bytes?))
     }
@@ -87,7 +89,7 @@ fn failed(result: Result<(Vec<u8>, u64), ReadError>) -> Failure {
 
 fn digests_of(bytes: &[u8]) -> Vec<u8> {
     let mut digests = Vec::new();
-    hashmesh_hash::digest_many(&ALGORITHMS, std::iter::once(bytes), &mut digests);
+    hashmesh_hash::digest_many(&recipe(), std::iter::once(bytes), &mut digests);
     digests
 }
 
@@ -135,7 +137,7 @@ fn a_big_sparse_file_is_read_through_the_fixed_buffer_and_its_progress_rises() {
     let (digests, hashed_bytes) = tree.digest_watched("sparse", None, &watch).unwrap();
     assert_eq!((hashed_bytes, read_bytes.get()), (LENGTH, LENGTH));
     assert!(reads.get() >= 256);
-    let mut hasher = MultiHasher::new(&ALGORITHMS);
+    let mut hasher = MultiHasher::new(&recipe());
     (0..64).for_each(|_| hasher.update(&vec![0; 1024 * 1024]));
     let mut wanted = Vec::new();
     hasher.finalize_into(&mut wanted);
@@ -192,7 +194,7 @@ fn a_file_whose_size_is_not_what_it_says_has_no_digest() {
     // procfs: regular, of size 0, with content.
     let sources = Sources::open(&[PathBuf::from("/proc/sys/kernel")]).unwrap();
     let mut digests = Vec::new();
-    let read = sources.digest(b"file:///proc/sys/kernel/ostype", None, &ALGORITHMS, &mut digests, &Watch(&|_| true));
+    let read = sources.digest(b"file:///proc/sys/kernel/ostype", None, &recipe(), &mut digests, &Watch(&|_| true));
     assert!(matches!(read, Err(ReadError::Failed(Failure { reason: "SOURCE_CHANGED", .. }))), "{read:?}");
 }
 
@@ -306,7 +308,7 @@ fn the_nearest_of_nested_roots_is_used_and_all_are_announced_with_their_identity
     let sources = Sources::open(&[base.join("a"), base.join("a/b c")]).unwrap();
     let uri = file_uri(base.join("a/b c/link").as_os_str().as_bytes());
     let mut digests = Vec::new();
-    let read = sources.digest(uri.as_bytes(), None, &ALGORITHMS, &mut digests, &Watch(&|_| true));
+    let read = sources.digest(uri.as_bytes(), None, &recipe(), &mut digests, &Watch(&|_| true));
     assert!(matches!(read, Err(ReadError::Failed(Failure { reason: "SOURCE_NOT_ALLOWED", .. }))), "{read:?}");
 
     let announced = sources.announced();

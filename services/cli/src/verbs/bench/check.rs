@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use hashmesh::v1::Algorithm;
+use hashmesh_hash::{Recipe, digest_into};
 use serde_json::{Map, Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
@@ -38,7 +39,7 @@ enum Reference {
 }
 
 /// Compares every sample.
-pub(super) async fn check(algorithms: &[Algorithm], samples: &[Sample]) -> Result<Checked, Failure> {
+pub(super) async fn check(algorithms: &[Algorithm], part_bytes: u64, samples: &[Sample]) -> Result<Checked, Failure> {
     let mut checked = Checked { tasks: samples.len(), ..Checked::default() };
     let mut start = 0;
     for algorithm in algorithms {
@@ -51,7 +52,7 @@ pub(super) async fn check(algorithms: &[Algorithm], samples: &[Sample]) -> Resul
         checked.by.insert(algorithm.name().to_owned(), json!(by));
         for sample in samples {
             let input = sample.input.bytes();
-            let expected = reference.digest(*algorithm, &input).await?;
+            let expected = reference.digest(*algorithm, part_bytes, &input).await?;
             let found = sample.digests.get(start..end).unwrap_or_default();
             if found != expected {
                 let (found, expected) = (hex::encode(found), hex::encode(expected));
@@ -76,19 +77,22 @@ async fn reference(algorithm: Algorithm) -> Reference {
         Algorithm::Sha384 => "sha384sum",
         Algorithm::Sha512 => "sha512sum",
         Algorithm::Blake3 => "b3sum",
-        Algorithm::Sha512256 | Algorithm::Sha3256 | Algorithm::Unspecified => return Reference::Own,
+        Algorithm::Blake2b512 => "b2sum",
+        _ => return Reference::Own,
     };
     let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().await;
     if there.is_ok_and(|status| status.success()) { Reference::Program(program) } else { Reference::Own }
 }
 
 impl Reference {
-    async fn digest(self, algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>, Failure> {
+    async fn digest(self, algorithm: Algorithm, part_bytes: u64, input: &[u8]) -> Result<Vec<u8>, Failure> {
         match self {
             Self::Program(program) => run(program, input).await,
             Self::Own => {
+                let recipe = Recipe::new([algorithm], part_bytes)
+                    .map_err(|error| Failure::local("no digest to compare with", &error))?;
                 let mut digest = Vec::new();
-                hashmesh_hash::digest_into(&[algorithm], input, &mut digest);
+                digest_into(&recipe, input, &mut digest);
                 Ok(digest)
             }
         }
@@ -119,8 +123,8 @@ mod tests {
     #[tokio::test]
     async fn programs_and_our_own_code_agree_where_both_are_here() {
         for algorithm in Algorithm::ALL {
-            let own = Reference::Own.digest(algorithm, b"abc").await.unwrap();
-            let other = reference(algorithm).await.digest(algorithm, b"abc").await.unwrap();
+            let own = Reference::Own.digest(algorithm, 1, b"abc").await.unwrap();
+            let other = reference(algorithm).await.digest(algorithm, 1, b"abc").await.unwrap();
             assert_eq!(own, other, "{}", algorithm.name());
         }
     }

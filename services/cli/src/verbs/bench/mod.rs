@@ -115,7 +115,7 @@ impl BenchArgs {
             latencies.merge(&stream.latencies);
             samples.extend(stream.samples);
         }
-        let checked = check(&algorithms, &samples).await?;
+        let checked = check(&algorithms, self.algorithms.part_bytes(), &samples).await?;
         let report = Report {
             tasks: self.tasks,
             size: self.size,
@@ -162,7 +162,7 @@ impl BenchArgs {
             latencies.merge(&caller.latencies);
             samples.extend(caller.samples);
         }
-        let checked = check(algorithms, &samples).await?;
+        let checked = check(algorithms, self.algorithms.part_bytes(), &samples).await?;
         let report = Report {
             tasks: self.tasks,
             size: self.size,
@@ -184,6 +184,7 @@ impl BenchArgs {
     fn options(&self, algorithms: &[Algorithm]) -> SubmissionOptions {
         let mut options = SubmissionOptions {
             algorithms: numbers(algorithms),
+            part_bytes: self.algorithms.part_bytes(),
             labels: [("bench".to_owned(), "true".to_owned())].into(),
             keep_inputs: self.keep_inputs,
             ..SubmissionOptions::default()

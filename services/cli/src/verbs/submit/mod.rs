@@ -115,10 +115,11 @@ impl SubmitArgs {
                 let text = "`-` alone stores nothing: --detach, --id, --idempotency-key, --label and when its work\n             is to be done make no sense";
                 return Err(Failure::Usage(text.into()));
             }
-            return stream::run(&client, &algorithms, shape).await;
+            return stream::run(&client, &algorithms, self.algorithms.part_bytes(), shape).await;
         }
         let mut options = SubmissionOptions {
             algorithms: numbers(&algorithms),
+            part_bytes: self.algorithms.part_bytes(),
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             keep_inputs: self.keep_inputs,
             retention: self.keep_for.and_then(|kept| kept.try_into().ok()),

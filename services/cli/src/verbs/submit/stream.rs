@@ -21,7 +21,12 @@ use crate::verbs::{
 const NAME: &[u8] = b"-";
 
 /// Streams standard input through the mesh and prints its digests. Nothing is stored.
-pub(super) async fn run(client: &Client, algorithms: &[Algorithm], shape: Shape) -> Result<u8, Failure> {
+pub(super) async fn run(
+    client: &Client,
+    algorithms: &[Algorithm],
+    part_bytes: u64,
+    shape: Shape,
+) -> Result<u8, Failure> {
     // An input that ends with an error has no digest: the error is kept and looked at before any digest is printed.
     let error = Arc::new(OnceLock::new());
     let kept = Arc::clone(&error);
@@ -33,7 +38,7 @@ pub(super) async fn run(client: &Client, algorithms: &[Algorithm], shape: Shape)
             None
         }
     });
-    let answer = client.compute_digest_stream(algorithms, input).await?;
+    let answer = client.compute_digest_stream(algorithms, part_bytes, input).await?;
     if let Some(error) = error.get() {
         return Err(Failure::local("cannot read standard input", error));
     }

@@ -75,7 +75,8 @@ impl VerifyArgs {
         if scan.entries == 0 {
             return Err(Failure::Local(format!("{}: nothing to verify was found", self.manifest.display())));
         }
-        let options = SubmissionOptions { algorithms: wanted(&scan)?, ..SubmissionOptions::default() };
+        let part_bytes = self.algorithms.part_bytes();
+        let options = SubmissionOptions { algorithms: wanted(&scan)?, part_bytes, ..SubmissionOptions::default() };
         let submitter = client.submit(Target::New { options, idempotency_key: None }).await?;
         let submission_id = submitter.submission_id().to_owned();
         reporter.inform(&format!("hashmesh: submission {submission_id}"));

@@ -43,6 +43,7 @@ fn taken_over() -> Core {
             id: ID,
             tenant: String::new(),
             algorithms: vec![Algorithm::Sha256],
+            part_bytes: 0,
             max_attempts: 5,
             keep_inputs: false,
             order: WorkOrder::default(),

@@ -136,6 +136,7 @@ impl Known {
             tenant: TENANTS[self.tenant].to_owned(),
             order: self.order,
             algorithms: vec![Algorithm::Sha256],
+            part_bytes: 0,
             max_attempts: 3,
             keep_inputs: false,
             batch_count: self.sealed.then(|| u32::try_from(self.batches.len()).unwrap()),

@@ -182,6 +182,7 @@ impl Mesh {
             tenant: "default".to_owned(),
             order: WorkOrder::default(),
             algorithms: vec![Algorithm::Sha256],
+            part_bytes: 0,
             max_attempts: 5,
             keep_inputs: false,
             batch_count: Some(BATCHES),

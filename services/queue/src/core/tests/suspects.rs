@@ -248,6 +248,7 @@ fn found(id: Uuid, tenant: &str, batches: u32, prefix: Option<&str>) -> Recovere
         tenant: tenant.to_owned(),
         order: WorkOrder::default(),
         algorithms: vec![Algorithm::Sha256],
+        part_bytes: 0,
         max_attempts: 5,
         keep_inputs: false,
         batch_count: Some(batches),

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     Sessions, StoreError, algorithms, natural, one,
     order::{self, work_order},
+    part_bytes,
 };
 use crate::{shard::Shard, wall::WallTime};
 
@@ -147,6 +148,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
             not_before: work_order.not_before.map(WallTime::to_timestamp),
             deadline: work_order.deadline.map(WallTime::to_timestamp),
             max_leased_tasks: work_order.max_leased_tasks.unwrap_or(0),
+            part_bytes: part_bytes(id, row, what)?,
         }),
         next_sequence: natural(id, "next_sequence", row.try_get::<_, i32>("next_sequence").map_err(&failed)?)?,
         accepted_tasks,

@@ -75,6 +75,7 @@ pub(super) fn new_submission() -> NewSubmission {
     NewSubmission {
         tenant: "default".to_owned(),
         algorithms: ALGORITHMS.to_vec(),
+        part_bytes: 0,
         max_attempts: 5,
         keep_inputs: false,
         retention_seconds: None,
