@@ -138,11 +138,14 @@ impl Algorithm {
     /// True where the digest is that of the digests of the input's parts, and depends on how long these are.
     #[must_use]
     pub fn composite(self) -> bool {
-        match self {
-            Self::Md5Composite | Self::Sha1Composite | Self::Sha256Composite => true,
-            Self::Crc32Composite | Self::Crc32cComposite => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Md5Composite
+                | Self::Sha1Composite
+                | Self::Sha256Composite
+                | Self::Crc32Composite
+                | Self::Crc32cComposite
+        )
     }
 }
 

@@ -88,11 +88,11 @@ async fn composite_digests_of_a_file_are_those_of_its_parts_and_their_size_is_ke
     let submit = || hashmesh(["submit", "--server", server, "--output", "jsonl"]).arg(root.join("large"));
     let algorithms = ["--algorithm", "md5-composite", "--algorithm", "crc32", "--algorithm", "sha256-composite"];
     // The size is missing, out of bounds, or for nothing.
-    algorithms.iter().fold(submit(), |run, argument| run.arg(argument)).run().await.exits(2);
+    algorithms.iter().fold(submit(), Run::arg).run().await.exits(2);
     submit().arg("--algorithm").arg("md5-composite").arg("--part-size").arg("5MB").run().await.exits(2);
     submit().arg("--part-size").arg("5MiB").run().await.exits(2);
 
-    let run = algorithms.iter().fold(submit(), |run, argument| run.arg(argument));
+    let run = algorithms.iter().fold(submit(), Run::arg);
     let ended = run.arg("--part-size").arg("5MiB").run().await.succeeded();
     let line = &ended.json_lines()[0];
     for (name, by) in [("md5-composite", "md5:5242880"), ("crc32", "crc32"), ("sha256-composite", "sha256:5242880")] {
