@@ -103,6 +103,9 @@ async fn composite_digests_of_a_file_are_those_of_its_parts_and_their_size_is_ke
     let get = hashmesh(["get", "--server", server, "--output", "json", id]).run().await.succeeded().json();
     assert_eq!(get["part_bytes"], 5 << 20, "{get}");
 
+    // The submission knows the size of its parts, a manifest does not.
+    hashmesh(["verify", "--server", server, id]).run().await.succeeded();
+    hashmesh(["verify", "--server", server, "-"]).stdin(ended.text()).run().await.exits(67);
     let verify = || hashmesh(["verify", "--server", server, "-"]).stdin(ended.text());
     verify().arg("--part-size").arg("5MiB").run().await.succeeded();
     verify().arg("--part-size").arg("6MiB").run().await.exits(1);

@@ -147,8 +147,13 @@ impl CompareArgs {
             if let Given::Directory(directory) = given {
                 let other = read[1 - index].as_ref().map_or(&[][..], |side| &side.algorithms);
                 let algorithms = to_compute(&named, other)?;
+                let part_bytes = match self.algorithms.part_bytes() {
+                    0 => read[1 - index].as_ref().map_or(0, |side| side.part_bytes),
+                    said => said,
+                };
+                let part_bytes = if algorithms.iter().any(|one| one.composite()) { part_bytes } else { 0 };
                 let mut side = Side::new(Root::default());
-                submitting.submit(directory.clone(), &algorithms, &mut side).await?;
+                submitting.submit(directory.clone(), &algorithms, part_bytes, &mut side).await?;
                 read[index] = Some(side);
             }
         }
@@ -186,7 +191,8 @@ impl CompareArgs {
         match given {
             Given::Directory(_) => Ok(None),
             Given::Submission(id) => {
-                recorded::ended(client, id).await?;
+                let submission = recorded::ended(client, id).await?;
+                side.part_bytes = submission.options.map_or(0, |options| options.part_bytes);
                 let read = recorded::read(client, id, move |mut recorded| {
                     recorded.try_for_each(|outcomes| side.take(&outcomes))?;
                     Ok(side)

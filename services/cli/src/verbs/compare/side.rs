@@ -56,6 +56,8 @@ pub(super) struct Side {
     sorter: Sorter,
     root: Root,
     pub(super) algorithms: Vec<Algorithm>,
+    /// The part size of its composite digests, where that is known; else 0.
+    pub(super) part_bytes: u64,
     pub(super) names: u64,
     /// Lines that are no entries, and names that are not below the root.
     pub(super) malformed: u64,
@@ -69,6 +71,7 @@ impl Side {
             sorter: Sorter::new(RUN_BYTES),
             root,
             algorithms: Vec::new(),
+            part_bytes: 0,
             names: 0,
             malformed: 0,
             left_out: 0,

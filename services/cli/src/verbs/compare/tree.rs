@@ -38,9 +38,10 @@ impl Submitting<'_> {
         &self,
         directory: PathBuf,
         algorithms: &[Algorithm],
+        part_bytes: u64,
         side: &mut Side,
     ) -> Result<(), Failure> {
-        let options = SubmissionOptions { algorithms: numbers(algorithms), ..SubmissionOptions::default() };
+        let options = SubmissionOptions { algorithms: numbers(algorithms), part_bytes, ..SubmissionOptions::default() };
         let submitter = self.client.submit(Target::New { options, idempotency_key: None }).await?;
         let submission_id = submitter.submission_id().to_owned();
         let shown = super::super::name::display(path_name(&directory));

@@ -75,8 +75,8 @@ impl VerifyArgs {
         if scan.entries == 0 {
             return Err(Failure::Local(format!("{}: nothing to verify was found", self.manifest.display())));
         }
-        let part_bytes = self.algorithms.part_bytes();
-        let options = SubmissionOptions { algorithms: wanted(&scan)?, part_bytes, ..SubmissionOptions::default() };
+        let (algorithms, part_bytes) = (wanted(&scan)?, self.part_bytes(&client, &scan).await?);
+        let options = SubmissionOptions { algorithms, part_bytes, ..SubmissionOptions::default() };
         let submitter = client.submit(Target::New { options, idempotency_key: None }).await?;
         let submission_id = submitter.submission_id().to_owned();
         reporter.inform(&format!("hashmesh: submission {submission_id}"));
@@ -120,6 +120,16 @@ impl VerifyArgs {
 }
 
 impl VerifyArgs {
+    /// The part size of composite digests: as the user said, else that of the submission that computed them.
+    async fn part_bytes(&self, client: &Client, scan: &Scan) -> Result<u64, Failure> {
+        let (said, composite) = (self.algorithms.part_bytes(), scan.algorithms.iter().any(|one| one.composite()));
+        if said > 0 || !composite || !recorded::names_a_submission(&self.manifest) {
+            return Ok(said);
+        }
+        let submission = client.get_submission(&self.manifest.to_string_lossy()).await?;
+        Ok(submission.options.map_or(0, |options| options.part_bytes))
+    }
+
     async fn open(&self, client: &Client) -> Result<Manifest, Failure> {
         if recorded::names_a_submission(&self.manifest) {
             return recorded::manifest(client, &self.manifest.to_string_lossy()).await;

@@ -21,7 +21,7 @@ use super::{
         named_batch, results, submission,
     },
     cluster::database,
-    fixture::{ALGORITHMS, LONG, Owner, batch, cancel, create, digests, new_id, unit},
+    fixture::{ALGORITHMS, LONG, Owner, PART_BYTES, batch, cancel, create, digests, new_id, unit},
 };
 
 /// A submission: what becomes of each task, and how that is written.
@@ -206,6 +206,7 @@ async fn check_submission(db: &Database, one: &Written) {
     assert!(found.create_time.unwrap().seconds > 1_500_000_000);
     let options = found.options.unwrap();
     assert_eq!(options.algorithms, ALGORITHMS.map(|algorithm| algorithm as i32));
+    assert_eq!(options.part_bytes, PART_BYTES);
     assert_eq!((options.labels["purpose"].as_str(), options.max_attempts), ("a \"test\" \\ ü", 5));
 }
 
@@ -302,7 +303,7 @@ fn check_outcome(one: &Written, outcome: &Outcome, position: u64, (sequence, tas
 
 fn check_recovered(found: &Recovered, one: &Written) {
     assert_eq!((found.id, found.tenant.as_str(), found.max_attempts), (one.id, "default", 5));
-    assert_eq!(found.algorithms, ALGORITHMS);
+    assert_eq!((&found.algorithms[..], found.part_bytes), (&ALGORITHMS[..], PART_BYTES));
     let sealed = one.state == SubmissionState::Sealed;
     assert_eq!(found.batch_count, sealed.then_some(u32::try_from(one.batches.len()).unwrap()));
     assert_eq!((found.totals, found.resolved_through), (one.totals, 0));
