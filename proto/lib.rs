@@ -89,6 +89,7 @@ pub mod error;
 pub mod keys;
 pub mod limits;
 pub mod outcomes;
+pub mod receipt;
 pub mod tasks;
 
 /// Every proto of this crate as an encoded `google.protobuf.FileDescriptorSet`, for reflection and transcoding.

@@ -23,6 +23,7 @@ mod pgbouncer;
 mod poison;
 mod pressure;
 mod protocol;
+mod receipts;
 mod replicas;
 mod retries;
 mod rolling;

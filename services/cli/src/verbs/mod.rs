@@ -25,6 +25,7 @@ mod placement;
 mod print;
 mod progress;
 mod read;
+mod receipt;
 mod recorded;
 mod reporter;
 mod results;
@@ -60,6 +61,7 @@ pub(crate) enum Verb {
     Submit(submit::SubmitArgs),
     Verify(verify::VerifyArgs),
     Compare(compare::CompareArgs),
+    Receipt(receipt::ReceiptArgs),
     Results(results::ResultsArgs),
     Watch(watch::WatchArgs),
     Get(get::GetArgs),
@@ -99,6 +101,7 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Submit(args) => args.run().await,
         Verb::Verify(args) => args.run().await,
         Verb::Compare(args) => args.run().await,
+        Verb::Receipt(args) => args.run().await,
         Verb::Results(args) => args.run().await,
         Verb::Watch(args) => args.run().await,
         Verb::Get(args) => args.run().await,

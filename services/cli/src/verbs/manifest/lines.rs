@@ -16,7 +16,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// A file that is read from its start.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(in crate::verbs) enum Part {
     Open(File),
     /// Opened when it is its turn: an inventory may have thousands.
     Path(PathBuf),
@@ -24,7 +24,7 @@ pub(super) enum Part {
 
 impl Part {
     /// Opens a file; `-` is standard input. What cannot be read twice is copied first.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::verbs) fn open(path: &Path) -> io::Result<Self> {
         if path.as_os_str() == "-" {
             return copy(&mut io::stdin().lock()).map(Self::Open);
         }
@@ -38,7 +38,7 @@ impl Part {
     }
 
     /// Its bytes, decompressed if it begins as gzip does.
-    pub(super) fn read(&self) -> io::Result<Box<dyn BufRead + Send>> {
+    pub(in crate::verbs) fn read(&self) -> io::Result<Box<dyn BufRead + Send>> {
         let mut file = match self {
             Self::Open(file) => file.try_clone()?,
             Self::Path(path) => File::open(path)?,
@@ -59,7 +59,7 @@ fn copy(input: &mut impl io::Read) -> io::Result<File> {
 }
 
 /// The lines of all parts, one after another.
-pub(super) struct Lines {
+pub(in crate::verbs) struct Lines {
     parts: Vec<Part>,
     next: usize,
     current: Option<Box<dyn BufRead + Send>>,
@@ -76,25 +76,25 @@ impl std::fmt::Debug for Lines {
 
 /// A line, or that it is too long to be kept.
 #[derive(Debug)]
-pub(super) enum Line<'a> {
+pub(in crate::verbs) enum Line<'a> {
     Whole(&'a [u8]),
     TooLong,
 }
 
 impl Lines {
-    pub(super) fn new(parts: Vec<Part>) -> Self {
+    pub(in crate::verbs) fn new(parts: Vec<Part>) -> Self {
         Self { parts, next: 0, current: None, line: Vec::new(), number: 0 }
     }
 
     /// Goes back to the first line.
-    pub(super) fn rewind(&mut self) {
+    pub(in crate::verbs) fn rewind(&mut self) {
         self.current = None;
         self.next = 0;
         self.number = 0;
     }
 
     /// The next line, without its LF, and its number in its file.
-    pub(super) fn next_line(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
+    pub(in crate::verbs) fn next_line(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
         loop {
             let Some(reader) = &mut self.current else {
                 let Some(part) = self.parts.get(self.next) else { return Ok(None) };

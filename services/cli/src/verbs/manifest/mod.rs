@@ -20,6 +20,7 @@ use clap::{
 
 pub(super) use entry::{Entry, Hints};
 pub(super) use escape::put_line;
+pub(super) use lines::{Line, Lines, Part};
 pub(super) use reader::{Manifest, ReadArgs};
 pub(super) use writer::{ManifestWriter, Unwritable};
 
