@@ -238,5 +238,16 @@ fn comparable(a: &Side, b: &Side) -> Result<(), Failure> {
         let text = format!("A has digests by {}, B by {}: they have no algorithm in common", names(a), names(b));
         return Err(Failure::Local(text));
     }
+    let composite = a.algorithms.iter().find(|one| one.composite() && b.algorithms.contains(one));
+    if let Some(algorithm) = composite
+        && a.part_bytes > 0
+        && b.part_bytes > 0
+        && a.part_bytes != b.part_bytes
+    {
+        let (name, a, b) = (algorithm.name(), a.part_bytes, b.part_bytes);
+        return Err(Failure::Local(format!(
+            "A has {name} over parts of {a} bytes, B over parts of {b}: they never agree"
+        )));
+    }
     Ok(())
 }

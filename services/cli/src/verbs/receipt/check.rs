@@ -130,7 +130,7 @@ mod tests {
 
     fn receipt() -> Receipt {
         let json = serde_json::json!({
-            "form": RECEIPT, "submission_id": "id", "state": "completed", "algorithms": ["sha256"], "leaves": LEAVES,
+            "form": RECEIPT, "submission_id": "id", "state": "completed", "algorithms": ["sha256"], "part_bytes": 0, "leaves": LEAVES,
             "root": hex::encode(tree(0).0.root()), "accepted_tasks": LEAVES, "succeeded_tasks": LEAVES,
             "mismatched_tasks": 0, "failed_tasks": 0, "cancelled_tasks": 0, "hashed_bytes": 1, "kernels": [],
             "create_time": null, "end_time": null, "receipt_time": "",

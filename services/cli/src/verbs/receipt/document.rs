@@ -24,6 +24,8 @@ pub(super) struct Receipt {
     pub(super) submission_id: String,
     pub(super) state: String,
     pub(super) algorithms: Vec<String>,
+    /// Of composite digests; 0 if there are none.
+    pub(super) part_bytes: u64,
     /// One per outcome, by position.
     pub(super) leaves: u64,
     /// Of the tree, in hexadecimal.

@@ -84,6 +84,7 @@ pub(super) async fn receipt(client: &Client, id: &str) -> Result<Receipt, Failur
         form: RECEIPT.to_owned(),
         state: submission.state().name().to_owned(),
         algorithms: submission::algorithms(&options.algorithms).into_iter().map(str::to_owned).collect(),
+        part_bytes: options.part_bytes,
         leaves: walked.tree.leaves(),
         root: hex::encode(walked.tree.root()),
         accepted_tasks: submission.accepted_tasks,
