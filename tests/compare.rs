@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::support::{
     cli::{Ended, Run, hashmesh, program},
+    process::HASHMESH,
     rundir, shared,
     tree::hostile_files,
 };
@@ -161,4 +162,36 @@ async fn a_submission_that_has_not_ended_is_neither_verified_nor_compared() {
         verb(&["compare", id, "manifest"]).await.in_directory(&root).run().await.exits(code);
     }
     verb(&["cancel", &id]).await.run().await.succeeded();
+}
+
+/// Prints the most memory that a child took, in KiB.
+const MEASURED: &str = "
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print('most', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+";
+
+#[tokio::test]
+async fn promise_8_manifests_that_are_larger_than_its_memory_are_compared() {
+    use std::io::Write as _;
+    let root = rundir::directory("large-manifests");
+    // Long names make many bytes of few lines: 150 MB each, in another order.
+    const NAMES: u64 = 50_000;
+    for (side, step) in [("a", 7_919), ("b", 104_729)] {
+        let mut file = std::io::BufWriter::new(fs::File::create(root.join(side)).expect("a file"));
+        for index in 0..NAMES {
+            let name = index * step % NAMES;
+            let digest = if side == "b" && name == 17 { "11" } else { "00" }.repeat(32);
+            if (side, name) != ("b", 23) {
+                writeln!(file, "{digest}  {}/{name}", "directory/".repeat(300)).expect("it is written");
+            }
+        }
+    }
+    let compare = program("python3", ["-c", MEASURED, HASHMESH, "compare", "--quiet", "a", "b"]);
+    let ended = compare.in_directory(&root).run().await.exits(1);
+    let signs: Vec<char> = ended.text().chars().filter(|character| "=-+*!".contains(*character)).collect();
+    assert_eq!(signs, ['*', '+']);
+    let most: u64 = ended.stderr.trim().rsplit(' ').next().and_then(|kib| kib.parse().ok()).expect("a number");
+    assert!(most < 220_000, "{most} KiB were taken for 300 MB");
 }

@@ -201,7 +201,7 @@ impl CompareArgs {
             }
             Given::Manifest(path) => {
                 let (path, args, reporter) = (path.clone(), self.read.clone(), reporter.clone());
-                let hints = Hints { algorithms: self.algorithms.named()? };
+                let hints = Hints { algorithms: self.algorithms.named()?, part_bytes: self.algorithms.part_bytes() };
                 let shown = path.display().to_string();
                 let read = tokio::task::spawn_blocking(move || {
                     let mut manifest = Manifest::open(&path, &args, hints)?;

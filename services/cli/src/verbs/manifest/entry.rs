@@ -18,11 +18,13 @@ impl Entry {
     }
 }
 
-/// What a line without an algorithm's name may mean.
+/// What is not in the manifest itself.
 #[derive(Clone, Debug, Default)]
 pub(in crate::verbs) struct Hints {
     /// As the user or the file's name said; tried in order.
     pub(in crate::verbs) algorithms: Vec<Algorithm>,
+    /// In which parts objects were uploaded; 0 if nobody said.
+    pub(in crate::verbs) part_bytes: u64,
 }
 
 impl Hints {
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn the_length_of_a_digest_names_its_algorithm_unless_somebody_did() {
         assert_eq!(Hints::default().by_length(32), Ok(Algorithm::Sha256));
-        let hints = Hints { algorithms: vec![Algorithm::Md5, Algorithm::Blake3] };
+        let hints = Hints { algorithms: vec![Algorithm::Md5, Algorithm::Blake3], part_bytes: 0 };
         assert_eq!(hints.by_length(32), Ok(Algorithm::Blake3));
         assert_eq!(hints.by_length(2), Err(ReadError::Length(2)));
         assert_eq!(hints.by_length(20), Err(ReadError::Length(20)));

@@ -4,8 +4,9 @@
 //! their own way, a space as `+` or `%20`. An inventory has no
 //! digests but one: the ETag is the content's MD5 where the object was uploaded at once and not encrypted with KMS keys or
 //! a customer's. It counts as such if it looks like an MD5, `IsMultipartUploaded` (if there) is false, and
-//! `EncryptionStatus` (if there) is `NOT-SSE` or `SSE-S3`; all other objects come without a digest. Old versions and delete
-//! markers are left out.
+//! `EncryptionStatus` (if there) is `NOT-SSE` or `SSE-S3`. The ETag of an object that was uploaded in parts (`HEX-PARTS`) is
+//! its composite MD5, which counts if the part size was said and gives as many parts. All other objects come without a digest.
+//! Old versions and delete markers are left out.
 
 use std::{
     io,
@@ -103,8 +104,9 @@ impl Columns {
         })
     }
 
-    /// Reads a line. None for what is no object's newest version.
-    pub(super) fn entry(&self, line: &[u8]) -> Result<Option<Entry>, ReadError> {
+    /// Reads a line. None for what is no object's newest version. `part_bytes` is the length of the parts in which objects
+    /// were uploaded; 0 if nobody said.
+    pub(super) fn entry(&self, line: &[u8], part_bytes: u64) -> Result<Option<Entry>, ReadError> {
         let mut content = vec![0; line.len()];
         let mut ends = [0; MAX_COLUMNS];
         let mut reader = Reader::new();
@@ -140,11 +142,24 @@ impl Columns {
 
         let encryption = text(self.encryption);
         let plain = encryption.is_empty() || ["NOT-SSE", "SSE-S3"].contains(&encryption);
-        let md5 = if plain && !says(self.multipart, "true") { text(self.etag) } else { "" };
-        let md5 = hex::decode(md5.trim_matches('"')).ok().filter(|md5| md5.len() == Algorithm::Md5.digest_bytes());
-        let digests = md5.map(|md5| (Algorithm::Md5, md5)).into_iter().collect();
-        Ok(Some(Entry { name, digests, size: text(self.size).parse().ok() }))
+        let size = text(self.size).parse().ok();
+        let etag = if plain { text(self.etag).trim_matches('"') } else { "" };
+        let digest = match etag.split_once('-') {
+            Some((digits, parts)) if part_bytes > 0 && size.is_none_or(|size| parts_of(size, part_bytes) == parts) => {
+                Some((Algorithm::Md5Composite, digits))
+            }
+            None if !says(self.multipart, "true") => Some((Algorithm::Md5, etag)),
+            Some(_) | None => None,
+        };
+        let digest = digest.and_then(|(algorithm, digits)| Some((algorithm, hex::decode(digits).ok()?)));
+        let digest = digest.filter(|(algorithm, digest)| digest.len() == algorithm.digest_bytes());
+        Ok(Some(Entry { name, digests: digest.into_iter().collect(), size }))
     }
+}
+
+/// How many parts an object has, as its ETag says it.
+fn parts_of(size: u64, part_bytes: u64) -> String {
+    size.div_ceil(part_bytes).max(1).to_string()
 }
 
 /// Why a list of columns is none.
@@ -177,11 +192,11 @@ mod tests {
             ("100%25-._~", "s3://bucket/100%25-._~"),
         ] {
             let line = format!(r#""bucket","{key}","12","{MD5}""#);
-            assert_eq!(columns.entry(line.as_bytes()), Ok(object(name, true)), "{key}");
+            assert_eq!(columns.entry(line.as_bytes(), 0), Ok(object(name, true)), "{key}");
         }
-        assert_eq!(columns.entry(format!("bucket,k,12,{MD5}").as_bytes()), Ok(object("s3://bucket/k", true)));
+        assert_eq!(columns.entry(format!("bucket,k,12,{MD5}").as_bytes(), 0), Ok(object("s3://bucket/k", true)));
         for line in ["", "\"bucket\"", "\"bucket\",\"\"", &"x,".repeat(100)] {
-            assert_eq!(columns.entry(line.as_bytes()), Err(ReadError::Form), "{line}");
+            assert_eq!(columns.entry(line.as_bytes(), 0), Err(ReadError::Form), "{line}");
         }
     }
 
@@ -198,7 +213,23 @@ mod tests {
             ("", "false", "SSE-S3", false),
         ] {
             let line = format!(r#""bucket","k","12","{etag}","{multipart}","{encryption}""#);
-            assert_eq!(columns.entry(line.as_bytes()), Ok(object("s3://bucket/k", md5)), "{line}");
+            assert_eq!(columns.entry(line.as_bytes(), 0), Ok(object("s3://bucket/k", md5)), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_etag_of_parts_is_a_composite_md5_if_the_part_size_gives_as_many() {
+        let columns = Columns::parse("Bucket,Key,Size,ETag,IsMultipartUploaded").unwrap();
+        let found = |etag: &str, part_bytes| {
+            let entry = columns.entry(format!("bucket,k,12,{etag},true").as_bytes(), part_bytes).unwrap().unwrap();
+            entry.digests.into_iter().map(|(algorithm, _)| algorithm).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&format!("{MD5}-3"), 5), [Algorithm::Md5Composite]);
+        assert_eq!(found(&format!("{MD5}-1"), 12), [Algorithm::Md5Composite]);
+        for (etag, part_bytes) in
+            [(format!("{MD5}-3"), 0), (format!("{MD5}-3"), 6), (format!("{MD5}-x"), 5), (MD5.into(), 5)]
+        {
+            assert_eq!(found(&etag, part_bytes), [], "{etag} {part_bytes}");
         }
     }
 
@@ -206,9 +237,9 @@ mod tests {
     fn old_versions_and_delete_markers_are_left_out() {
         let columns = Columns::parse("Bucket,Key,VersionId,IsLatest,IsDeleteMarker,Size,ETag").unwrap();
         let line = |latest, deleted| format!(r#""bucket","k","v","{latest}","{deleted}","12","{MD5}""#);
-        assert_eq!(columns.entry(line("true", "false").as_bytes()), Ok(object("s3://bucket/k", true)));
-        assert_eq!(columns.entry(line("false", "false").as_bytes()), Ok(None));
-        assert_eq!(columns.entry(line("true", "true").as_bytes()), Ok(None));
+        assert_eq!(columns.entry(line("true", "false").as_bytes(), 0), Ok(object("s3://bucket/k", true)));
+        assert_eq!(columns.entry(line("false", "false").as_bytes(), 0), Ok(None));
+        assert_eq!(columns.entry(line("true", "true").as_bytes(), 0), Ok(None));
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Form {
             Self::Hashdeep(columns) => columns.parse(line),
             Self::Bagit => bagit::parse(line, hints).map(Some),
             Self::Rclone => rclone::parse(line, hints).map(Some),
-            Self::Inventory(columns) => columns.entry(line),
+            Self::Inventory(columns) => columns.entry(line, hints.part_bytes),
         }
     }
 }

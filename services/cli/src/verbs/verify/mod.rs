@@ -134,7 +134,7 @@ impl VerifyArgs {
         if recorded::names_a_submission(&self.manifest) {
             return recorded::manifest(client, &self.manifest.to_string_lossy()).await;
         }
-        let hints = Hints { algorithms: self.algorithms.named()? };
+        let hints = Hints { algorithms: self.algorithms.named()?, part_bytes: self.algorithms.part_bytes() };
         let opened = Manifest::open(&self.manifest, &self.read, hints);
         opened.map_err(|error| Failure::local(&format!("cannot read {}", self.manifest.display()), &error))
     }
