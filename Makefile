@@ -7,6 +7,7 @@
 # make bench      tasks per second, latency, WAL, CPU, in BENCH_MODES (default: all); fails if the first is below BENCH_MINIMUM
 # make bench-backlog  a backlog that no worker works on, the Queue restarted with it, urgent tasks while it drains
 # make bench-tenants  what a tenant with BENCH_TASKS tasks costs one with single tasks; fails if its p99 is more than 3 times as long
+# make bench-objects   OBJECTS small objects in an S3 store, and one of OBJECT_GIB GiB as a file and over HTTP, three digests each
 # make overload   goodput and latency at 0.5 to 10 times what OVERLOAD_PLACES concurrent calls can do; fails where they suffer
 # make bench-linear  tasks per second with LINEAR_SIZES tasks in the tables; fails if they differ by more than 15 %
 # make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
@@ -24,6 +25,8 @@ BENCH_MINIMUM ?= 500000
 LINEAR_SIZES ?= 1000000 10000000 100000000
 PINNED_SECONDS ?= 600
 OVERLOAD_PLACES ?= 2
+OBJECTS ?= 100000
+OBJECT_GIB ?= 20
 OVERLOAD_SECONDS ?= 10
 PEERS ?=
 
@@ -33,7 +36,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh)
 
-.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-peers overload setup release require-tools
+.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-peers overload setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -81,6 +84,9 @@ bench-attack: setup
 
 bench-peers: release
 	@tests/bench/peers/run.sh $(HASHMESH) $(PEERS)
+
+bench-objects: release setup
+	@tests/tools/objects.sh $(HASHMESH) $(OBJECTS) $(OBJECT_GIB)
 
 overload: release
 	cargo build --release --locked --package hashmesh-cli --example overload

@@ -134,19 +134,27 @@ reasons! {
 named! {
     /// Why a task failed: the `reason` of its `TaskError`. Stable.
     TaskReason:
-    /// There is no such file.
+    /// There is no such file or object.
     SourceNotFound = "SOURCE_NOT_FOUND";
-    /// The worker's user may not read the file: give it the right, or run the worker as another user.
+    /// The worker may not read it: give its user the right to read the file, or its credentials that to read the object.
     SourceDenied = "SOURCE_DENIED";
-    /// The path has a `..`, or a symbolic link that leads out of the roots that may be read (`--allow-source`).
+    /// The path has a `..`, or leads out of what may be read (`--allow-source`) by a symbolic link or a redirect; or the host is
+    /// at an address that is not public (`--allow-network`).
     SourceNotAllowed = "SOURCE_NOT_ALLOWED";
     /// It is a directory, a FIFO, a socket or a device. Only regular files are read.
     SourceNotRegular = "SOURCE_NOT_REGULAR";
-    /// The file changed while it was read, at each attempt. Retry once nobody writes to it.
+    /// It changed while it was read, at each attempt. Retry once nobody writes to it.
     SourceChanged = "SOURCE_CHANGED";
-    /// The task asks for bytes behind the end of the file.
+    /// The task asks for bytes behind the end of the object.
     SourceTooShort = "SOURCE_TOO_SHORT";
-    /// Reading failed at each attempt; the message has the system's own error. Retry once the disk or share works.
+    /// The object is larger than the worker reads (`--source-max-bytes`).
+    SourceTooLarge = "SOURCE_TOO_LARGE";
+    /// The object's host asks to be left alone for a while, or has more to do for this worker than it may be asked for at once.
+    /// Retry later, or allow fewer tasks at a time (`--max-leased-tasks`).
+    SourceThrottled = "SOURCE_THROTTLED";
+    /// The object's host did not answer in time, or stopped sending (`--source-stall`, `--source-timeout`).
+    SourceTimedOut = "SOURCE_TIMED_OUT";
+    /// Reading failed at each attempt; the message says how. Retry once the disk, share or host works.
     SourceUnreadable = "SOURCE_UNREADABLE";
     /// No worker that took the task reads below a root that covers it: start one with `--allow-source`.
     CannotReachSource = "CANNOT_REACH_SOURCE";

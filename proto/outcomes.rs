@@ -5,9 +5,12 @@
 //! read is absent.
 
 mod cut;
+mod identities;
 mod rows;
 
 use bytes::Bytes;
+
+pub use self::identities::IdentitiesBuilder;
 
 use crate::{
     algorithm::stride,
@@ -62,13 +65,14 @@ mod samples {
 
     use crate::{
         algorithm::stride,
-        v1::{Algorithm, OutcomeStatus, PackedFailure, PackedNames, PackedOutcomes, TaskError},
+        outcomes::IdentitiesBuilder,
+        v1::{Algorithm, ObjectIdentity, OutcomeStatus, PackedFailure, PackedNames, PackedOutcomes, TaskError},
     };
 
     /// Well-formed outcomes of `count` tasks, of all statuses.
     pub(super) fn outcomes(count: std::ops::Range<usize>) -> impl Strategy<Value = PackedOutcomes> {
-        (vec((1..4_u8, vec(any::<u8>(), 0..3)), count), any::<bool>(), 1..100_u64).prop_map(
-            |(tasks, named, first_position)| {
+        (vec((1..4_u8, vec(any::<u8>(), 0..3)), count), any::<bool>(), any::<bool>(), 1..100_u64).prop_map(
+            |(tasks, named, sized, first_position)| {
                 let algorithms = [Algorithm::Md5, Algorithm::Sha1];
                 let statuses: Vec<u8> = tasks.iter().map(|(status, _)| *status).collect();
                 let failed = |(offset, status): (usize, &u8)| {
@@ -82,6 +86,12 @@ mod samples {
                     data: tasks.iter().flat_map(|(_, name)| name.clone()).collect(),
                     lengths: tasks.iter().map(|(_, name)| name.len() as u32).collect(),
                 };
+                let mut identities = IdentitiesBuilder::default();
+                for (task, (status, name)) in tasks.iter().enumerate() {
+                    let etag = String::from_utf8_lossy(name).into_owned();
+                    let identity = ObjectIdentity { size: task as u64, etag, ..ObjectIdentity::default() };
+                    identities.push((*status != 3 && sized).then_some(&identity));
+                }
                 PackedOutcomes {
                     first_position,
                     sequence: 3,
@@ -94,6 +104,7 @@ mod samples {
                     names: named.then_some(names),
                     attempt: 2,
                     kernel: "test".to_owned(),
+                    identities: identities.finish(),
                 }
             },
         )

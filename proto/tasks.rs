@@ -22,7 +22,7 @@ pub use join::Joined;
 pub(crate) use names::sum as names_bytes;
 pub use rows::from_rows;
 pub use stored::without_inputs;
-pub use uri::{file_path, file_uri};
+pub use uri::{ANY_SOURCE, S3Object, Scheme, check_uri, file_path, file_uri, s3_object, s3_uri};
 pub use validate::{Summary, Violation, validate};
 pub use views::{Input, TaskView};
 

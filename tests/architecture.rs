@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hashmesh-cache", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database"]),
     ("hashmesh-hash", &["hashmesh", "hashmesh-runtime"]),
     // The pool, not the RPC.
-    ("hashmesh-worker", &["hashmesh", "hashmesh-runtime", "hashmesh-hash"]),
+    ("hashmesh-worker", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-hash"]),
     (
         "hashmesh-cli",
         &[
@@ -68,7 +68,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing-subscriber", &["hashmesh-runtime"]),
     ("tonic-health", &["hashmesh-runtime"]),
     ("tonic-reflection", &["hashmesh-runtime"]),
-    ("hyper", &["hashmesh-runtime"]),
+    // Serving, and asking for objects.
+    ("hyper", &["hashmesh-runtime", "hashmesh-worker"]),
+    ("aws-", &["hashmesh-worker"]),
+    ("quick-xml", &["hashmesh-worker"]),
+    ("url", &["hashmesh-worker"]),
     ("axum", &["hashmesh-runtime"]),
     ("governor", &["hashmesh-middleware"]),
     ("clap", &["hashmesh-cli"]),

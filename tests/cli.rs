@@ -191,7 +191,7 @@ async fn what_up_prints_are_commands_that_work() {
     assert_eq!(lines.len(), 3, "{banner}");
     let directory = rundir::directory("banner");
     for line in lines {
-        let path = crate::support::reflect::path_with_grpcurl();
+        let path = crate::support::reflect::path_with_tools();
         program("sh", ["-c", line]).env("PATH", &path).in_directory(&directory).run().await.succeeded();
     }
 }

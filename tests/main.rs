@@ -27,6 +27,7 @@ mod receipts;
 mod replicas;
 mod retries;
 mod rolling;
+mod sources;
 mod sql;
 mod support;
 mod tls;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::support::{
     cli::{Run, hashmesh, program},
-    reflect::path_with_grpcurl,
+    reflect::path_with_tools,
     rundir, shared,
     tree::hostile_files,
 };
@@ -23,7 +23,7 @@ fn hostile_tree(name: &str) -> (PathBuf, Vec<Vec<u8>>) {
 /// A tool, where `make setup` puts it or on PATH.
 fn tool<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>, directory: &Path) -> Run {
     // rclone looks for a configuration file, which there must not be.
-    let run = program(name, arguments).env("PATH", &path_with_grpcurl()).env("RCLONE_CONFIG", "/dev/null");
+    let run = program(name, arguments).env("PATH", &path_with_tools()).env("RCLONE_CONFIG", "/dev/null");
     run.in_directory(directory)
 }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use super::identities::IdentitiesCutter;
 use crate::{
     algorithm::stride,
     tasks::names_bytes,
-    v1::{OutcomeStatus, PackedFailure, PackedOutcomes},
+    v1::{OutcomeStatus, PackedFailure, PackedNames, PackedOutcomes},
 };
 
 impl PackedOutcomes {
@@ -61,6 +62,10 @@ impl PackedOutcomes {
         let digest_bytes = stride(&self.known_algorithms());
         // Rows: hexadecimal digits with their framing. Columns: the bytes, the status and the name's length.
         let fixed = if as_rows { 40 + digest_bytes * 2 + self.algorithms.len() * 8 } else { 4 + digest_bytes };
+        // Sizes and times have 24 bytes together, a text with its framing 4 more than its length.
+        let fixed = if self.identities.is_some() { fixed + 32 } else { fixed };
+        let texts = self.identities.iter().flat_map(|identities| [&identities.etags, &identities.versions]).flatten();
+        let texts: Vec<&[u32]> = texts.map(|texts| texts.lengths.as_slice()).collect();
         let mut name_lengths = self.names.iter().flat_map(|names| names.lengths.iter().copied());
         let mut failures = self.failures.iter().peekable();
         let mut pieces = Vec::new();
@@ -68,6 +73,8 @@ impl PackedOutcomes {
         let (mut first, mut bytes) = (0, 0);
         for index in 0..self.task_count as usize {
             let mut size = fixed + name_lengths.next().unwrap_or(0) as usize;
+            size +=
+                texts.iter().filter_map(|lengths| lengths.get(index)).map(|length| *length as usize + 4).sum::<usize>();
             while let Some(failure) = failures.next_if(|failure| failure.offset as usize <= index) {
                 size += 24 + failure.error.as_ref().map_or(0, |error| error.reason.len() + error.message.len());
             }
@@ -89,15 +96,32 @@ impl PackedOutcomes {
 struct Cutter<'a> {
     outcomes: &'a PackedOutcomes,
     stride: usize,
-    /// Names before this one have been passed …
-    name: usize,
-    /// … and take up this many bytes.
-    name_byte: usize,
+    names: Passed,
+    identities: IdentitiesCutter,
+}
+
+/// How far a column of texts has been passed.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    texts: usize,
+    /// What they take up.
+    bytes: usize,
+}
+
+impl Passed {
+    /// The `count` texts from `first` on, which is not before the first of the last cut.
+    pub(super) fn cut(&mut self, texts: &PackedNames, first: usize, count: usize) -> PackedNames {
+        let passed = texts.lengths.get(self.texts..first.min(texts.lengths.len())).unwrap_or_default();
+        self.bytes += names_bytes(passed);
+        self.texts = first.max(self.texts);
+        texts.slice_at(first, count, self.bytes)
+    }
 }
 
 impl<'a> Cutter<'a> {
     fn new(outcomes: &'a PackedOutcomes) -> Self {
-        Self { outcomes, stride: stride(&outcomes.known_algorithms()), name: 0, name_byte: 0 }
+        let stride = stride(&outcomes.known_algorithms());
+        Self { outcomes, stride, names: Passed::default(), identities: IdentitiesCutter::default() }
     }
 
     /// The `count` outcomes from `first` on, which is not before the first of the last cut.
@@ -105,12 +129,9 @@ impl<'a> Cutter<'a> {
         let whole = self.outcomes;
         let first = first.min(whole.task_count as usize);
         let end = first.saturating_add(count).min(whole.task_count as usize);
-        let names = whole.names.as_ref().map(|names| {
-            let passed = names.lengths.get(self.name..first).unwrap_or_default();
-            self.name_byte += names_bytes(passed);
-            self.name = first;
-            names.slice_at(first, end - first, self.name_byte)
-        });
+        let names = whole.names.as_ref().map(|names| self.names.cut(names, first, end - first));
+        let identities =
+            whole.identities.as_ref().map(|identities| self.identities.cut(identities, first, end - first));
         let statuses = part(&whole.statuses, first, end);
         let succeeded = OutcomeStatus::Succeeded as i32 as u8;
         // By ascending offset, so that those of the range are neighbours.
@@ -132,6 +153,7 @@ impl<'a> Cutter<'a> {
             names,
             attempt: whole.attempt,
             kernel: whole.kernel.clone(),
+            identities,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Columns to rows.
 
-use crate::v1::{Digest, Outcome, OutcomeStatus, PackedOutcomes};
+use crate::v1::{Digest, Outcome, OutcomeStatus, PackedIdentities, PackedOutcomes};
 
 impl PackedOutcomes {
     /// The outcomes as rows, with lowercase hexadecimal digests.
@@ -8,11 +8,13 @@ impl PackedOutcomes {
     pub fn into_rows(self) -> Vec<Outcome> {
         let mut names = self.names.iter().flat_map(crate::v1::PackedNames::iter);
         let mut failures = self.failures.iter().peekable();
+        let mut identities = self.identities.iter().flat_map(PackedIdentities::rows);
         (0..self.task_count)
             .map(|index| {
                 while failures.next_if(|failure| failure.offset < index).is_some() {}
                 let failure = failures.next_if(|failure| failure.offset == index);
                 let status = self.status_at(index as usize);
+                let identity = identities.next().filter(|_| status != OutcomeStatus::Failed);
                 // Names that are not UTF-8 travel in a field of their own.
                 let name = names.next().unwrap_or_default();
                 let (name, raw_name) = match std::str::from_utf8(&name) {
@@ -35,6 +37,7 @@ impl PackedOutcomes {
                         .filter(|_| status == OutcomeStatus::Failed)
                         .and_then(|failure| failure.error.clone()),
                     attempt: self.attempt,
+                    identity,
                 }
             })
             .collect()

@@ -109,7 +109,7 @@ impl Builder {
                     let description = format!("may have {MAX_URI_BYTES} bytes, has {found}");
                     return Err(Violation::new(at(".object.uri"), description));
                 }
-                uri::check(object.uri.as_bytes()).map_err(|wanted| Violation::new(at(".object.uri"), wanted))?;
+                uri::check_uri(object.uri.as_bytes()).map_err(|wanted| Violation::new(at(".object.uri"), wanted))?;
                 (columns::OBJECT, Bytes::from(object.uri), object.range)
             }
         };

@@ -41,8 +41,8 @@ pub struct Summary {
     pub byte_count: u32,
     /// BLAKE3 over the tasks in canonical form: the same for rows and columns with the same meaning.
     pub fingerprint: [u8; 32],
-    /// The longest common prefix, up to and including its last `/`, of all URIs, escaped as
-    /// [`file_uri`](super::file_uri) does. Empty: all tasks are inline.
+    /// What all URIs have in common, written as workers announce what they read: a directory, the beginning of a bucket's
+    /// keys, a host, a scheme, or [`ANY_SOURCE`](super::ANY_SOURCE). Empty: all tasks are inline.
     pub reference_prefix: String,
     /// The algorithms that occur among the expected digests, each once, ascending.
     pub expected_algorithms: Vec<Algorithm>,
@@ -123,7 +123,7 @@ fn check_objects(tasks: &PackedTasks) -> Result<String, Violation> {
                 format!("a URI may have {MAX_URI_BYTES} bytes, this one has {length}"),
             ));
         }
-        uri::check(input)
+        uri::check_uri(input)
             .map_err(|wanted| Violation::new("columns.data", format!("the URI of task {task} {wanted}")))?;
         common = Some(common.map_or(input, |common| common_prefix(common, input)));
     }
@@ -132,7 +132,7 @@ fn check_objects(tasks: &PackedTasks) -> Result<String, Violation> {
             return Err(Violation::new(format!("columns.range_lengths[{task}]"), RANGE_WANTED));
         }
     }
-    Ok(directory(common.unwrap_or_default()))
+    Ok(uri::directory(common.unwrap_or_default()))
 }
 
 fn common_prefix<'a>(one: &'a [u8], other: &[u8]) -> &'a [u8] {
@@ -142,12 +142,6 @@ fn common_prefix<'a>(one: &'a [u8], other: &[u8]) -> &'a [u8] {
     }
     let length = one.iter().zip(other).take_while(|(a, b)| a == b).count();
     &one[..length]
-}
-
-/// A URI up to its last `/`, in the one way of escaping that roots are written in, so that prefixes can be compared.
-fn directory(uri: &[u8]) -> String {
-    let end = uri.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    super::file_path(&uri[..end]).map(|path| super::file_uri(&path)).unwrap_or_default()
 }
 
 /// Checks that no task has two digests of one algorithm; the result is the algorithms that occur.

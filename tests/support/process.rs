@@ -13,6 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
+    dns::RESOLV_CONF,
     rundir,
     wait::{PATIENCE, until},
 };
@@ -95,7 +96,13 @@ impl Spawn {
 
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", self.death_signal]).args(&self.privileges);
-        command.args(["--", HASHMESH]).args(&self.arguments);
+        command.arg("--");
+        if let Some((_, resolv_conf)) = self.environment.iter().find(|(name, _)| name == RESOLV_CONF) {
+            // In a world of its own, as far as files are mounted.
+            let mounted = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
+            command.args(["unshare", "--mount", "sh", "-c", mounted, resolv_conf]);
+        }
+        command.arg(HASHMESH).args(&self.arguments);
         clean_environment(&mut command);
         command.envs(self.environment.iter().cloned());
         command.current_dir(&self.directory).stdin(Stdio::null()).stdout(out).stderr(log);

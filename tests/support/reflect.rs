@@ -7,11 +7,11 @@ use super::cli::{Run, program};
 /// `grpcurl -plaintext ARGUMENTS`, from where `make setup` puts it or from PATH.
 pub(crate) fn grpcurl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     let given = ["-plaintext", "-max-time", "60"].into_iter().chain(arguments);
-    program("grpcurl", given).env("PATH", &path_with_grpcurl())
+    program("grpcurl", given).env("PATH", &path_with_tools())
 }
 
 /// PATH, with the directory that `make setup` installs into.
-pub(crate) fn path_with_grpcurl() -> String {
+pub(crate) fn path_with_tools() -> String {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));

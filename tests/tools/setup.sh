@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what building, testing and linting need besides Rust: `setup.sh TOOLS`. On Debian, as root, by apt; grpcurl and
-# buf into TOOLS. Elsewhere it names what is missing, and fails.
+# Installs what building, testing and linting need besides Rust: `setup.sh TOOLS`. On Debian, as root, by apt; grpcurl,
+# buf and the S3 server of the tests into TOOLS. Elsewhere it names what is missing, and fails.
 set -euo pipefail
 
 tools=$1
 grpcurl_version=v1.9.3
 buf_version=1.75.0
 bagit_version=1.9.0
+versitygw_version=v1.8.0
 missing=()
 
 # command:Debian package
@@ -42,6 +43,16 @@ if [ ! -x "$tools/bin/grpcurl-$grpcurl_version" ]; then
 fi
 ln -sf "grpcurl-$grpcurl_version" "$tools/bin/grpcurl"
 
+if [ ! -x "$tools/bin/versitygw-$versitygw_version" ]; then
+    if command -v go >/dev/null; then
+        GOBIN="$tools/bin" go install "github.com/versity/versitygw/cmd/versitygw@$versitygw_version"
+        mv "$tools/bin/versitygw" "$tools/bin/versitygw-$versitygw_version"
+    else
+        missing+=("versitygw (needs go)")
+    fi
+fi
+ln -sf "versitygw-$versitygw_version" "$tools/bin/versitygw"
+
 if [ ! -x "$tools/buf-$buf_version/bin/buf" ]; then
     rm -rf "$tools/buf-$buf_version"
     if python3 -m venv "$tools/buf-$buf_version"; then
@@ -66,4 +77,4 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "missing: ${missing[*]}" >&2
     exit 1
 fi
-echo "all tools are there (grpcurl, buf and bagit.py in $tools/bin)"
+echo "all tools are there (grpcurl, buf, versitygw and bagit.py in $tools/bin)"

@@ -77,11 +77,11 @@ fn a_name_has_at_most_4_096_bytes() {
 }
 
 #[test]
-fn a_uri_has_at_most_8_192_bytes_and_names_a_file() {
+fn a_uri_has_at_most_8_192_bytes_and_names_an_object() {
     assert!(validate(&from_rows(rows_of(2, &object(&uri_of_length(8_192)))).unwrap()).is_ok());
     let at_fault = fields_at_fault(object(&uri_of_length(8_193)));
     assert_eq!(at_fault, ("rows.tasks[1].object.uri".into(), "columns.lengths[1]".into()));
-    let at_fault = fields_at_fault(object("s3://bucket/key"));
+    let at_fault = fields_at_fault(object("ftp://host/file"));
     assert_eq!(at_fault, ("rows.tasks[1].object.uri".into(), "columns.data".into()));
 }
 

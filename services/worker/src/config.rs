@@ -1,10 +1,13 @@
 //! What a worker is started with, and what follows from it.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use hashmesh_runtime::{resources, tls::Tls};
 
-use crate::error::WorkerError;
+use crate::{
+    error::WorkerError,
+    sources::{AllowedSource, READ_BYTES, RemoteSettings},
+};
 
 /// A worker's settings.
 #[derive(Clone, Debug)]
@@ -16,8 +19,10 @@ pub struct WorkerConfig {
     pub worker_id: String,
     /// Threads that hash inline bytes; as many more read and hash objects. Default: the CPUs this process may use.
     pub threads: usize,
-    /// Directories below which it may read `file:` tasks. They must exist.
-    pub allow_sources: Vec<PathBuf>,
+    /// What it may read besides inline bytes. Directories must exist.
+    pub allow_sources: Vec<AllowedSource>,
+    /// How it reads what comes over the network.
+    pub remote: RemoteSettings,
     /// Bytes for payload in hand and read buffers. At least 16 MiB. Default 128 MiB.
     pub memory_bytes: usize,
     /// How long a stopping worker works on the leases it holds. Default 10 s.
@@ -33,6 +38,7 @@ impl Default for WorkerConfig {
             worker_id: format!("worker-{}", std::process::id()),
             threads: resources::cpus(),
             allow_sources: Vec::new(),
+            remote: RemoteSettings::default(),
             memory_bytes: 128 * 1024 * 1024,
             drain_grace: Duration::from_secs(10),
             tls: None,
@@ -91,8 +97,15 @@ impl WorkerConfig {
         }
     }
 
+    /// Objects read over the network at the same time: as many as were asked for, as far as a quarter of the memory goes.
+    pub(crate) fn remote_reads(&self) -> usize {
+        self.remote.reads.min(self.memory_bytes / 4 / READ_BYTES).max(1)
+    }
+
     fn buffers_bytes(&self) -> usize {
-        self.threads.max(1).saturating_mul(BUFFER_BYTES)
+        let remote = self.allow_sources.iter().any(|source| !matches!(source, AllowedSource::Directory(_)));
+        let remote_bytes = if remote { self.remote_reads() * READ_BYTES } else { 0 };
+        self.threads.max(1).saturating_mul(BUFFER_BYTES) + remote_bytes
     }
 }
 

@@ -66,8 +66,9 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
     let inline = HashPool::new("hash", config.threads, limits)?;
     let objects = HashPool::new("read", config.threads, limits)?;
     inline.run(0, self_test).await??;
-    let paths = config.allow_sources.clone();
-    let sources = objects.run(0, move || Sources::open(&paths)).await??;
+    let (allowed, remote, pool) = (config.allow_sources.clone(), config.remote.clone(), inline.clone());
+    let remote_reads = config.remote_reads();
+    let sources = objects.run(0, move || Sources::open(&allowed, &remote, pool)).await??;
     let hello = Hello {
         worker_id: config.worker_id.clone(),
         session: Uuid::new_v4().as_bytes().to_vec().into(),
@@ -83,6 +84,8 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         objects,
         inline_door,
         objects_door,
+        remote_door: Door::new(remote_reads),
+        remote_reads,
         sources: Arc::new(sources),
         busy: Arc::default(),
     });

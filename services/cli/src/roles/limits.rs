@@ -45,7 +45,7 @@ fn calls() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=i64::from(MAX_CALLS))
 }
 
-fn network(text: &str) -> Result<ipnet::IpNet, String> {
+pub(super) fn network(text: &str) -> Result<ipnet::IpNet, String> {
     let address = || text.parse::<std::net::IpAddr>().map(Into::into);
     text.parse().or_else(|_| address()).map_err(|_| "wanted an address, or a network such as 10.0.0.0/8".to_owned())
 }

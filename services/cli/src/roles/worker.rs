@@ -1,6 +1,6 @@
 //! `hashmesh worker`: takes leases and hashes.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
@@ -8,7 +8,7 @@ use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, t
 use hashmesh_worker::WorkerConfig;
 use tokio::net::TcpListener;
 
-use super::{access::ReachArgs, default_threads, process::Process, tls::TlsArgs};
+use super::{access::ReachArgs, default_threads, process::Process, sources::SourceArgs, tls::TlsArgs};
 use crate::address::HostPort;
 
 /// Takes leases from the Queue, reads sources, hashes.
@@ -29,13 +29,12 @@ pub(crate) struct WorkerArgs {
     /// How many threads hash.
     #[arg(long, value_name = "N", default_value_t = default_threads())]
     threads: usize,
-    /// A directory below which it may read `file:` tasks; may be given more than once.
-    #[arg(long, value_name = "DIR")]
-    allow_source: Vec<PathBuf>,
     /// How long it finishes what it has begun, once it is told to stop; what takes longer is given back, for others to
     /// begin it anew. Whoever stops it must wait a few seconds longer before it kills it.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     drain_grace: Duration,
+    #[command(flatten)]
+    sources: SourceArgs,
     #[command(flatten)]
     reach: ReachArgs,
     #[command(flatten)]
@@ -51,7 +50,8 @@ impl WorkerArgs {
             queue: self.queue,
             worker_id: self.worker_id,
             threads: self.threads,
-            allow_sources: self.allow_source,
+            remote: self.sources.remote()?,
+            allow_sources: self.sources.allow_source,
             drain_grace: self.drain_grace,
             tls,
             ..WorkerConfig::default()

@@ -47,8 +47,15 @@ impl fmt::Display for Origin {
 }
 
 /// Names that others use for the same thing, after our own.
-const ALIASES: &[(&str, &str)] =
-    &[("database_url", "DATABASE_URL"), ("redis_url", "REDIS_URL"), ("postgres_bin", "POSTGRES_BIN")];
+const ALIASES: &[(&str, &str)] = &[
+    ("database_url", "DATABASE_URL"),
+    ("redis_url", "REDIS_URL"),
+    ("postgres_bin", "POSTGRES_BIN"),
+    ("s3_endpoint", "AWS_ENDPOINT_URL_S3"),
+    ("s3_endpoint", "AWS_ENDPOINT_URL"),
+    ("s3_region", "AWS_REGION"),
+    ("s3_region", "AWS_DEFAULT_REGION"),
+];
 
 /// Read before clap is, see [`super::read_config_file`].
 const CONFIG: &str = "config";

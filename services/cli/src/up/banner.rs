@@ -7,6 +7,7 @@ use std::{
 };
 
 use hashmesh_gateway::RateLimits;
+use hashmesh_worker::AllowedSource;
 
 use super::State;
 use crate::{output::print, postgres::Postgres};
@@ -19,7 +20,7 @@ pub(super) struct Banner<'a> {
     pub(super) gateway: SocketAddr,
     pub(super) parts: Vec<(&'static str, SocketAddr)>,
     pub(super) postgres: Option<&'a Postgres>,
-    pub(super) sources: &'a [PathBuf],
+    pub(super) sources: &'a [AllowedSource],
     /// Where a key that can administer is, if keys are checked.
     pub(super) admin_key: Option<PathBuf>,
     pub(super) limits: RateLimits,
@@ -53,7 +54,7 @@ impl Banner<'_> {
             None => line("postgres", "as named by database_url"),
         }
         for source in self.sources {
-            line("source", &format!("{} may be read by workers", source.display()));
+            line("source", &format!("{source} may be read by workers"));
         }
         match &self.admin_key {
             Some(path) => {

@@ -1,6 +1,6 @@
 //! The roles of an `up`: each with its own listener, health and shutdown, started and drained in order.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use hashmesh_cache::CacheConfig;
@@ -9,7 +9,7 @@ use hashmesh_gateway::{Auth, GatewayConfig, RateLimits};
 use hashmesh_hash::HashConfig;
 use hashmesh_queue::{QueueConfig, ReplicaConfig};
 use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks, tls::Tls};
-use hashmesh_worker::WorkerConfig;
+use hashmesh_worker::{AllowedSource, RemoteSettings, WorkerConfig};
 use ipnet::IpNet;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 
@@ -29,7 +29,8 @@ pub(super) struct MeshConfig {
     pub(super) database: Database,
     /// The database is this mesh's own, so that no other process can own the queue.
     pub(super) private_database: bool,
-    pub(super) allow_sources: Vec<PathBuf>,
+    pub(super) allow_sources: Vec<AllowedSource>,
+    pub(super) remote: RemoteSettings,
     pub(super) workers: u16,
     /// Of each worker, and of Hash.
     pub(super) threads: usize,
@@ -111,6 +112,7 @@ impl Mesh {
                 worker_id: default_worker_id(),
                 threads: self.config.threads,
                 allow_sources: self.config.allow_sources.clone(),
+                remote: self.config.remote.clone(),
                 ..WorkerConfig::default()
             };
             let health = if index == 0 { worker_health.clone() } else { Health::new() };

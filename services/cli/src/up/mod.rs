@@ -31,7 +31,9 @@ use self::{
 use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
-    roles::{AccessArgs, LimitArgs, ReplicaArgs, StorageArgs, TlsArgs, admin_pages, default_threads, migrate},
+    roles::{
+        AccessArgs, LimitArgs, ReplicaArgs, SourceArgs, StorageArgs, TlsArgs, admin_pages, default_threads, migrate,
+    },
     settings::standard_directory,
 };
 
@@ -47,9 +49,8 @@ pub(crate) struct UpArgs {
     /// Where the admin pages are (HTTP); default: the next port.
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<HostPort>,
-    /// A directory below which workers may read `file:` tasks; may be given more than once.
-    #[arg(long, value_name = "DIR")]
-    allow_source: Vec<PathBuf>,
+    #[command(flatten)]
+    sources: SourceArgs,
     /// A Postgres to use instead of a private one (also DATABASE_URL).
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -158,7 +159,8 @@ impl UpArgs {
         let mut mesh = Mesh::new(MeshConfig {
             database: database.clone(),
             private_database: postgres.is_some(),
-            allow_sources: self.allow_source.clone(),
+            allow_sources: self.sources.allow_source.clone(),
+            remote: self.sources.remote()?,
             workers: self.workers,
             threads: self.threads,
             storage: self.storage,
@@ -186,7 +188,7 @@ impl UpArgs {
                 gateway,
                 parts: mesh.addresses(),
                 postgres,
-                sources: &self.allow_source,
+                sources: &self.sources.allow_source,
                 admin_key,
                 limits,
                 authority: self.tls.authority(),

@@ -5,6 +5,7 @@ use std::{io, os::unix::ffi::OsStrExt as _, path::Path, thread};
 use hashmesh::{
     client::BatchBuilder,
     limits::{MAX_NAME_BYTES, MAX_URI_BYTES},
+    tasks::{Scheme, check_uri},
     v1::{Algorithm, PackedTasks},
 };
 use tokio::sync::mpsc;
@@ -70,7 +71,7 @@ pub(super) fn start(
 }
 
 impl Feed {
-    /// Adds a task for a file, or says why there is none.
+    /// Adds a task for a file, or for an object if `path` is the URI of one, or says why there is none.
     pub(super) fn file(
         &mut self,
         name: &[u8],
@@ -78,6 +79,12 @@ impl Feed {
         follow: bool,
         expected: &[(Algorithm, Vec<u8>)],
     ) -> Result<(), Stopped> {
+        if let Some(uri) = object_uri(path) {
+            return match check_uri(uri.as_bytes()) {
+                Ok(()) => self.object(name, uri, expected),
+                Err(wanted) => self.unread(name, Unread::Other(format!("it {wanted}"))),
+            };
+        }
         if name.len() > MAX_NAME_BYTES {
             let why = format!("its name has {} bytes, more than {MAX_NAME_BYTES}", name.len());
             return self.unread(name, Unread::Other(why));
@@ -152,6 +159,12 @@ fn too_large(path: &Path, limit: usize, error: &ReadError) -> Option<Unread> {
     let ReadError::TooLarge(bytes) = error else { return None };
     let text = format!("has {bytes} bytes, more than the {limit} that can be sent with a task; {}", remedy(path));
     Some(Unread::Other(text))
+}
+
+/// The URI that was given for a path, if one was. A file of such a name is `./s3:/…`.
+pub(super) fn object_uri(path: &Path) -> Option<&str> {
+    let uri = path.to_str()?;
+    Scheme::of(uri.as_bytes()).map(|_| uri)
 }
 
 /// The name of a path in a manifest: its bytes.

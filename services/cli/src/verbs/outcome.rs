@@ -1,8 +1,10 @@
 //! Outcomes as lines.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use hashmesh::{
     algorithm::stride,
-    v1::{Algorithm, OutcomeStatus, PackedOutcomes, TaskError},
+    v1::{Algorithm, OutcomeStatus, PackedNames, PackedOutcomes, TaskError},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -16,6 +18,11 @@ pub(super) struct Row<'a> {
     pub(super) status: OutcomeStatus,
     /// Of the input, in bytes, where it is known.
     pub(super) size: Option<u64>,
+    /// Of the object; empty where there is none.
+    etag: &'a str,
+    version: &'a str,
+    /// When the object was last changed, in nanoseconds since 1970.
+    modified: Option<i64>,
     /// In the submission's order.
     pub(super) algorithms: &'a [Algorithm],
     /// Concatenated; empty if the task failed.
@@ -50,12 +57,14 @@ pub(super) fn for_each<'a, E>(
     mut visit: impl FnMut(Row<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
     let stride = stride(algorithms);
-    let mut names = outcomes.names.as_ref().map_or(&[][..], |names| &names.data);
-    let mut name_lengths = outcomes.names.as_ref().map_or(&[][..], |names| &names.lengths).iter();
+    let mut names = texts(outcomes.names.as_ref());
+    let identities = outcomes.identities.as_ref();
+    let mut etags = texts(identities.and_then(|identities| identities.etags.as_ref()));
+    let mut versions = texts(identities.and_then(|identities| identities.versions.as_ref()));
     let mut failures = outcomes.failures.iter().peekable();
     for index in 0..outcomes.task_count {
-        let (name, rest) = names.split_at(names.len().min(name_lengths.next().map_or(0, |length| *length as usize)));
-        names = rest;
+        let (name, etag, version) = (next(&mut names), next(&mut etags), next(&mut versions));
+        let modified = identities.and_then(|all| all.modify_times.get(index as usize)).filter(|nanos| **nanos != 0);
         let failure = failures.next_if(|failure| failure.offset == index);
         let status = outcomes.status_at(index as usize);
         let start = index as usize * stride;
@@ -67,14 +76,31 @@ pub(super) fn for_each<'a, E>(
             position: outcomes.first_position + u64::from(index),
             name,
             status,
-            // Outcomes do not bring it yet.
-            size: None,
+            size: identities
+                .filter(|_| status != OutcomeStatus::Failed)
+                .and_then(|all| all.sizes.get(index as usize).copied()),
+            etag: str::from_utf8(etag).unwrap_or_default(),
+            version: str::from_utf8(version).unwrap_or_default(),
+            modified: modified.copied(),
             algorithms,
             digests: digests.unwrap_or_default(),
             error: failure.and_then(|failure| failure.error.as_ref()),
         })?;
     }
     Ok(())
+}
+
+/// A column of texts: what is left of their bytes, and of their lengths.
+type Texts<'a> = (&'a [u8], std::slice::Iter<'a, u32>);
+
+fn texts(column: Option<&PackedNames>) -> Texts<'_> {
+    column.map_or((&[][..], [].iter()), |texts| (&texts.data[..], texts.lengths.iter()))
+}
+
+fn next<'a>((data, lengths): &mut Texts<'a>) -> &'a [u8] {
+    let (text, rest) = data.split_at(data.len().min(lengths.next().map_or(0, |length| *length as usize)));
+    *data = rest;
+    text
 }
 
 /// The name of a status in JSON.
@@ -87,8 +113,8 @@ pub(super) fn status_name(status: OutcomeStatus) -> &'static str {
     }
 }
 
-/// An outcome as the object that scripts rely on: `name` or `raw_name_base64`, `position`, `outcome`, `digests`, and
-/// `error` if it failed.
+/// An outcome as the object that scripts rely on: `name` or `raw_name_base64`, `position`, `outcome`, `digests`; `size`,
+/// `etag`, `version` and `modified` of the object where they are known; and `error` if it failed.
 #[derive(Debug)]
 pub(super) struct JsonRow<'a> {
     pub(super) row: Row<'a>,
@@ -107,11 +133,29 @@ impl Serialize for JsonRow<'_> {
         object.serialize_entry("position", &self.row.position)?;
         object.serialize_entry("outcome", status_name(self.row.status))?;
         object.serialize_entry("digests", &JsonDigests(&self.row))?;
+        if let Some(size) = self.row.size {
+            object.serialize_entry("size", &size)?;
+        }
+        for (key, text) in [("etag", self.row.etag), ("version", self.row.version)] {
+            if !text.is_empty() {
+                object.serialize_entry(key, text)?;
+            }
+        }
+        if let Some(nanos) = self.row.modified {
+            object.serialize_entry("modified", &time(nanos))?;
+        }
         if self.row.status == OutcomeStatus::Failed {
             object.serialize_entry("error", &JsonError(self.row.error))?;
         }
         object.end()
     }
+}
+
+/// RFC 3339, as far as the time is known: to the second or to the nanosecond.
+fn time(nanos: i64) -> String {
+    let since = Duration::from_nanos(nanos.unsigned_abs());
+    let time = if nanos < 0 { UNIX_EPOCH.checked_sub(since) } else { UNIX_EPOCH.checked_add(since) };
+    humantime::format_rfc3339(time.unwrap_or(UNIX_EPOCH)).to_string()
 }
 
 struct JsonDigests<'a>(&'a Row<'a>);

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use hashmesh::tasks::ANY_SOURCE;
 use uuid::Uuid;
 
 use super::{
@@ -40,6 +41,9 @@ impl WorkerInfo {
     /// batch over several roots: it takes what it can and gives the rest back uncharged.
     pub(crate) fn reaches(&self, reference_prefix: Option<&str>) -> bool {
         let Some(prefix) = reference_prefix else { return true };
+        if prefix == ANY_SOURCE {
+            return !self.source_prefixes.is_empty();
+        }
         self.source_prefixes.iter().any(|root| prefix.starts_with(root.as_str()) || root.starts_with(prefix))
     }
 }

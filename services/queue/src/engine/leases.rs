@@ -205,7 +205,9 @@ impl Engine {
         let stride = hashmesh::algorithm::stride(self.core.algorithms(id)?);
         let count = outcomes.task_count as usize;
         let statuses_fit = outcomes.statuses.is_empty() || outcomes.statuses.len() == count;
-        let fits = outcomes.digests.len() == stride * count && statuses_fit && failures_match(outcomes);
+        let identities_fit = outcomes.identities.as_ref().is_none_or(|identities| identities.fits(count));
+        let fits =
+            outcomes.digests.len() == stride * count && statuses_fit && identities_fit && failures_match(outcomes);
         fits.then_some(stride)
     }
 
@@ -236,6 +238,7 @@ impl Engine {
             let body = PackedOutcomes {
                 digests: outcomes.digests.slice(begin * stride..end * stride),
                 failures: failures.collect(),
+                identities: outcomes.identities.as_ref().map(|all| all.slice(begin, end - begin)),
                 ..PackedOutcomes::default()
             };
             self.add_results(id, row, body, statuses, &outcomes.kernel, &mut writes, &mut after);

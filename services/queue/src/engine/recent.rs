@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use hashmesh::v1::PackedOutcomes;
+use hashmesh::v1::{PackedIdentities, PackedOutcomes};
 
 use super::handle::SubmissionHandle;
 
@@ -156,7 +156,8 @@ pub(crate) fn weight(row: &PackedOutcomes) -> usize {
     let names = row.names.as_ref().map_or(0, |names| names.data.len() + 4 * names.lengths.len());
     let failures: usize =
         row.failures.iter().map(|failure| 64 + failure.error.as_ref().map_or(0, |error| error.message.len())).sum();
-    128 + row.digests.len() + row.statuses.len() + names + failures
+    let identities = row.identities.as_ref().map_or(0, PackedIdentities::weight);
+    128 + row.digests.len() + row.statuses.len() + names + failures + identities
 }
 
 #[cfg(test)]

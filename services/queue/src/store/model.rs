@@ -130,7 +130,7 @@ pub(crate) struct NewResults {
     pub(crate) attempt: u32,
     /// A byte per task; `None`: all succeeded.
     pub(crate) statuses: Option<Bytes>,
-    /// An encoded `PackedOutcomes` with `digests` and `failures` only.
+    /// An encoded `PackedOutcomes` with `digests`, `failures` and `identities` only.
     pub(crate) outcomes: Bytes,
     pub(crate) kernel: String,
     /// Totals of the submission after this row.

@@ -10,7 +10,7 @@ use hashmesh::{
     algorithm::stride,
     limits::MAX_RESULTS_FRAME_BYTES,
     tasks::{Input, TaskView},
-    v1::{Algorithm, OutcomeStatus},
+    v1::{Algorithm, ObjectIdentity, OutcomeStatus},
 };
 use hashmesh_hash::{digest_into, digest_many};
 
@@ -23,7 +23,7 @@ use crate::{
     hung::Busy,
     leases::HeldLease,
     poison,
-    sources::{Failure, Progress, ReadError, Sources},
+    sources::{Failure, Progress, Read, ReadError, Sources},
 };
 
 /// A group and all it needs, to be moved to a thread.
@@ -57,7 +57,7 @@ impl GroupWork {
 
     /// The fast path: no view and no allocation per task. False if a task panicked: then each is tried by itself.
     fn run_plain(&self) -> bool {
-        let Group { first, count, data_start, data_bytes } = self.group;
+        let Group { first, count, data_start, data_bytes, .. } = self.group;
         let tasks = &self.plan.tasks;
         let mut rest = &tasks.data[data_start..data_start + data_bytes];
         let inputs = tasks.lengths[first..first + count].iter().map(|length| {
@@ -94,7 +94,7 @@ impl GroupWork {
             digests.clear();
             let worked = catch_task(|| self.work_on(&task, &mut digests));
             match worked {
-                Ok((status, hashed_bytes)) => piece.push_digested(status, &digests, hashed_bytes),
+                Ok((status, read)) => piece.push_digested(status, &digests, &read),
                 Err(ReadError::Failed(failure)) => piece.push_failed(failure, stride(&self.plan.algorithms)),
                 Err(ReadError::Cancelled) => return Err(Stopped),
             }
@@ -110,28 +110,34 @@ impl GroupWork {
     }
 
     /// Computes a task's digests and compares them with the expected ones.
-    fn work_on(&self, task: &TaskView, digests: &mut Vec<u8>) -> Result<(OutcomeStatus, u64), ReadError> {
+    fn work_on(&self, task: &TaskView, digests: &mut Vec<u8>) -> Result<(OutcomeStatus, Read), ReadError> {
         let algorithms = &self.plan.algorithms;
-        let hashed_bytes = match &task.input {
+        let read = match &task.input {
             Input::Inline(bytes) => {
                 poison::taste(bytes);
                 digest_into(algorithms, bytes, digests);
-                self.held.add_bytes_read(bytes.len() as u64);
-                bytes.len() as u64
+                let hashed_bytes = bytes.len() as u64;
+                self.held.add_bytes_read(hashed_bytes);
+                Read { hashed_bytes, identity: ObjectIdentity { size: hashed_bytes, ..ObjectIdentity::default() } }
             }
             Input::Object { uri, range } => {
                 self.sources.digest(uri, *range, algorithms, digests, &LeaseReading(&self.held))?
             }
         };
-        let equal = task.expected.iter().all(|(algorithm, expected)| {
-            digest_of(*algorithm, algorithms, digests).is_some_and(|digest| digest == expected.as_ref())
-        });
-        Ok((if equal { OutcomeStatus::Succeeded } else { OutcomeStatus::Mismatched }, hashed_bytes))
+        Ok((compare(task, algorithms, digests), read))
     }
 }
 
+/// Whether the digests of a task are those that were expected.
+pub(super) fn compare(task: &TaskView, algorithms: &[Algorithm], digests: &[u8]) -> OutcomeStatus {
+    let equal = task.expected.iter().all(|(algorithm, expected)| {
+        digest_of(*algorithm, algorithms, digests).is_some_and(|digest| digest == expected.as_ref())
+    });
+    if equal { OutcomeStatus::Succeeded } else { OutcomeStatus::Mismatched }
+}
+
 /// Reports a large object's reading to the heartbeat, and stops it when the lease is cancelled.
-struct LeaseReading<'a>(&'a HeldLease);
+pub(super) struct LeaseReading<'a>(pub(super) &'a HeldLease);
 
 impl Progress for LeaseReading<'_> {
     fn read(&self, bytes: u64) -> bool {

@@ -9,10 +9,11 @@ mod door;
 mod group;
 mod piece;
 mod plan;
+mod remote;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use hashmesh::queue::v1::{Lease, NackReason};
 use hashmesh_hash::{HashError, HashPool};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -23,6 +24,7 @@ use self::{
     group::{GroupWork, Stopped},
     piece::Shelf,
     plan::{Group, Plan},
+    remote::RemoteGroup,
 };
 use crate::{hung::Busy, leases::HeldLease, poison, sources::Sources};
 
@@ -42,6 +44,9 @@ pub(crate) struct Executor {
     /// Whose turn it is on either.
     pub(crate) inline_door: Door,
     pub(crate) objects_door: Door,
+    /// Whose turn it is to be read over the network, and how many have it at once.
+    pub(crate) remote_door: Door,
+    pub(crate) remote_reads: usize,
     /// What may be read.
     pub(crate) sources: Arc<Sources>,
     /// What the threads do.
@@ -107,14 +112,31 @@ impl Executor {
             return work(&group).run().map_err(|Stopped| Executed::Abandoned);
         }
         let works = plan.groups.iter().map(|group| {
+            if group.remote {
+                let place = self.remote_door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64);
+                let work = RemoteGroup {
+                    plan: Arc::clone(plan),
+                    group: *group,
+                    held: Arc::clone(held),
+                    sources: Arc::clone(&self.sources),
+                    shelf: Arc::clone(&sender.shelf),
+                };
+                return async move {
+                    let _place = place.await;
+                    Ok(work.run().await)
+                }
+                .left_future();
+            }
             let (work, place) = (work(group), enter(group));
             async move {
                 let _place = place.await;
                 pool.run(group.data_bytes, move || work.run()).await
             }
+            .right_future()
         });
-        // No more at once than there are threads: leases that come later get their turn between this one's groups.
-        let mut groups = stream::iter(works.collect::<Vec<_>>()).buffer_unordered(pool.threads());
+        // No more at once than there are places: leases that come later get their turn between this one's groups.
+        let at_once = if plan.groups.iter().any(|group| group.remote) { self.remote_reads } else { pool.threads() };
+        let mut groups = stream::iter(works.collect::<Vec<_>>()).buffer_unordered(at_once);
         let mut parts = interval_at(Instant::now() + PART_INTERVAL, PART_INTERVAL);
         parts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -4,11 +4,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashmesh::{
     limits::MAX_RESULTS_FRAME_BYTES,
+    outcomes::IdentitiesBuilder,
     queue::v1::{AttemptFailure, LeaseOutcomes},
     v1::OutcomeStatus,
 };
 
-use crate::{leases::LeaseRange, sources::Failure};
+use crate::{
+    leases::LeaseRange,
+    sources::{Failure, Read},
+};
 
 /// What became of a run of neighbouring tasks.
 #[derive(Debug, Default, PartialEq)]
@@ -23,6 +27,7 @@ pub(crate) struct Piece {
     failures: Vec<AttemptFailure>,
     failure_bytes: usize,
     hashed_bytes: u64,
+    identities: IdentitiesBuilder,
 }
 
 impl Piece {
@@ -32,13 +37,15 @@ impl Piece {
 
     /// A piece of tasks that all succeeded.
     pub(crate) fn succeeded(first: usize, task_count: usize, digests: Vec<u8>, hashed_bytes: u64) -> Self {
-        Self { first, task_count, digests, hashed_bytes, ..Self::default() }
+        let identities = IdentitiesBuilder::unknown(task_count);
+        Self { first, task_count, digests, hashed_bytes, identities, ..Self::default() }
     }
 
     /// The next task's digests are computed.
-    pub(crate) fn push_digested(&mut self, status: OutcomeStatus, digests: &[u8], hashed_bytes: u64) {
+    pub(crate) fn push_digested(&mut self, status: OutcomeStatus, digests: &[u8], read: &Read) {
         self.digests.extend_from_slice(digests);
-        self.hashed_bytes += hashed_bytes;
+        self.hashed_bytes += read.hashed_bytes;
+        self.identities.push(Some(&read.identity));
         self.push_status(status);
     }
 
@@ -48,6 +55,7 @@ impl Piece {
         self.failure_bytes += failure.message.len() + FAILURE_FRAMING_BYTES;
         // A lease has 10,000 tasks at most.
         self.failures.push(failure.into_attempt(self.task_count as u32));
+        self.identities.push(None);
         self.push_status(OutcomeStatus::Failed);
     }
 
@@ -72,7 +80,7 @@ impl Piece {
 
     /// About the size of its frame.
     pub(crate) fn frame_bytes(&self) -> usize {
-        self.digests.len() + self.statuses.len() + self.failure_bytes
+        self.digests.len() + self.statuses.len() + self.failure_bytes + self.identities.frame_bytes()
     }
 
     /// Appends a piece that begins where this one ends.
@@ -89,6 +97,7 @@ impl Piece {
             failure
         }));
         self.digests.extend_from_slice(&next.digests);
+        self.identities.append(&next.identities);
         self.failure_bytes += next.failure_bytes;
         self.hashed_bytes += next.hashed_bytes;
         self.task_count += next.task_count;
@@ -106,6 +115,7 @@ impl Piece {
             statuses: self.statuses.into(),
             failures: self.failures,
             hashed_bytes: self.hashed_bytes,
+            identities: self.identities.finish(),
             kernel: range.kernel.clone().into_owned(),
             r#final: last,
         }
@@ -160,13 +170,19 @@ impl Shelf {
 
 #[cfg(test)]
 mod tests {
+    use hashmesh::v1::ObjectIdentity;
+
     use super::*;
 
     fn mixed(first: usize) -> Piece {
         let mut piece = Piece::new(first);
-        piece.push_digested(OutcomeStatus::Succeeded, &[1; 4], 10);
+        let read = |hashed_bytes| {
+            let identity = ObjectIdentity { size: hashed_bytes, ..ObjectIdentity::default() };
+            Read { hashed_bytes, identity }
+        };
+        piece.push_digested(OutcomeStatus::Succeeded, &[1; 4], &read(10));
         piece.push_failed(Failure::panicked(), 4);
-        piece.push_digested(OutcomeStatus::Mismatched, &[2; 4], 20);
+        piece.push_digested(OutcomeStatus::Mismatched, &[2; 4], &read(20));
         piece
     }
 
@@ -189,6 +205,7 @@ mod tests {
         assert_eq!(outcomes.failures.iter().map(|failure| failure.offset).collect::<Vec<_>>(), [1, 6]);
         assert_eq!(outcomes.digests.len(), 8 * 4);
         assert_eq!(outcomes.digests[4..8], [0; 4], "a failed task's digests are zeros");
+        assert_eq!(outcomes.identities.unwrap().sizes, [10, 0, 20, 0, 0, 10, 0, 20]);
         assert!(outcomes.r#final);
     }
 

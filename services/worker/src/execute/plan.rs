@@ -9,6 +9,8 @@ use hashmesh::{
 use hashmesh_hash::{NoPartSize, Recipe};
 use prost::Message as _;
 
+use crate::sources::is_remote;
+
 /// A lease ready to be worked on.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -38,6 +40,8 @@ pub(crate) struct Group {
     pub(crate) data_start: usize,
     /// The length of its inputs.
     pub(crate) data_bytes: usize,
+    /// Objects that are read over the network, all of them.
+    pub(crate) remote: bool,
 }
 
 /// A lease that makes no sense to this worker: an algorithm or shape that it does not know, of a newer queue perhaps.
@@ -73,6 +77,9 @@ const MAX_GROUP_OBJECTS: usize = 32;
 /// Groups of objects per thread, for the same reason.
 const OBJECT_GROUPS_PER_THREAD: usize = 4;
 
+/// Objects of a group that is read over the network, one after another: mostly waited for, so there are many groups.
+const MAX_GROUP_REMOTE: usize = 4;
+
 impl Plan {
     /// Decodes a lease and cuts it for `threads` threads.
     pub(crate) fn new(lease: &Lease, threads: usize) -> Result<Self, Unsupported> {
@@ -95,7 +102,7 @@ impl Plan {
         let reads_objects = tasks.kinds.iter().any(|kind| *kind != 0);
         let plain = !reads_objects && tasks.expected.is_empty();
         let groups = if reads_objects {
-            object_groups(&tasks.lengths, threads)
+            object_groups(&tasks, threads)
         } else {
             inline_groups(&tasks.lengths, threads, &algorithms)
         };
@@ -115,14 +122,34 @@ fn inline_groups(lengths: &[u32], threads: usize, algorithms: &[Algorithm]) -> V
     cut(lengths, |group, group_cost| group_cost >= wanted_cost || group.count >= max_count, cost)
 }
 
-fn object_groups(lengths: &[u32], threads: usize) -> Vec<Group> {
-    let wanted = lengths.len().div_ceil(threads.max(1) * OBJECT_GROUPS_PER_THREAD).min(MAX_GROUP_OBJECTS);
-    cut(lengths, |group, _| group.count >= wanted, |_| 0)
+/// Groups of what is read over the network, and of what is not.
+fn object_groups(tasks: &PackedTasks, threads: usize) -> Vec<Group> {
+    let count = tasks.lengths.len();
+    let wanted = count.div_ceil(threads.max(1) * OBJECT_GROUPS_PER_THREAD).min(MAX_GROUP_OBJECTS);
+    let mut start = 0;
+    let remote: Vec<bool> = tasks
+        .lengths
+        .iter()
+        .zip(&tasks.kinds)
+        .map(|(length, kind)| {
+            let uri = &tasks.data[start..start + *length as usize];
+            start += uri.len();
+            *kind != 0 && is_remote(uri)
+        })
+        .collect();
+    let full = |group: &Group, _| {
+        let last = group.first + group.count - 1;
+        let most = if remote[last] { wanted.min(MAX_GROUP_REMOTE) } else { wanted };
+        group.count >= most || remote.get(last + 1).is_some_and(|next| *next != remote[last])
+    };
+    let mut groups = cut(&tasks.lengths, full, |_| 0);
+    groups.iter_mut().for_each(|group| group.remote = remote[group.first]);
+    groups
 }
 
 /// Cuts behind each task after which the group is `full`.
 fn cut(lengths: &[u32], full: impl Fn(&Group, usize) -> bool, cost: impl Fn(u32) -> usize) -> Vec<Group> {
-    let empty = |first, data_start| Group { first, count: 0, data_start, data_bytes: 0 };
+    let empty = |first, data_start| Group { first, count: 0, data_start, data_bytes: 0, remote: false };
     let (mut groups, mut group, mut group_cost) = (Vec::new(), empty(0, 0), 0);
     for length in lengths {
         group.count += 1;
@@ -214,10 +241,30 @@ mod tests {
     #[test]
     fn objects_are_spread_thinly() {
         for (objects, largest) in [(1, 1), (8, 1), (16, 2), (10_000, 32)] {
-            let lengths = vec![20; objects];
-            let cut = object_groups(&lengths, 2);
+            let cut = object_groups(&objects_of(&vec!["file:///srv/file"; objects]), 2);
             assert_eq!(cut[0].count, largest, "{objects} objects");
-            assert_covers(&cut, &lengths);
+            assert_covers(&cut, &vec![16; objects]);
         }
+    }
+
+    fn objects_of(uris: &[&str]) -> PackedTasks {
+        PackedTasks {
+            data: uris.concat().into(),
+            lengths: uris.iter().map(|uri| uri.len() as u32).collect(),
+            kinds: vec![1; uris.len()].into(),
+            ..PackedTasks::default()
+        }
+    }
+
+    #[test]
+    fn what_is_read_over_the_network_has_groups_of_its_own() {
+        let mut uris = vec!["file:///a"; 100];
+        uris[40..43].fill("s3://bucket/key");
+        uris[60] = "https://example.com/";
+        let tasks = objects_of(&uris);
+        let cut = object_groups(&tasks, 1);
+        assert_covers(&cut, &tasks.lengths);
+        let remote: Vec<_> = cut.iter().filter(|group| group.remote).map(|group| (group.first, group.count)).collect();
+        assert_eq!(remote, [(40, 3), (60, 1)]);
     }
 }

@@ -42,7 +42,7 @@ impl Bench {
             queue: std::iter::once(queue.url()).chain(config.queue).collect(),
             worker_id: "worker under test".to_owned(),
             threads: 2,
-            allow_sources: vec![root.path().to_owned()],
+            allow_sources: vec![root.path().to_owned().into()],
             ..config
         };
         let (health, shutdown) = (Health::new(), Shutdown::new());

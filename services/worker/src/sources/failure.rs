@@ -1,8 +1,9 @@
 //! Why reading a source failed: the reasons of `hashmesh.v1.TaskError`, and whether another attempt may help.
 //!
-//! The texts name no path (the task has it) and never tell what exists outside the roots.
+//! The texts name no path and no address (the task has its URI), never tell what exists outside of what may be read, and
+//! repeat nothing that a server said.
 
-use std::io;
+use std::{io, time::Duration};
 
 use hashmesh::{error::TaskReason, queue::v1::AttemptFailure, v1::TaskError};
 use rustix::io::Errno;
@@ -18,20 +19,23 @@ pub(crate) struct Failure {
     pub(crate) retryable: bool,
     /// The attempt must not count.
     pub(crate) uncharged: bool,
+    /// Not before this long, as the source asked. `None`: the queue's own back-off.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Failure {
-    fn permanent(reason: TaskReason, message: impl Into<String>) -> Self {
-        Self { reason: reason.as_str(), message: message.into(), retryable: false, uncharged: false }
+    pub(super) fn permanent(reason: TaskReason, message: impl Into<String>) -> Self {
+        Self { retryable: false, ..Self::retryable(reason, message) }
     }
 
-    fn retryable(reason: TaskReason, message: impl Into<String>) -> Self {
-        Self { reason: reason.as_str(), message: message.into(), retryable: true, uncharged: false }
+    pub(super) fn retryable(reason: TaskReason, message: impl Into<String>) -> Self {
+        let (reason, message) = (reason.as_str(), message.into());
+        Self { reason, message, retryable: true, uncharged: false, retry_after: None }
     }
 
     /// No root of this worker covers the object; another worker's may.
     pub(crate) fn cannot_reach() -> Self {
-        let message = "the object is outside of every root that this worker may read";
+        let message = "the object is outside of everything that this worker may read";
         Self { uncharged: true, ..Self::retryable(TaskReason::CannotReachSource, message) }
     }
 
@@ -106,9 +110,10 @@ impl Failure {
 
     /// The failure of the task at `offset`, as it is sent.
     pub(crate) fn into_attempt(self, offset: u32) -> AttemptFailure {
-        let Self { reason, message, retryable, uncharged } = self;
+        let Self { reason, message, retryable, uncharged, retry_after } = self;
         let error = TaskError { reason: reason.to_owned(), message };
-        AttemptFailure { offset, error: Some(error), retryable, retry_after: None, uncharged }
+        let retry_after = retry_after.and_then(|delay| delay.try_into().ok());
+        AttemptFailure { offset, error: Some(error), retryable, retry_after, uncharged }
     }
 }
 

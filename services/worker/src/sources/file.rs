@@ -7,11 +7,12 @@ use std::{
     os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
 };
 
-use hashmesh::v1::ByteRange;
+use hashmesh::v1::{ByteRange, ObjectIdentity};
 use hashmesh_hash::{MultiHasher, Recipe, digest_into};
+use prost_types::Timestamp;
 use rustix::fs::{Advice, fadvise};
 
-use super::Failure;
+use super::{Failure, Read};
 use crate::config::BUFFER_BYTES;
 
 /// Follows the reading, and may stop it.
@@ -40,26 +41,33 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
 }
 
-/// Appends the digests of the file, or of `range` of it, to `digests`, and returns the number of bytes hashed. The file
-/// must be the same before and after. On an error `digests` is as it was.
+/// Appends the digests of the file, or of `range` of it, to `digests`, and returns what was read. The file must be the same
+/// before and after. On an error `digests` is as it was.
 pub(crate) fn digest_file(
     file: &File,
     range: Option<ByteRange>,
     algorithms: &Recipe,
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
-) -> Result<u64, DigestFileError> {
+) -> Result<Read, DigestFileError> {
     // On the descriptor: what is opened is what is judged, whatever the path names by now.
     let before = file.metadata().map_err(|error| Failure::from_read(&error))?;
     require_regular(&before)?;
     let part = Part::of(range, before.len())?;
-    BUFFER.with_borrow_mut(|buffer| {
+    let hashed_bytes = BUFFER.with_borrow_mut(|buffer| {
         if part.end - part.start < buffer.len() as u64 {
             digest_small(file, part, &before, algorithms, digests, progress, buffer)
         } else {
             digest_large(file, part, &before, algorithms, digests, progress, buffer)
         }
-    })
+    })?;
+    Ok(Read { hashed_bytes, identity: identity(&before) })
+}
+
+fn identity(metadata: &Metadata) -> ObjectIdentity {
+    // Below a thousand million.
+    let modify_time = Timestamp { seconds: metadata.mtime(), nanos: metadata.mtime_nsec() as i32 };
+    ObjectIdentity { size: metadata.len(), modify_time: Some(modify_time), ..ObjectIdentity::default() }
 }
 
 /// The bytes to hash: from `start` up to, not including, `end`.

@@ -1,30 +1,52 @@
 //! What a worker may read besides inline bytes.
 //!
+//! - [`allow`]: what it was started with. Nothing else is read, whoever asks.
+//! - [`root`], [`file`]: files, by blocking threads.
+//! - [`remote`]: objects of hosts and buckets, by async tasks.
+//!
 //! A root is a directory that the worker was started with. It is opened once; every file is opened *beneath* that
 //! descriptor, so that neither `..` nor a symbolic link leads out of it, whatever happens to the tree meanwhile. Symbolic
 //! links that are relative and stay below the root are followed.
 
+mod allow;
+mod error;
 mod failure;
 mod file;
+mod remote;
 mod root;
 
-use std::path::PathBuf;
-
 use hashmesh::{
-    tasks::file_path,
-    v1::{ByteRange, SourceRoot},
+    tasks::{Scheme, file_path},
+    v1::{ByteRange, ObjectIdentity, SourceRoot},
 };
-use hashmesh_hash::Recipe;
+use hashmesh_hash::{HashPool, Recipe};
 
-pub use self::root::SourcesError;
-pub(crate) use self::{failure::Failure, file::Progress};
+pub use self::{
+    allow::{AllowedSource, BucketRoot, SiteRoot},
+    error::SourcesError,
+    remote::{RemoteSettings, S3Credentials, S3Settings},
+};
+pub(crate) use self::{
+    failure::Failure,
+    file::Progress,
+    remote::{READ_BYTES, Remote},
+};
 use self::{file::DigestFileError, root::Root};
 
-/// Every root of this worker.
+/// Everything that this worker may read.
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// The longest paths first, so that the nearest of nested roots is found first.
     roots: Vec<Root>,
+    remote: Option<Remote>,
+    announced: Vec<SourceRoot>,
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Read {
+    pub(crate) hashed_bytes: u64,
+    pub(crate) identity: ObjectIdentity,
 }
 
 /// What became of reading an object.
@@ -37,23 +59,45 @@ pub(crate) enum ReadError {
 }
 
 impl Sources {
-    /// Opens the roots.
+    /// Opens the roots. What comes over the network is hashed on `pool`.
     ///
     /// # Errors
-    /// [`SourcesError`] for the first path that is no readable directory.
-    pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, SourcesError> {
-        let mut roots = paths.iter().map(|path| Root::open(path)).collect::<Result<Vec<_>, _>>()?;
+    /// [`SourcesError`] for the first path that is no readable directory, and for settings that cannot work.
+    pub(crate) fn open(
+        allowed: &[AllowedSource],
+        remote: &RemoteSettings,
+        pool: HashPool,
+    ) -> Result<Self, SourcesError> {
+        let (mut roots, mut sites, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut announced = Vec::new();
+        for source in allowed {
+            match source {
+                AllowedSource::Directory(path) => roots.push(Root::open(path)?),
+                AllowedSource::Site(site) => sites.push(site.clone()),
+                AllowedSource::Bucket(bucket) => buckets.push(bucket.clone()),
+            }
+        }
         roots.sort_by_key(|root| std::cmp::Reverse(root.depth()));
-        Ok(Self { roots })
+        announced.extend(roots.iter().map(|root| root.announced().clone()));
+        let prefixes = sites.iter().map(SiteRoot::uri_prefix).chain(buckets.iter().map(BucketRoot::uri_prefix));
+        announced.extend(prefixes.map(|uri_prefix| SourceRoot { uri_prefix, device: 0, inode: 0 }));
+        let nothing_remote = sites.is_empty() && buckets.is_empty();
+        let remote = if nothing_remote { None } else { Some(Remote::new(sites, buckets, remote, pool)?) };
+        Ok(Self { roots, remote, announced })
     }
 
-    /// The roots as the queue is told them.
+    /// All of it as the queue is told.
     pub(crate) fn announced(&self) -> Vec<SourceRoot> {
-        self.roots.iter().map(|root| root.announced().clone()).collect()
+        self.announced.clone()
     }
 
-    /// Reads the object `uri`, or `range` of it, once, and appends its digests to `digests`. Returns the number of bytes
-    /// hashed. On an error `digests` is as it was.
+    /// What reads over the network, if anything may be.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// Reads the file `uri`, or `range` of it, once, and appends its digests to `digests`. On an error `digests` is as it
+    /// was.
     ///
     /// Blocks on the disk; not for async threads.
     pub(crate) fn digest(
@@ -63,7 +107,7 @@ impl Sources {
         algorithms: &Recipe,
         digests: &mut Vec<u8>,
         progress: &dyn Progress,
-    ) -> Result<u64, ReadError> {
+    ) -> Result<Read, ReadError> {
         let path = file_path(uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
         let names = components(&path).map_err(ReadError::Failed)?;
         let found = self.roots.iter().find_map(|root| Some((root, root.below(&names)?)));
@@ -74,6 +118,11 @@ impl Sources {
             DigestFileError::Cancelled => ReadError::Cancelled,
         })
     }
+}
+
+/// True for what [`Remote`] reads.
+pub(crate) fn is_remote(uri: &[u8]) -> bool {
+    Scheme::of(uri).is_some_and(Scheme::is_remote)
 }
 
 /// The names of a path. `//` and `/./` mean nothing; `..` is refused, because what it means depends on symbolic links.

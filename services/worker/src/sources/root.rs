@@ -15,32 +15,7 @@ use cap_std::{
 use hashmesh::{limits::MAX_URI_BYTES, tasks::file_uri, v1::SourceRoot};
 use rustix::fs::OFlags;
 
-/// A root that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SourcesError {
-    /// It does not exist, or cannot be opened.
-    #[error("--allow-source {path:?} cannot be opened; name a directory that exists and is readable")]
-    Open {
-        /// The path as given.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It is something else.
-    #[error("--allow-source {path:?} is not a directory; name the directory that holds it")]
-    NotADirectory {
-        /// The path as given.
-        path: PathBuf,
-    },
-    /// No URI below it could be named.
-    #[error(
-        "the URI of --allow-source {path:?} is longer than {MAX_URI_BYTES} bytes; name a directory with a shorter path"
-    )]
-    TooLong {
-        /// The path as given.
-        path: PathBuf,
-    },
-}
+use super::SourcesError;
 
 /// An open root.
 #[derive(Debug)]

@@ -3,11 +3,11 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     os::unix::{ffi::OsStrExt as _, fs::symlink, net::UnixListener},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use hashmesh::{tasks::file_uri, v1::Algorithm};
-use hashmesh_hash::MultiHasher;
+use hashmesh_hash::{HashPool, MultiHasher, PoolLimits};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
@@ -16,6 +16,12 @@ use crate::config::BUFFER_BYTES;
 
 fn recipe() -> Recipe {
     Recipe::new([Algorithm::Sha256, Algorithm::Md5], 0).unwrap()
+}
+
+fn open(roots: &[PathBuf]) -> Result<Sources, SourcesError> {
+    let allowed: Vec<_> = roots.iter().cloned().map(AllowedSource::from).collect();
+    let pool = HashPool::new("test", 1, PoolLimits::new(1, 1 << 20)).unwrap();
+    Sources::open(&allowed, &RemoteSettings::default(), pool)
 }
 
 /// A root with something beside it that must never be read.
@@ -29,7 +35,7 @@ impl Tree {
         let base = tempfile::tempdir().unwrap();
         fs::create_dir(base.path().join("root")).unwrap();
         fs::write(base.path().join("secret"), "secret").unwrap();
-        let sources = Sources::open(&[base.path().join("root")]).unwrap();
+        let sources = open(&[base.path().join("root")]).unwrap();
         Self { base, sources }
     }
 
@@ -62,9 +68,9 @@ impl Tree {
         watch: &dyn Fn(u64) -> bool,
     ) -> Result<(Vec<u8>, u64), ReadError> {
         let mut digests = Vec::new();
-        let bytes = self.sources.digest(uri, range, &recipe(), &mut digests, &Watch(watch));
-        assert!(bytes.is_ok() || digests.is_empty(), "a failed read leaves nothing behind");
-        Ok((digests, bytes?))
+        let read = self.sources.digest(uri, range, &recipe(), &mut digests, &Watch(watch));
+        assert!(read.is_ok() || digests.is_empty(), "a failed read leaves nothing behind");
+        Ok((digests, read?.hashed_bytes))
     }
 
     fn failure(&self, name: impl AsRef<Path>) -> Failure {
@@ -192,7 +198,7 @@ fn a_file_that_grows_shrinks_or_is_rewritten_while_it_is_read_has_no_digest() {
 #[test]
 fn a_file_whose_size_is_not_what_it_says_has_no_digest() {
     // procfs: regular, of size 0, with content.
-    let sources = Sources::open(&[PathBuf::from("/proc/sys/kernel")]).unwrap();
+    let sources = open(&[PathBuf::from("/proc/sys/kernel")]).unwrap();
     let mut digests = Vec::new();
     let read = sources.digest(b"file:///proc/sys/kernel/ostype", None, &recipe(), &mut digests, &Watch(&|_| true));
     assert!(matches!(read, Err(ReadError::Failed(Failure { reason: "SOURCE_CHANGED", .. }))), "{read:?}");
@@ -305,7 +311,7 @@ fn the_nearest_of_nested_roots_is_used_and_all_are_announced_with_their_identity
     fs::write(base.join("a/file"), "x").unwrap();
     // From `a/b c` this leads out, from `a` it would not: the nearest root decides.
     symlink("../file", base.join("a/b c/link")).unwrap();
-    let sources = Sources::open(&[base.join("a"), base.join("a/b c")]).unwrap();
+    let sources = open(&[base.join("a"), base.join("a/b c")]).unwrap();
     let uri = file_uri(base.join("a/b c/link").as_os_str().as_bytes());
     let mut digests = Vec::new();
     let read = sources.digest(uri.as_bytes(), None, &recipe(), &mut digests, &Watch(&|_| true));
@@ -324,7 +330,138 @@ fn a_root_that_is_missing_or_no_directory_names_the_flag() {
     let file = base.path().join("file");
     fs::write(&file, "").unwrap();
     for path in [base.path().join("nothing"), file] {
-        let error = Sources::open(&[path]).unwrap_err();
+        let error = open(&[path]).unwrap_err();
         assert!(error.to_string().starts_with("--allow-source "), "{error}");
+    }
+}
+
+#[test]
+fn no_way_of_writing_a_path_leads_out_of_the_root() {
+    let tree = Tree::new();
+    tree.write("file", b"x");
+    fs::create_dir(tree.path("dir")).unwrap();
+    for (target, link) in [
+        ("../secret", "up"),
+        ("dir/../../secret", "round"),
+        ("./././../secret", "dots"),
+        ("/proc/self/cwd", "cwd"),
+        ("/proc/self/root", "root"),
+        ("/dev/fd", "fds"),
+        ("up", "chain"),
+        ("chain", "longer"),
+        ("..", "dir/parent"),
+        ("../..", "dir/grandparent"),
+        ("/", "slash"),
+    ] {
+        symlink(target, tree.path(link)).unwrap();
+    }
+    let secret = tree.base.path().canonicalize().unwrap().join("secret");
+    symlink(&secret, tree.path("absolute")).unwrap();
+    let out = secret.display().to_string();
+    let below = [
+        "../secret",
+        "/../secret",
+        "./../secret",
+        "dir/../../secret",
+        "dir/../../root/../secret",
+        "%2e%2e/secret",
+        "%2E%2E/secret",
+        ".%2e/secret",
+        "%2e./secret",
+        "..%2fsecret",
+        "%2e%2e%2fsecret",
+        "..%5csecret",
+        "..\\secret",
+        "%2e%2e%5csecret",
+        "%252e%252e/secret",
+        "%252e%252e%252fsecret",
+        "..%252fsecret",
+        "..%c0%afsecret",
+        "%c0%ae%c0%ae/secret",
+        "%e0%80%ae%e0%80%ae/secret",
+        "%uff0e%uff0e/secret",
+        "\u{ff0e}\u{ff0e}/secret",
+        "....//secret",
+        "..../secret",
+        "...//secret",
+        "..;/secret",
+        "..%3b/secret",
+        "..%00/secret",
+        "..%0d/secret",
+        "..%20/secret",
+        ".. /secret",
+        "file%00",
+        "file%00.txt",
+        "file/",
+        "file/.",
+        "file/..",
+        "file/../../secret",
+        "dir//..//..//secret",
+        "dir/./../../secret",
+        "up",
+        "round",
+        "dots",
+        "chain",
+        "longer",
+        "absolute",
+        "cwd/secret",
+        "cwd/../secret",
+        "root/etc/passwd",
+        "fds/0",
+        "slash/etc/passwd",
+        "dir/parent/../secret",
+        "dir/grandparent/secret",
+        "dir/grandparent/root/../secret",
+        "~/secret",
+        "$HOME",
+        "${PWD}/../secret",
+        "*",
+        "?ecret",
+        "file?x",
+        "file#x",
+        "%",
+        "%2",
+        "%zz",
+        "\n",
+        "",
+        ".",
+        "..",
+        "dir",
+    ];
+    let root = format!("file://{}", tree.path("").display());
+    let others = [
+        "/etc/passwd".to_owned(),
+        format!("file:{out}"),
+        format!("file:/{out}"),
+        format!("file://localhost{out}"),
+        format!("file://127.0.0.1{out}"),
+        format!("file:////{out}"),
+        format!("FILE://{out}"),
+        format!("file://{out}"),
+        format!("file://{out}/"),
+        "file:///proc/self/environ".to_owned(),
+        "file:///dev/stdin".to_owned(),
+        "file:///".to_owned(),
+        format!("{root}../secret"),
+        format!("{}/../secret", root.trim_end_matches('/')),
+        format!("{}-other/file", root.trim_end_matches('/')),
+    ];
+    let uris: Vec<String> =
+        below.iter().map(|path| format!("{}/{path}", root.trim_end_matches('/'))).chain(others).collect();
+    assert!(uris.len() >= 60, "{}", uris.len());
+    let known =
+        ["SOURCE_NOT_ALLOWED", "SOURCE_NOT_FOUND", "SOURCE_NOT_REGULAR", "SOURCE_DENIED", "CANNOT_REACH_SOURCE"];
+    for uri in uris {
+        let failure = match tree.digest_uri(uri.as_bytes(), None, &|_| true) {
+            Err(ReadError::Failed(failure)) => failure,
+            // To name a file twice over is no way out.
+            Ok((digests, _)) => {
+                assert_eq!(digests, digests_of(b"x"), "{uri}");
+                continue;
+            }
+            other => panic!("{uri}: {other:?}"),
+        };
+        assert!(known.contains(&failure.reason), "{uri}: {failure:?}");
+        assert!(!failure.message.contains("secret") && !failure.message.contains(&out), "{uri}: {failure:?}");
     }
 }

@@ -14,7 +14,7 @@ use hashmesh::{
 };
 use tokio::sync::mpsc;
 
-use self::lines::Lines;
+use self::{lines::Lines, paths::Paths};
 use super::{
     algorithms::{AlgorithmArgs, numbers},
     deliver::{Open, deliver, detach},
@@ -38,9 +38,14 @@ use super::{
 /// not a regular file, or cannot be read, is reported, and the exit code is then 1.
 #[derive(Args, Debug)]
 pub(crate) struct SubmitArgs {
-    /// Files and directories; `-` alone is standard input, as one input of any length of which nothing is stored.
-    #[arg(required = true, value_name = "PATH")]
+    /// Files, directories, and objects by their URI (s3://BUCKET/KEY, https://…), which workers read if they may
+    /// (--allow-source) and which are named by it; `-` alone is standard input, as one input of any length of which nothing is
+    /// stored.
+    #[arg(required_unless_present = "files_from", value_name = "PATH|URI")]
     paths: Vec<PathBuf>,
+    /// Each line of this file (`-`: standard input) is a PATH or URI.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "lines"])]
+    files_from: Option<PathBuf>,
     /// Each line of the one PATH (or of `-`, standard input) is a task: its bytes without the line feed. Its name is its
     /// number, from 1.
     #[arg(long)]
@@ -199,7 +204,11 @@ impl SubmitArgs {
             return lines.feed(builder, skip, self.idempotency_key.is_some());
         }
         let placement = self.placement.probe(client).await?;
-        paths::feed(self.paths.clone(), builder, placement, reporter.clone())
+        let paths = match &self.files_from {
+            Some(list) => Paths::Listed(list.clone()),
+            None => Paths::Given(self.paths.clone()),
+        };
+        paths::feed(paths, builder, placement, reporter.clone())
     }
 }
 

@@ -145,17 +145,8 @@ fn read_again(feed: &mut Feed, entry: &Entry) -> Result<(), Stopped> {
     if entry.digests.is_empty() {
         return feed.unread(&entry.name, Unread::Other("there is no digest of it to compare with".to_owned()));
     }
-    if let Some(uri) = uri(&entry.name) {
-        return feed.object(&entry.name, uri, &entry.digests);
-    }
     let path = PathBuf::from(OsString::from_vec(entry.name.clone()));
     feed.file(&entry.name, &path, true, &entry.digests)
-}
-
-/// The URI that a name is; none if it is a path. Paths that begin like one can be written with `./` before them.
-fn uri(name: &[u8]) -> Option<&str> {
-    let schemes: [&[u8]; 4] = [b"file://", b"s3://", b"https://", b"http://"];
-    if schemes.iter().any(|scheme| name.starts_with(scheme)) { std::str::from_utf8(name).ok() } else { None }
 }
 
 /// What a manifest holds.

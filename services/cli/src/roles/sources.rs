@@ -1,0 +1,88 @@
+//! What a worker may read besides inline bytes, and how.
+
+use std::{env, time::Duration};
+
+use anyhow::{Result, bail};
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
+use hashmesh_worker::{AllowedSource, RemoteSettings, S3Credentials, S3Settings};
+use ipnet::IpNet;
+
+use super::limits::network;
+
+/// Sources. Without `--allow-source` nothing is read.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SourceArgs {
+    /// What workers may read, may be given more than once: a directory; s3://BUCKET or s3://BUCKET/PREFIX/;
+    /// https://HOST or https://HOST/PATH/ (http: likewise); s3:// and https:// alone are every bucket and every public host.
+    #[arg(long, value_name = "DIR|URI", value_parser = OsStringValueParser::new().try_map(AllowedSource::try_from))]
+    pub(crate) allow_source: Vec<AllowedSource>,
+    /// Hosts of sources may be at addresses of this network, which is not public; may be given more than once.
+    #[arg(long, value_name = "ADDRESS/BITS", value_parser = network)]
+    allow_network: Vec<IpNet>,
+    /// The S3-compatible store that s3: stands for (also AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL); default: Amazon's. Its
+    /// credentials are taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; without them requests are not
+    /// signed.
+    #[arg(long, value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// The store's region (also AWS_REGION, AWS_DEFAULT_REGION).
+    #[arg(long, value_name = "NAME", default_value = "us-east-1")]
+    s3_region: String,
+    /// Objects that a worker reads over the network at the same time; fewer where its memory is small.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    source_reads: u16,
+    /// Of these, from one host or bucket.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    source_reads_per_host: u16,
+    /// Bytes a second that a worker reads from one host or bucket; 0: as many as come.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    source_bytes_per_second: u64,
+    /// The most that is read of one object over the network.
+    #[arg(long, value_name = "BYTES", default_value_t = RemoteSettings::default().max_bytes, value_parser = clap::value_parser!(u64).range(1..))]
+    source_max_bytes: u64,
+    /// A host that sends nothing for so long is given up. At most 50 s: work that stands still for a minute counts as hung.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = stall)]
+    source_stall: Duration,
+    /// An object whose reading over the network takes longer is given up.
+    #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = humantime::parse_duration)]
+    source_timeout: Duration,
+}
+
+impl SourceArgs {
+    /// How objects are read over the network.
+    pub(crate) fn remote(&self) -> Result<RemoteSettings> {
+        Ok(RemoteSettings {
+            allow_networks: self.allow_network.clone(),
+            s3: S3Settings {
+                endpoint: self.s3_endpoint.clone(),
+                region: self.s3_region.clone(),
+                credentials: credentials()?,
+            },
+            reads: self.source_reads.into(),
+            reads_per_host: self.source_reads_per_host.into(),
+            bytes_per_second_per_host: self.source_bytes_per_second,
+            max_bytes: self.source_max_bytes,
+            stall: self.source_stall,
+            total: self.source_timeout,
+        })
+    }
+}
+
+/// From the environment only: what stands on a command line is seen by everybody on the machine.
+fn credentials() -> Result<Option<S3Credentials>> {
+    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+        (Some(id), Some(secret)) => Ok(Some(S3Credentials::new(id, secret, variable("AWS_SESSION_TOKEN")))),
+        (None, None) => Ok(None),
+        (Some(_), None) => bail!("AWS_ACCESS_KEY_ID needs AWS_SECRET_ACCESS_KEY, the key's secret"),
+        (None, Some(_)) => bail!("AWS_SECRET_ACCESS_KEY needs AWS_ACCESS_KEY_ID, the secret's key"),
+    }
+}
+
+fn stall(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let fits = (Duration::from_millis(100)..=Duration::from_secs(50)).contains(&time);
+    if fits { Ok(time) } else { Err("wanted 100ms to 50s".to_owned()) }
+}

@@ -1,0 +1,197 @@
+//! One request, from its turn to its answer's headers; redirects are followed by hand, each with the full check.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hashmesh::{error::TaskReason, tasks::S3Object};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Error as HyperError;
+use tokio::time::timeout;
+use url::{Host, Url};
+
+use super::{
+    Remote,
+    answer::refusal,
+    client::{Client, forbidden},
+    host::Turn,
+    s3,
+};
+use crate::sources::Failure;
+
+const USER_AGENT: &str = concat!("hashmesh/", env!("CARGO_PKG_VERSION"));
+
+/// Longer chains are loops.
+const MAX_REDIRECTS: usize = 3;
+
+/// A host that has not begun to answer by then is given up.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a URI names, as it is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Site(Url),
+    Bucket(S3Object),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The task's attempt has failed.
+    Failed(Failure),
+    /// The connection has; another may do better.
+    Broken(Failure),
+    /// Nobody wants to know.
+    Cancelled,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// An answer of success (2xx or 416), its body still to be read while the turn is held.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) turn: Turn,
+}
+
+impl Remote {
+    /// Asks for a target with these headers besides the usual ones.
+    pub(super) async fn ask(&self, target: &Target, headers: &HeaderMap) -> Result<Answer, Trouble> {
+        let mut headers = headers.clone();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        // What is stored, not a packing of it for the way.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        match target {
+            Target::Bucket(object) => {
+                let turn = self.hosts.named(&self.s3.host(object)).turn().await?;
+                let request = self.s3.get(object, &headers)?;
+                let (response, turn) = send(&self.endpoint, request, turn).await?;
+                if accepted(&response) {
+                    return Ok(Answer { response, turn });
+                }
+                let (parts, body) = response.into_parts();
+                let explained = timeout(HEADERS_TIMEOUT, s3::explain(parts.status, &parts.headers, body)).await;
+                Err(refuse(
+                    explained.unwrap_or_else(|_| refusal(parts.status, &parts.headers, SystemTime::now())),
+                    turn,
+                ))
+            }
+            Target::Site(url) => self.follow(url.clone(), &headers).await,
+        }
+    }
+
+    async fn follow(&self, mut url: Url, headers: &HeaderMap) -> Result<Answer, Trouble> {
+        for _ in 0..=MAX_REDIRECTS {
+            self.check_address(&url)?;
+            let turn = self.hosts.named(&url[..url::Position::BeforePath]).turn().await?;
+            let request = get(&url, headers)?;
+            let (response, mut turn) = send(&self.public, request, turn).await?;
+            if accepted(&response) {
+                return Ok(Answer { response, turn });
+            }
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Err(refuse(refusal(response.status(), response.headers(), SystemTime::now()), turn));
+            }
+            turn.attempt.succeeded();
+            let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+            let next = location.and_then(|location| url.join(location).ok());
+            let Some(mut next) = next else {
+                let message = "the object's host redirects without saying where";
+                return Err(Failure::permanent(TaskReason::SourceUnreadable, message).into());
+            };
+            next.set_fragment(None);
+            self.check_redirect(&next)?;
+            url = next;
+        }
+        let message = format!("the object's host redirects more than {MAX_REDIRECTS} times");
+        Err(Failure::permanent(TaskReason::SourceUnreadable, message).into())
+    }
+
+    /// A redirect leads where the worker may read anyway, or nowhere.
+    fn check_redirect(&self, url: &Url) -> Result<(), Failure> {
+        let plain = url.username().is_empty() && url.password().is_none();
+        if plain && self.sites.iter().any(|site| site.covers(url)) {
+            return Ok(());
+        }
+        let message = "the object's host redirects to where this worker may not read";
+        Err(Failure::permanent(TaskReason::SourceNotAllowed, message))
+    }
+
+    /// Addresses that are written out are not resolved, so they are checked here.
+    fn check_address(&self, url: &Url) -> Result<(), Failure> {
+        let permitted = match url.host() {
+            Some(Host::Ipv4(address)) => self.networks.permit(address.into()),
+            Some(Host::Ipv6(address)) => self.networks.permit(address.into()),
+            Some(Host::Domain(_)) => true,
+            None => false,
+        };
+        if permitted { Ok(()) } else { Err(not_public()) }
+    }
+}
+
+fn get(url: &Url, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, Failure> {
+    let mut request = Request::new(Empty::new());
+    let unfit = |_| Failure::permanent(TaskReason::SourceUnreadable, "the URL cannot be asked for by HTTP");
+    *request.uri_mut() = url.as_str().parse().map_err(unfit)?;
+    *request.headers_mut() = headers.clone();
+    Ok(request)
+}
+
+/// Sends a request and tells the host's breaker what became of it.
+async fn send(
+    client: &Client,
+    request: Request<Empty<Bytes>>,
+    mut turn: Turn,
+) -> Result<(Response<Incoming>, Turn), Trouble> {
+    match timeout(HEADERS_TIMEOUT, client.send(request)).await {
+        Ok(Ok(response)) => Ok((response, turn)),
+        Ok(Err(error)) if forbidden(&error) => {
+            // It says nothing of the host.
+            turn.attempt.succeeded();
+            Err(not_public().into())
+        }
+        Ok(Err(error)) => {
+            turn.attempt.failed();
+            Err(Trouble::Broken(no_answer(&error)))
+        }
+        Err(_) => {
+            turn.attempt.failed();
+            let message = format!("the object's host did not answer within {} s", HEADERS_TIMEOUT.as_secs());
+            Err(Failure::retryable(TaskReason::SourceTimedOut, message).into())
+        }
+    }
+}
+
+fn accepted(response: &Response<Incoming>) -> bool {
+    matches!(response.status().as_u16(), 200 | 206 | 416)
+}
+
+fn refuse(refusal: super::answer::Refusal, mut turn: Turn) -> Trouble {
+    if refusal.unwell {
+        turn.attempt.failed();
+    } else {
+        turn.attempt.succeeded();
+    }
+    let mut failure = refusal.failure;
+    if let Some(rest) = refusal.rest {
+        failure.retry_after = Some(turn.host.rest(rest));
+    }
+    Trouble::Failed(failure)
+}
+
+/// The cause goes to the log: it may name addresses.
+fn no_answer(error: &HyperError) -> Failure {
+    tracing::debug!(error = error as &dyn std::error::Error, "an object's host does not answer");
+    let message = if error.is_connect() { "no connection to the object's host" } else { "the object's host broke off" };
+    Failure::retryable(TaskReason::SourceUnreadable, message)
+}
+
+fn not_public() -> Failure {
+    let message = "the object's host is at an address that this worker may not connect to";
+    Failure::permanent(TaskReason::SourceNotAllowed, message)
+}
