@@ -14,6 +14,7 @@ mod end_to_end;
 mod graceful;
 mod health_reflection;
 mod history;
+mod inventory;
 mod kills;
 mod limits;
 mod manifests;

@@ -96,6 +96,41 @@ async fn what_other_tools_write_is_read_whatever_the_names() {
 }
 
 #[tokio::test]
+async fn what_is_written_for_hashdeep_is_accepted_by_its_audit() {
+    let root = shared::source_root().join(format!("hashdeep-{:08x}", rand::random::<u32>()));
+    fs::create_dir_all(root.join("data")).expect("a directory");
+    let files = hostile_files(&root.join("data"));
+    let arguments = ["--format", "hashdeep", "--algorithm", "sha256", "--algorithm", "md5", "--by-reference", "data"];
+    // A name with a line break is told, and is not in the file.
+    let ended = submit(&arguments, &root).await.run().await.exits(1);
+    let broken = files.iter().filter(|(name, _)| name.contains(&b'\n') || name.ends_with(b"\r")).count();
+    assert!(broken > 2);
+    assert_eq!(ended.stderr.matches("has a line break").count(), broken, "{}", ended.stderr);
+
+    keep_only(&root, |name| !name.contains(&b'\n') && !name.ends_with(b"\r"));
+    fs::remove_dir_all(root.join("data").join(hostile_directory())).expect("it is empty");
+    let manifest = submit(&arguments, &root).await.run().await.succeeded().stdout;
+    let path = rundir::directory("hashdeep").join("known");
+    fs::write(&path, &manifest).expect("it is written");
+    let known = path.to_string_lossy();
+    let audit = ["-c", "md5,sha256", "-r", "-l", "-a", "-v", "-k", known.as_ref(), "data"];
+    let ended = tool("hashdeep", audit, &root).run().await.succeeded();
+    assert!(ended.text().contains("Audit passed"), "{}", ended.text());
+    verify(&path, &root).await.run().await.succeeded();
+    // Byte for byte its lines, but for the order and what follows `##`.
+    let theirs = tool("hashdeep", ["-r", "-l", "-c", "md5,sha256", "data"], &root).run().await.succeeded();
+    let lines = |bytes: &[u8]| {
+        let mut lines: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        lines.retain(|line| !line.starts_with(b"##"));
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(&manifest), lines(&theirs.stdout));
+    fs::write(root.join("data/plain"), "changed").expect("a file");
+    tool("hashdeep", audit, &root).run().await.exits(1);
+}
+
+#[tokio::test]
 async fn a_bag_is_valid_for_bagit_py_and_its_own_bags_are_read() {
     let (root, names) = hostile_tree("bag");
     fs::write(root.join("bagit.txt"), "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n").expect("a file");

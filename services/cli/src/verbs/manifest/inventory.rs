@@ -14,8 +14,8 @@ use std::{
 };
 
 use csv_core::{ReadRecordResult, Reader};
-use hashmesh::v1::Algorithm;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use hashmesh::{tasks::s3_uri, v1::Algorithm};
+use percent_encoding::percent_decode;
 use serde::Deserialize;
 
 use super::entry::{Entry, ReadError};
@@ -24,9 +24,6 @@ use super::entry::{Entry, ReadError};
 pub(super) const MAX_MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
 /// S3 has some twenty columns.
 const MAX_COLUMNS: usize = 64;
-
-/// What stands encoded in a URI: all but RFC 3986's unreserved characters and `/`.
-const KEPT_OUT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// What a `manifest.json` says.
 #[derive(Debug, Deserialize)]
@@ -134,11 +131,11 @@ impl Columns {
         if says(self.latest, "false") || says(self.delete_marker, "true") {
             return Ok(None);
         }
-        let bucket = field(self.bucket).filter(|bucket| !bucket.is_empty()).ok_or(ReadError::Form)?;
-        let key = field(self.key).filter(|key| !key.is_empty()).ok_or(ReadError::Form)?;
+        let bucket = text(Some(self.bucket));
+        let key = field(self.key).filter(|key| !key.is_empty() && !bucket.is_empty()).ok_or(ReadError::Form)?;
         let key: Vec<u8> = key.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
         let key: Vec<u8> = percent_decode(&key).collect();
-        let name = [b"s3://", bucket, b"/", percent_encode(&key, KEPT_OUT).to_string().as_bytes()].concat();
+        let name = s3_uri(bucket, &key).into_bytes();
 
         let encryption = text(self.encryption);
         let plain = encryption.is_empty() || ["NOT-SSE", "SSE-S3"].contains(&encryption);
