@@ -33,6 +33,13 @@ impl IdentitiesBuilder {
         Self { tasks, ..Self::default() }
     }
 
+    /// Only sizes are known, one per task.
+    #[must_use]
+    pub fn of_sizes(sizes: impl Iterator<Item = u64>) -> Self {
+        let sizes: Vec<u64> = sizes.collect();
+        Self { tasks: sizes.len(), known: true, sizes, ..Self::default() }
+    }
+
     /// The next task's, if anything is known of its input.
     pub fn push(&mut self, identity: Option<&ObjectIdentity>) {
         let tasks = self.tasks;

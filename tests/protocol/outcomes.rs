@@ -248,3 +248,17 @@ async fn a_call_that_waits_answers_with_the_outcomes_in_readable_rows() {
     assert_eq!(answer.outcomes[1].raw_name.as_ref(), [0xff, b'\n']);
     assert_eq!(answer.outcomes[0].digests[0].hex, sha256_hex(b"hello"));
 }
+
+#[tokio::test]
+async fn the_size_of_an_input_comes_with_its_outcome_where_tasks_have_names() {
+    let mut gateway = shared::gateway().await;
+    let sizes = async |gateway: &mut Gateway, request| {
+        let request = SubmitBatchRequest { wait: true, ..request };
+        let outcomes = gateway.submit_batch(request).await.expect("accepted").into_inner().outcomes;
+        let size = |outcome: &Outcome| outcome.identity.as_ref().map(|identity| identity.size);
+        outcomes.iter().map(size).collect::<Vec<_>>()
+    };
+    let named = vec![inline("a", "four"), inline("b", ""), inline("c", vec![0; 100_000])];
+    assert_eq!(sizes(&mut gateway, whole(rows(named))).await, [Some(4), Some(0), Some(100_000)]);
+    assert_eq!(sizes(&mut gateway, whole(packed(["four", ""]))).await, [None, None]);
+}

@@ -16,6 +16,7 @@ use super::{
     NewWorker, WorkerFrame,
     lane::After,
     numbers,
+    payload::Payload,
     run::{ConnectedWorker, Engine},
 };
 use crate::{
@@ -128,8 +129,10 @@ impl Engine {
     pub(super) fn send_lease(&mut self, grant: &Grant) {
         let (id, sequence) = (grant.submission, grant.sequence);
         let Some(task_count) = self.core.task_count(id, sequence) else { return };
-        let tasks = match self.payloads.get((id, sequence)).map(|payload| payload.part(grant.run, task_count)) {
-            Some(Ok(tasks)) => tasks,
+        let part =
+            |payload: &mut Payload| payload.part(grant.run, task_count).map(|tasks| (tasks, payload.names.is_some()));
+        let (tasks, sizes) = match self.payloads.get((id, sequence)).map(part) {
+            Some(Ok(part)) => part,
             Some(Err(error)) => {
                 tracing::error!(%id, sequence, error, "a stored batch cannot be decoded");
                 return self.undo(grant);
@@ -152,6 +155,7 @@ impl Engine {
             priority: grant.priority.into(),
             flow: grant.flow,
             part_bytes: self.live.get(&id).map_or(0, |live| live.part_bytes),
+            sizes,
         };
         self.send(grant.worker, Frame::Lease(frame));
     }

@@ -74,7 +74,9 @@ impl GroupWork {
         }
         self.held.add_tasks_done(count as u32);
         self.held.add_bytes_read(data_bytes as u64);
-        self.shelf.put(Piece::succeeded(first, count, digests, data_bytes as u64));
+        let piece = Piece::succeeded(first, count, digests, data_bytes as u64);
+        let lengths = &tasks.lengths[first..first + count];
+        self.shelf.put(if self.plan.sizes { piece.of_sizes(lengths) } else { piece });
         true
     }
 

@@ -41,6 +41,11 @@ impl Piece {
         Self { first, task_count, digests, hashed_bytes, identities, ..Self::default() }
     }
 
+    /// The same, of inputs of these sizes.
+    pub(crate) fn of_sizes(self, sizes: &[u32]) -> Self {
+        Self { identities: IdentitiesBuilder::of_sizes(sizes.iter().map(|size| u64::from(*size))), ..self }
+    }
+
     /// The next task's digests are computed.
     pub(crate) fn push_digested(&mut self, status: OutcomeStatus, digests: &[u8], read: &Read) {
         self.digests.extend_from_slice(digests);

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) reads_objects: bool,
     /// Inline bytes without expected digests, the common case.
     pub(crate) plain: bool,
+    /// The sizes of inline tasks are wanted.
+    pub(crate) sizes: bool,
     /// Plain, and so little that a trip to the pool would take longer than the work.
     pub(crate) small: bool,
 }
@@ -108,7 +110,7 @@ impl Plan {
         };
         let cost = |group: &Group| (group.data_bytes + group.count * TASK_COST) * algorithms.len();
         let small = plain && matches!(&groups[..], [only] if cost(only) <= SMALL_COST);
-        Ok(Self { tasks, task_count, algorithms, groups, reads_objects, plain, small })
+        Ok(Self { tasks, task_count, algorithms, groups, reads_objects, plain, sizes: lease.sizes, small })
     }
 }
 
