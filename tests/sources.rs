@@ -18,7 +18,10 @@ use hashmesh::{
         ByteRange, ObjectReference, Outcome, OutcomeStatus, SubmissionState, Task, TaskRows, WaitReason, task::Source,
     },
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::support::{
     Gateway, Mesh, MeshOptions, Up,
@@ -299,4 +302,60 @@ async fn a_name_that_resolves_to_another_address_each_time_gains_nothing() {
     assert!(refused.iter().all(|outcome| reason(outcome) == "SOURCE_NOT_ALLOWED"));
     assert!(dns.questions() >= 2);
     assert!(listener.accept().now_or_never().is_none(), "somebody came to where nobody may go");
+}
+
+/// A web server that answers each request for a path with the next of its answers, and with the last for good.
+async fn scripted(answers: &'static [(&'static str, &'static [&'static str])]) -> String {
+    let listener = TcpListener::bind((own_host().as_str(), 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut request, mut bytes) = (Vec::new(), [0; 4096]);
+            while !request.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut bytes).await {
+                    Ok(length) if length > 0 => request.extend_from_slice(&bytes[..length]),
+                    _ => break,
+                }
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let Some((_, answers)) = answers.iter().find(|(known, _)| *known == path) else { continue };
+            let nth = asked.entry(path.to_owned()).or_default();
+            let answer = answers[(*nth).min(answers.len() - 1)];
+            *nth += 1;
+            let answer = format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
+            // Who has gone asks again.
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_when_the_server_says_and_what_may_not_is_not() {
+    const ANSWERS: &[(&str, &[&str])] = &[
+        ("/flaky", &["500 No", "502 No", "500 No", "200 OK"]),
+        ("/throttled", &["429 No\r\nretry-after: 1", "200 OK"]),
+        ("/absent", &["404 No"]),
+        ("/denied", &["403 No"]),
+        ("/down", &["503 No"]),
+    ];
+    let address = scripted(ANSWERS).await;
+    let host = address.split(':').next().expect("a host");
+    let (source, network) = (format!("http://{address}"), format!("{host}/32"));
+    let up = Up::start("scripted-web", &["--allow-source", &source, "--allow-network", &network]).await;
+    let mut gateway = Gateway::connect(&up.server).await;
+    // One after another, and what never works last: five failures in a row keep others waiting.
+    let mut found = Vec::new();
+    for (path, _) in ANSWERS {
+        found.extend(outcomes(&mut gateway, vec![object(path, &format!("{source}{path}"), None)]).await);
+    }
+    let told: Vec<_> = found
+        .iter()
+        .map(|outcome| (outcome.attempt, outcome.error.as_ref().map_or("", |error| error.reason.as_str())))
+        .collect();
+    let wanted = [(4, ""), (2, ""), (1, "SOURCE_NOT_FOUND"), (1, "SOURCE_DENIED"), (5, "SOURCE_UNREADABLE")];
+    assert_eq!(told, wanted);
+    assert_eq!(found[0].digests[0].hex, sha256_hex(b"ok"));
 }

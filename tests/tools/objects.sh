@@ -38,12 +38,12 @@ most_memory() { sed -n 's/VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status
 
 digest() {
     local began=$EPOCHREALTIME
-    "$hashmesh" submit --files-from "$1" -a sha256 -a md5 -a blake3 --output jsonl --progress=never >"$1.jsonl"
+    "$hashmesh" submit --files-from "$1" -a sha256 -a md5 -a blake3 --output jsonl --quiet >"$1.jsonl"
     echo "{\"objects\": $(wc -l <"$1.jsonl"), \"bytes\": $(jq -s 'map(.size) | add' "$1.jsonl"), \"seconds\": $(bc <<<"$EPOCHREALTIME - $began")}"
 }
 digest "$work/uris"
 digest "$work/large"
-"$hashmesh" verify "$work/uris.jsonl" --quiet --progress=never
+"$hashmesh" verify "$work/uris.jsonl" --quiet
 
 # Against coreutils, read from the files behind the servers.
 (cd "$work/store" && find bucket -type f -print0 | xargs -0 sha256sum | sed 's|  |  s3://|' | sort) >"$work/wanted"
