@@ -101,6 +101,7 @@ async fn what_is_written_for_hashdeep_is_accepted_by_its_audit() {
     fs::create_dir_all(root.join("data")).expect("a directory");
     let files = hostile_files(&root.join("data"));
     let arguments = ["--format", "hashdeep", "--algorithm", "sha256", "--algorithm", "md5", "--by-reference", "data"];
+    let inline = arguments.map(|argument| if argument == "--by-reference" { "--inline" } else { argument });
     // A name with a line break is told, and is not in the file.
     let ended = submit(&arguments, &root).await.run().await.exits(1);
     let broken = files.iter().filter(|(name, _)| name.contains(&b'\n') || name.ends_with(b"\r")).count();
@@ -110,6 +111,8 @@ async fn what_is_written_for_hashdeep_is_accepted_by_its_audit() {
     keep_only(&root, |name| !name.contains(&b'\n') && !name.ends_with(b"\r"));
     fs::remove_dir_all(root.join("data").join(hostile_directory())).expect("it is empty");
     let manifest = submit(&arguments, &root).await.run().await.succeeded().stdout;
+    // Whoever read the files.
+    assert_eq!(submit(&inline, &root).await.run().await.succeeded().stdout.len(), manifest.len());
     let path = rundir::directory("hashdeep").join("known");
     fs::write(&path, &manifest).expect("it is written");
     let known = path.to_string_lossy();

@@ -54,12 +54,7 @@ const TABLE: &[About] = &[
     },
     About { format: Format::Bsd, name: "bsd", help: "`SHA256 (NAME) = DIGEST`, as sha256sum --tag", written: true },
     About { format: Format::Jsonl, name: "jsonl", help: "A JSON object per line", written: true },
-    About {
-        format: Format::Hashdeep,
-        name: "hashdeep",
-        help: "hashdeep\'s, with the sizes of files that workers read",
-        written: true,
-    },
+    About { format: Format::Hashdeep, name: "hashdeep", help: "hashdeep's, with sizes", written: true },
     About { format: Format::Bagit, name: "bagit", help: "A bag's manifest-ALGORITHM.txt (RFC 8493)", written: true },
     About { format: Format::Rclone, name: "rclone", help: "The sums of rclone hashsum", written: false },
     About { format: Format::S3Inventory, name: "s3-inventory", help: "An S3 inventory in CSV", written: false },

@@ -21,7 +21,7 @@ pub(in crate::verbs) enum Unwritable {
     LeadingSpace(&'static str),
     #[error("its name is not UTF-8, as {0} form must be")]
     NotUtf8(&'static str),
-    #[error("its size is not known, which hashdeep's form needs; it is where workers read the file (--by-reference)")]
+    #[error("its size is not known, which hashdeep's form needs: it was computed by a mesh of before sizes were kept")]
     NoSize,
 }
 
