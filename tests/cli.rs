@@ -33,7 +33,8 @@ async fn lines_are_tasks_and_jsonl_has_exactly_one_object_per_task() {
         let object = line.as_object().expect("an object");
         let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
         keys.sort_unstable();
-        assert_eq!(keys, ["digests", "name", "outcome", "position"]);
+        assert_eq!(keys, ["digests", "name", "outcome", "position", "size"]);
+        assert_eq!(line["size"], input.len());
         assert_eq!((line["name"].as_str(), line["outcome"].as_str()), (Some(name), Some("succeeded")));
         let digests = line["digests"].as_object().expect("an object");
         assert_eq!(digests.keys().collect::<Vec<_>>(), ["md5", "sha256"]);

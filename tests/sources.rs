@@ -193,6 +193,18 @@ async fn a_web_server_is_read_where_its_network_is_allowed_and_nowhere_else() {
     );
     assert_eq!(found[3].status(), OutcomeStatus::Succeeded, "what a server sends for a directory is its affair");
 
+    // Among others too, what no worker may read waits, and says so.
+    let beside = vec![object("read", &url, None), object("x", "s3://bucket/x", None)];
+    let request =
+        SubmitBatchRequest { tasks: Some(Tasks::Rows(TaskRows { tasks: beside })), ..SubmitBatchRequest::default() };
+    let id = gateway.submit_batch(request).await.expect("accepted").into_inner().submission.expect("it").submission_id;
+    until("it to say why it waits", PATIENCE, async || {
+        let request = GetSubmissionRequest { submission_id: id.clone() };
+        let waits = gateway.get_submission(request).await.expect("it is there").into_inner().submission.expect("it");
+        (waits.recorded_tasks == 1 && waits.wait_reason() == WaitReason::WaitingForWorker).then_some(())
+    })
+    .await;
+
     // Forms that are none are refused at the door, with the field.
     for uri in ["ftp://host/x", "http://user:secret@host/", "http://host/#f", "s3://bucket", "http://"] {
         let request = SubmitBatchRequest {

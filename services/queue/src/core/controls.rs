@@ -74,7 +74,7 @@ impl Core {
         }
         let nobody = self.workers.values().all(|worker| worker.draining);
         let unreached = submission.ready.classes().any(|class| !self.classes.reached(class));
-        (nobody || unreached || self.suspects_wait(id)).then_some(Waits::ForWorker)
+        (nobody || unreached || submission.unreached || self.suspects_wait(id)).then_some(Waits::ForWorker)
     }
 
     /// True if the submission has tasks that no connected worker may take.

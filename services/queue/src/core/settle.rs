@@ -41,8 +41,15 @@ pub(crate) struct AttemptFailure {
     pub(crate) offset: u32,
     pub(crate) retryable: bool,
     pub(crate) retry_after: Option<Duration>,
-    /// The attempt does not count: this worker cannot reach the source.
+    /// The attempt does not count: this worker cannot reach the source, or its host had no turn for it.
     pub(crate) uncharged: bool,
+}
+
+impl AttemptFailure {
+    /// The worker may not read the object; with a time to come again it only could not just now.
+    fn unreached(&self) -> bool {
+        self.uncharged && self.retry_after.is_none()
+    }
 }
 
 /// A run of outcomes to be recorded.
@@ -211,6 +218,7 @@ impl Core {
         submission.totals.mismatched += mismatched;
         submission.totals.failed += failed;
         submission.totals.hashed_bytes += hashed_bytes;
+        submission.unreached = false;
         let totals = submission.totals;
         let before = submission.window.resolved_through();
         if submission.window.resolve(sequence, run.count) {
@@ -226,6 +234,11 @@ impl Core {
 
     /// Lets failed tasks wait for their next attempt.
     fn try_again(&mut self, now: Now, id: Uuid, sequence: u32, attempt: u32, run: TaskRun, failure: &AttemptFailure) {
+        if failure.unreached()
+            && let Some(submission) = self.submissions.get_mut(&id)
+        {
+            submission.unreached = true;
+        }
         let (delay, next) = if failure.uncharged {
             (failure.retry_after.unwrap_or(UNREACHED_DELAY), attempt)
         } else {

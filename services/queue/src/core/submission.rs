@@ -115,6 +115,8 @@ pub(crate) struct Submission {
     pub(crate) leases: BTreeSet<LeaseId>,
     /// Runs that wait for their next attempt.
     pub(crate) waiting_runs: u32,
+    /// Workers have lately given back tasks whose objects they do not reach, and nothing else came of the submission since.
+    pub(super) unreached: bool,
     /// What a task has cost a worker lately, in seconds of its whole capacity.
     pub(crate) task_seconds: Option<f64>,
 }
@@ -141,6 +143,7 @@ impl Submission {
             leased_tasks: 0,
             leases: BTreeSet::new(),
             waiting_runs: 0,
+            unreached: false,
             task_seconds: None,
         }
     }

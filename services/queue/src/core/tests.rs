@@ -143,4 +143,31 @@ fn promise_9_a_batch_that_no_worker_reaches_does_not_stand_before_others() {
     let other = core.worker_connected(Duration::ZERO, elsewhere);
     core.credit(Duration::ZERO, other, 100, 1 << 30);
     assert!(!core.waits_for_worker(id));
+
+    // It does not reach the first task after all. While others have their outcomes there is news; then there is none.
+    for (now, count, waits) in [(Duration::ZERO, 5, false), (Duration::from_secs(2), 1, true)] {
+        core.tick(now);
+        let granted = core.take_effects().into_iter().find_map(|effect| match effect {
+            Effect::Dispatch(grant) if grant.worker == other => Some(grant),
+            _ => None,
+        });
+        let grant = granted.expect("what is left of the first batch is leased to it");
+        assert_eq!((grant.run, grant.attempt), (TaskRun::new(0, count), 1));
+        let failures = [AttemptFailure { offset: 0, retryable: true, retry_after: None, uncharged: true }];
+        let mut statuses = vec![OutcomeStatus::Succeeded as u8; count as usize];
+        statuses[0] = OutcomeStatus::Failed as u8;
+        let part = OutcomesPart {
+            worker: other,
+            lease: grant.lease,
+            fingerprint: &[0; 32],
+            run: grant.run,
+            statuses: Some(&statuses),
+            failures: &failures,
+            hashed_bytes: 0,
+            last: true,
+        };
+        let verdict = core.outcomes(now, &part);
+        assert!(matches!(verdict, Verdict::Taken { .. }), "{verdict:?}");
+        assert_eq!(core.waits_for_worker(id), waits, "{now:?}");
+    }
 }

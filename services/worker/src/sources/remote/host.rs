@@ -10,7 +10,7 @@ use hashmesh::error::TaskReason;
 use hashmesh_middleware::breaker::{Attempt, Breaker, BreakerConfig};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::sources::Failure;
@@ -110,19 +110,22 @@ impl Host {
     /// Waits for a turn.
     pub(super) async fn turn(self: &Arc<Self>) -> Result<Turn, Failure> {
         let until = Instant::now() + LONGEST_WAIT;
-        let rests_until = self.state().rests_until.filter(|rests_until| *rests_until > Instant::now());
-        if let Some(rests_until) = rests_until {
+        // Never closed.
+        let permit = timeout_at(until, Arc::clone(&self.permits).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else { return Err(busy()) };
+        // With the place in hand: what others were told meanwhile holds for this one too.
+        while let Some(rests_until) = self.rests_until() {
             if rests_until > until {
                 return Err(throttled(rests_until - Instant::now()));
             }
             sleep_until(rests_until).await;
         }
-        let permit =
-            timeout(until.saturating_duration_since(Instant::now()), Arc::clone(&self.permits).acquire_owned());
-        // Never closed.
-        let Ok(Ok(permit)) = permit.await else { return Err(busy()) };
         let attempt = self.breaker.enter().map_err(|open| unwell(open.retry_after))?;
         Ok(Turn { host: Arc::clone(self), attempt, _permit: permit })
+    }
+
+    fn rests_until(&self) -> Option<Instant> {
+        self.state().rests_until.filter(|rests_until| *rests_until > Instant::now())
     }
 
     /// It asks to be left alone for this long. Returns for how long it will be.
