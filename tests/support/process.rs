@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::{
     dns::RESOLV_CONF,
@@ -213,9 +213,14 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
     }
 
-    /// `kill -STOP`: silent, but not gone; its connections stay open.
+    /// `kill -STOP`: silent, but not gone; its connections stay open. Returns once every thread of it has stopped: until then
+    /// one that was on a CPU may answer another call.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+        // Whoever waits for its end will still find it.
+        let what = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), what).expect("it is our child");
     }
 
     /// `kill -CONT`.
