@@ -147,7 +147,8 @@ named! {
     SourceChanged = "SOURCE_CHANGED";
     /// The task asks for bytes behind the end of the object.
     SourceTooShort = "SOURCE_TOO_SHORT";
-    /// The object is larger than the worker reads (`--source-max-bytes`).
+    /// The object is larger than the worker reads (`--source-max-bytes`); where a host knows no ranges, what is skipped
+    /// counts.
     SourceTooLarge = "SOURCE_TOO_LARGE";
     /// The object's host asks to be left alone for a while, or has more to do for this worker than it may be asked for at once.
     /// Retry later, or allow fewer tasks at a time (`--max-leased-tasks`).

@@ -128,13 +128,13 @@ impl<'a> Reading<'a> {
             place += length;
             let skipped = self.place.saturating_sub(from).min(length);
             let wanted_end = self.end.map_or(length, |end| end.saturating_sub(from).min(length));
+            self.check_size(opened.start, from + wanted_end)?;
             turn.host.pace(piece.len()).await;
             if !self.progress.read(length) {
                 return Err(Trouble::Cancelled);
             }
             if skipped < wanted_end {
                 self.place = from + wanted_end;
-                self.check_size(self.place)?;
                 // Within the piece, hence a usize.
                 feed.put(piece.slice(skipped as usize..wanted_end as usize)).await?;
             }
@@ -167,17 +167,26 @@ impl<'a> Reading<'a> {
             if self.start > total || self.end.is_some_and(|end| end > total) {
                 return Err(too_short(Some(total)));
             }
-            self.check_size(self.end.unwrap_or(total))?;
+            self.check_size(opened.start, self.end.unwrap_or(total))?;
         }
         Ok(())
     }
 
-    fn check_size(&self, end: u64) -> Result<(), Failure> {
+    /// Refuses to read further than the limit. A body that begins before the range counts from there: what is skipped is
+    /// read too.
+    fn check_size(&self, body_start: u64, end: u64) -> Result<(), Failure> {
         let most = self.remote.limits.max_bytes;
-        if end.saturating_sub(self.start) <= most {
+        if end.saturating_sub(self.start.min(body_start)) <= most {
             return Ok(());
         }
-        let message = format!("the object is larger than {most} bytes, the most that this worker reads of one");
+        let message = if body_start < self.start && end.saturating_sub(self.start) <= most {
+            format!(
+                "the object's host sends it from its start only, and what the task asks for ends more than {most} bytes \
+                 behind that, the most that this worker reads of one"
+            )
+        } else {
+            format!("the object is larger than {most} bytes, the most that this worker reads of one")
+        };
         Err(Failure::permanent(TaskReason::SourceTooLarge, message))
     }
 

@@ -25,11 +25,8 @@ impl Progress for Unwatched {
 
 /// A reader that may go to these places, and to addresses on loopback.
 fn remote(allowed: &[&str], change: impl FnOnce(&mut RemoteSettings)) -> Remote {
-    let mut settings = RemoteSettings {
-        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
-        stall: Duration::from_millis(300),
-        ..RemoteSettings::default()
-    };
+    let mut settings =
+        RemoteSettings { allow_networks: vec!["127.0.0.0/8".parse().unwrap()], ..RemoteSettings::default() };
     change(&mut settings);
     let (mut sites, mut buckets) = (Vec::new(), Vec::new());
     for text in allowed {
