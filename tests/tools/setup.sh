@@ -33,45 +33,39 @@ cargo fmt --version >/dev/null 2>&1 || missing+=("rustfmt (rustup component add 
 cargo clippy --version >/dev/null 2>&1 || missing+=("clippy (rustup component add clippy)")
 
 mkdir -p "$tools/bin"
-if [ ! -x "$tools/bin/grpcurl-$grpcurl_version" ]; then
-    if command -v go >/dev/null; then
-        GOBIN="$tools/bin" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version"
-        mv "$tools/bin/grpcurl" "$tools/bin/grpcurl-$grpcurl_version"
-    else
-        missing+=("grpcurl (needs go)")
-    fi
-fi
-ln -sf "grpcurl-$grpcurl_version" "$tools/bin/grpcurl"
 
-if [ ! -x "$tools/bin/versitygw-$versitygw_version" ]; then
-    if command -v go >/dev/null; then
-        GOBIN="$tools/bin" go install "github.com/versity/versitygw/cmd/versitygw@$versitygw_version"
-        mv "$tools/bin/versitygw" "$tools/bin/versitygw-$versitygw_version"
-    else
-        missing+=("versitygw (needs go)")
+# go_tool NAME VERSION PACKAGE: a Go program.
+go_tool() {
+    local name=$1 version=$2 package=$3
+    if [ ! -x "$tools/bin/$name-$version" ]; then
+        if command -v go >/dev/null; then
+            GOBIN="$tools/bin" go install "$package@$version"
+            mv "$tools/bin/$name" "$tools/bin/$name-$version"
+        else
+            missing+=("$name (needs go)")
+        fi
     fi
-fi
-ln -sf "versitygw-$versitygw_version" "$tools/bin/versitygw"
+    ln -sf "$name-$version" "$tools/bin/$name"
+}
 
-if [ ! -x "$tools/buf-$buf_version/bin/buf" ]; then
-    rm -rf "$tools/buf-$buf_version"
-    if python3 -m venv "$tools/buf-$buf_version"; then
-        "$tools/buf-$buf_version/bin/pip" install --quiet "buf-bin==$buf_version"
-    else
-        missing+=("buf (needs python3 with venv)")
+# venv_tool COMMAND VERSION PACKAGE: a Python package's program, in an environment of its own.
+venv_tool() {
+    local command=$1 version=$2 package=$3 name=${1%.py}
+    if [ ! -x "$tools/$name-$version/bin/$command" ]; then
+        rm -rf "$tools/$name-$version"
+        if python3 -m venv "$tools/$name-$version"; then
+            "$tools/$name-$version/bin/pip" install --quiet "$package==$version"
+        else
+            missing+=("$name (needs python3 with venv)")
+        fi
     fi
-fi
-ln -sf "../buf-$buf_version/bin/buf" "$tools/bin/buf"
+    ln -sf "../$name-$version/bin/$command" "$tools/bin/$command"
+}
 
-if [ ! -x "$tools/bagit-$bagit_version/bin/bagit.py" ]; then
-    rm -rf "$tools/bagit-$bagit_version"
-    if python3 -m venv "$tools/bagit-$bagit_version"; then
-        "$tools/bagit-$bagit_version/bin/pip" install --quiet "bagit==$bagit_version"
-    else
-        missing+=("bagit (needs python3 with venv)")
-    fi
-fi
-ln -sf "../bagit-$bagit_version/bin/bagit.py" "$tools/bin/bagit.py"
+go_tool grpcurl "$grpcurl_version" github.com/fullstorydev/grpcurl/cmd/grpcurl
+go_tool versitygw "$versitygw_version" github.com/versity/versitygw/cmd/versitygw
+venv_tool buf "$buf_version" buf-bin
+venv_tool bagit.py "$bagit_version" bagit
 
 if [ ${#missing[@]} -gt 0 ]; then
     echo "missing: ${missing[*]}" >&2

@@ -6,6 +6,7 @@
 
 mod admin;
 mod algorithms;
+mod batches;
 mod bench;
 mod cancel;
 mod compare;

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// When to show progress.
@@ -15,6 +15,21 @@ pub(super) enum When {
     Always,
     /// Never.
     Never,
+}
+
+/// Whether progress is shown, for every verb that submits.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct ProgressArgs {
+    /// When to show progress on standard error; without a value: always.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    progress: When,
+}
+
+impl ProgressArgs {
+    /// Progress as asked for; one that is `quiet` shows it only if told to.
+    pub(super) fn progress(self, quiet: bool) -> Progress {
+        Progress::new(self.progress, quiet)
+    }
 }
 
 /// How far the work is. Clones move the same line.

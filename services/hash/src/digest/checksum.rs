@@ -76,56 +76,44 @@ impl<C: Catalogued> Kernel for Crc<C> {
     }
 }
 
-/// XXH3 with 64 bits and seed 0.
-pub(super) struct Xxh3(xxhash3_64::Hasher);
+/// A kernel of XXH3 with seed 0: its name, its state, and what the state is read with.
+macro_rules! xxh3 {
+    ($(#[$docs:meta])* $name:ident, $state:ty, $finish:ident) => {
+        $(#[$docs])*
+        pub(super) struct $name($state);
 
-impl Kernel for Xxh3 {
-    fn start() -> Self {
-        Self(xxhash3_64::Hasher::new())
-    }
+        impl Kernel for $name {
+            fn start() -> Self {
+                Self(<$state>::new())
+            }
 
-    fn update(&mut self, piece: &[u8]) {
-        self.0.write(piece);
-    }
+            fn update(&mut self, piece: &[u8]) {
+                self.0.write(piece);
+            }
 
-    fn finalize_into(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.finish().to_be_bytes());
-    }
+            fn finalize_into(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.0.$finish().to_be_bytes());
+            }
 
-    fn digest_into(input: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&xxhash3_64::Hasher::oneshot(input).to_be_bytes());
-    }
+            fn digest_into(input: &[u8], out: &mut Vec<u8>) {
+                out.extend_from_slice(&<$state>::oneshot(input).to_be_bytes());
+            }
+        }
+
+        impl Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
 }
 
-impl Debug for Xxh3 {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Xxh3").finish_non_exhaustive()
-    }
+xxh3! {
+    /// XXH3 with 64 bits and seed 0.
+    Xxh3, xxhash3_64::Hasher, finish
 }
 
-/// XXH3 with 128 bits and seed 0.
-pub(super) struct Xxh128(xxhash3_128::Hasher);
-
-impl Kernel for Xxh128 {
-    fn start() -> Self {
-        Self(xxhash3_128::Hasher::new())
-    }
-
-    fn update(&mut self, piece: &[u8]) {
-        self.0.write(piece);
-    }
-
-    fn finalize_into(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.finish_128().to_be_bytes());
-    }
-
-    fn digest_into(input: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&xxhash3_128::Hasher::oneshot(input).to_be_bytes());
-    }
-}
-
-impl Debug for Xxh128 {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Xxh128").finish_non_exhaustive()
-    }
+xxh3! {
+    /// XXH3 with 128 bits and seed 0.
+    Xxh128, xxhash3_128::Hasher, finish_128
 }

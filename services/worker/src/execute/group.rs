@@ -3,19 +3,17 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
 };
 
 use hashmesh::{
     algorithm::stride,
-    limits::MAX_RESULTS_FRAME_BYTES,
     tasks::{Input, TaskView},
     v1::{Algorithm, ObjectIdentity, OutcomeStatus},
 };
 use hashmesh_hash::{digest_into, digest_many};
 
 use super::{
-    PART_INTERVAL,
+    collect::Collector,
     piece::{Piece, Shelf},
     plan::{Group, Plan},
 };
@@ -86,28 +84,13 @@ impl GroupWork {
         // The plan checked the columns and cut the groups: neither can fail.
         let Ok(tasks) = self.plan.tasks.slice(first, count) else { return Ok(()) };
         let Ok(views) = tasks.views() else { return Ok(()) };
-        let mut digests = Vec::with_capacity(stride(&self.plan.algorithms));
-        let mut piece = Piece::new(first);
-        let mut begun = Instant::now();
+        let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
         for task in views {
-            if self.held.cancelled() {
-                return Err(Stopped);
-            }
-            digests.clear();
-            let worked = catch_task(|| self.work_on(&task, &mut digests));
-            match worked {
-                Ok((status, read)) => piece.push_digested(status, &digests, &read),
-                Err(ReadError::Failed(failure)) => piece.push_failed(failure, stride(&self.plan.algorithms)),
-                Err(ReadError::Cancelled) => return Err(Stopped),
-            }
-            self.held.add_tasks_done(1);
-            if begun.elapsed() >= PART_INTERVAL || piece.frame_bytes() >= MAX_RESULTS_FRAME_BYTES / 2 {
-                let next = Piece::new(piece.end());
-                self.shelf.put(std::mem::replace(&mut piece, next));
-                begun = Instant::now();
-            }
+            let digests = collector.next_task()?;
+            let worked = catch_task(|| self.work_on(&task, digests));
+            collector.collect(worked)?;
         }
-        self.shelf.put(piece);
+        collector.finish();
         Ok(())
     }
 

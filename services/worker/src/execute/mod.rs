@@ -5,6 +5,7 @@
 //! if the lease is quick, which is the rule, else in parts. A lease that is over sooner than a thread wakes up is worked
 //! on right where it came in.
 
+mod collect;
 mod door;
 mod group;
 mod piece;

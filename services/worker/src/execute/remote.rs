@@ -1,18 +1,17 @@
 //! A group of objects that are read over the network: waiting is all that it mostly does, so it needs no thread.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
 use hashmesh::{
-    algorithm::stride,
     tasks::{Input, TaskView},
     v1::OutcomeStatus,
 };
 
 use super::{
-    PART_INTERVAL,
+    collect::Collector,
     group::{LeaseReading, Stopped, compare},
-    piece::{Piece, Shelf},
+    piece::Shelf,
     plan::{Group, Plan},
 };
 use crate::{
@@ -38,29 +37,14 @@ impl RemoteGroup {
         let Ok(tasks) = self.plan.tasks.slice(first, count) else { return Ok(()) };
         let Ok(views) = tasks.views() else { return Ok(()) };
         self.held.start();
-        let mut digests = Vec::with_capacity(stride(&self.plan.algorithms));
-        let mut piece = Piece::new(first);
-        let mut begun = Instant::now();
+        let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
         for task in views {
-            if self.held.cancelled() {
-                return Err(Stopped);
-            }
-            digests.clear();
+            let digests = collector.next_task()?;
             // What the work may leave half done is the digests' buffer, which is cleared before its next use.
-            let worked = AssertUnwindSafe(self.work_on(&task, &mut digests)).catch_unwind().await;
-            match worked.unwrap_or_else(|_| Err(ReadError::Failed(Failure::panicked()))) {
-                Ok((status, read)) => piece.push_digested(status, &digests, &read),
-                Err(ReadError::Failed(failure)) => piece.push_failed(failure, stride(&self.plan.algorithms)),
-                Err(ReadError::Cancelled) => return Err(Stopped),
-            }
-            self.held.add_tasks_done(1);
-            if begun.elapsed() >= PART_INTERVAL {
-                let next = Piece::new(piece.end());
-                self.shelf.put(std::mem::replace(&mut piece, next));
-                begun = Instant::now();
-            }
+            let worked = AssertUnwindSafe(self.work_on(&task, digests)).catch_unwind().await;
+            collector.collect(worked.unwrap_or_else(|_| Err(ReadError::Failed(Failure::panicked()))))?;
         }
-        self.shelf.put(piece);
+        collector.finish();
         Ok(())
     }
 

@@ -15,11 +15,7 @@ use std::{
 };
 
 use clap::Args;
-use hashmesh::{
-    client::Client,
-    limits::{MAX_ALGORITHMS, MAX_BATCH_TASKS},
-    v1::Algorithm,
-};
+use hashmesh::{client::Client, limits::MAX_ALGORITHMS, v1::Algorithm};
 
 use self::{
     join::{Telling, join},
@@ -28,11 +24,12 @@ use self::{
 };
 use super::{
     algorithms::AlgorithmArgs,
+    batches::BatchArgs,
     failure::{self, Failure},
     manifest::{Hints, Manifest, ReadArgs},
     output::Format,
     placement::PlacementArgs,
-    progress::{Progress, When},
+    progress::ProgressArgs,
     recorded,
     reporter::Reporter,
     server::ServerArgs,
@@ -69,18 +66,16 @@ pub(crate) struct CompareArgs {
     algorithms: AlgorithmArgs,
     #[command(flatten)]
     placement: PlacementArgs,
-    /// Tasks in a batch, at most.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH_TASKS)))]
-    batch_tasks: u32,
+    #[command(flatten)]
+    batches: BatchArgs,
     /// The shape of the report: a sign and a name per line, one document, or an object per line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
     /// Say nothing about what is equal.
     #[arg(long, short)]
     quiet: bool,
-    /// When to show progress on standard error; without a value: always.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
-    progress: When,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -126,7 +121,7 @@ impl CompareArgs {
         if let Some((who, ..)) = sides.iter().find(|(_, given, root)| given.directory().is_some() && root.is_some()) {
             return Err(Failure::Usage(format!("{who} is a directory, and its names are relative to it in any case")));
         }
-        let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
+        let reporter = Reporter::new(self.quiet, self.progress.progress(self.quiet));
         // Two manifests need no mesh.
         let client = self.server.client()?;
         let mut read = [None, None];
@@ -137,12 +132,8 @@ impl CompareArgs {
         }
         // Directories come last: they are read with the algorithms that the other side has.
         let named = self.algorithms.named()?;
-        let submitting = Submitting {
-            client: &client,
-            placement: self.placement,
-            batch_tasks: self.batch_tasks,
-            reporter: &reporter,
-        };
+        let submitting =
+            Submitting { client: &client, placement: self.placement, batches: self.batches, reporter: &reporter };
         for (index, (_, given, _)) in sides.iter().enumerate() {
             if let Given::Directory(directory) = given {
                 let other = read[1 - index].as_ref().map_or(&[][..], |side| &side.algorithms);

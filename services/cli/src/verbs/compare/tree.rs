@@ -6,13 +6,14 @@ use std::{
 };
 
 use hashmesh::{
-    client::{BatchBuilder, Client, Target},
+    client::{Client, Target},
     v1::{Algorithm, SubmissionOptions},
 };
 
 use super::side::Side;
 use crate::verbs::{
     algorithms::numbers,
+    batches::BatchArgs,
     deliver::{Open, deliver},
     failure::Failure,
     feed::{self, Unread, path_name},
@@ -28,7 +29,7 @@ use crate::verbs::{
 pub(super) struct Submitting<'a> {
     pub(super) client: &'a Client,
     pub(super) placement: PlacementArgs,
-    pub(super) batch_tasks: u32,
+    pub(super) batches: BatchArgs,
     pub(super) reporter: &'a Reporter,
 }
 
@@ -46,7 +47,7 @@ impl Submitting<'_> {
         let submission_id = submitter.submission_id().to_owned();
         let shown = super::super::name::display(path_name(&directory));
         self.reporter.inform(&format!("hashmesh: submission {submission_id} of {shown}"));
-        let builder = BatchBuilder::new(submitter.limits()).at_most(self.batch_tasks);
+        let builder = self.batches.builder(submitter.limits());
         let placement = self.placement.probe(self.client).await?;
         let reporter = self.reporter.clone();
         let feed = feed::start(builder, placement, move |feed| {

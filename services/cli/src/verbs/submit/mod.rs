@@ -24,7 +24,7 @@ use super::{
     output::{Format, Output, write_document, write_text},
     placement::PlacementArgs,
     print::OutcomePrinter,
-    progress::{Progress, When},
+    progress::ProgressArgs,
     reporter::Reporter,
     resume::Resume,
     server::ServerArgs,
@@ -82,9 +82,8 @@ pub(crate) struct SubmitArgs {
     /// Say nothing about what went well.
     #[arg(long, short)]
     quiet: bool,
-    /// When to show progress on standard error; without a value: always.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
-    progress: When,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -133,7 +132,7 @@ impl SubmitArgs {
         self.order.fill(&mut options);
         let started = Instant::now();
         let lines = if self.lines { Some(self.lines_input()?) } else { None };
-        let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
+        let reporter = Reporter::new(self.quiet, self.progress.progress(self.quiet));
         let submitter = self.open(&client, options).await?;
         let submission_id = submitter.submission_id().to_owned();
         let state = submitter.opened().state();

@@ -6,21 +6,22 @@ use std::{ffi::OsString, io, os::unix::ffi::OsStringExt as _, path::PathBuf, tim
 
 use clap::Args;
 use hashmesh::{
-    client::{BatchBuilder, Client, Target},
-    limits::{MAX_ALGORITHMS, MAX_BATCH_TASKS},
+    client::{Client, Target},
+    limits::MAX_ALGORITHMS,
     v1::{Algorithm, SubmissionOptions},
 };
 
 use self::check::CheckPrinter;
 use super::{
     algorithms::{AlgorithmArgs, numbers},
+    batches::BatchArgs,
     deliver::{Open, deliver},
     failure::{self, Failure},
     feed::{self, Feed, Stopped, Unread},
     manifest::{Entry, Hints, Manifest, ReadArgs},
     output::{Format, Output},
     placement::PlacementArgs,
-    progress::{Progress, When},
+    progress::ProgressArgs,
     recorded,
     reporter::Reporter,
     resume::Resume,
@@ -48,18 +49,16 @@ pub(crate) struct VerifyArgs {
     algorithms: AlgorithmArgs,
     #[command(flatten)]
     placement: PlacementArgs,
-    /// Tasks in a batch, at most.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH_TASKS)))]
-    batch_tasks: u32,
+    #[command(flatten)]
+    batches: BatchArgs,
     /// The shape of the outcomes: a sign and a name per line, one document, or an object per line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
     /// Say nothing about what is right.
     #[arg(long, short)]
     quiet: bool,
-    /// When to show progress on standard error; without a value: always.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
-    progress: When,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -68,7 +67,7 @@ impl VerifyArgs {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let started = Instant::now();
         let client = self.server.client()?;
-        let reporter = Reporter::new(self.quiet, Progress::new(self.progress, self.quiet));
+        let reporter = Reporter::new(self.quiet, self.progress.progress(self.quiet));
         let mut manifest = self.open(&client).await?;
         let scan =
             scan(&mut manifest, &reporter).map_err(|error| Failure::local("cannot read the manifest", &error))?;
@@ -80,7 +79,7 @@ impl VerifyArgs {
         let submitter = client.submit(Target::New { options, idempotency_key: None }).await?;
         let submission_id = submitter.submission_id().to_owned();
         reporter.inform(&format!("hashmesh: submission {submission_id}"));
-        let builder = BatchBuilder::new(submitter.limits()).at_most(self.batch_tasks);
+        let builder = self.batches.builder(submitter.limits());
         let placement = self.placement.probe(&client).await?;
         let feed = feed::start(builder, placement, move |feed| {
             loop {
