@@ -23,7 +23,9 @@ const PROTOS: &[&str] = &[
     "hashmesh/gateway/v1/gateway.proto",
     "hashmesh/hash/v1/hash.proto",
     "hashmesh/queue/v1/access.proto",
+    "hashmesh/queue/v1/batch.proto",
     "hashmesh/queue/v1/lease.proto",
+    "hashmesh/queue/v1/listing.proto",
     "hashmesh/queue/v1/queue.proto",
 ];
 

@@ -79,6 +79,8 @@ reasons! {
     WriterReplaced = "WRITER_REPLACED", Aborted;
     /// The submission takes no more batches.
     SubmissionSealed = "SUBMISSION_SEALED", FailedPrecondition;
+    /// The submission takes its tasks from its expansion alone.
+    SubmissionExpands = "SUBMISSION_EXPANDS", FailedPrecondition;
     /// The submission was cancelled.
     SubmissionCancelled = "SUBMISSION_CANCELLED", FailedPrecondition;
     /// The submission is completed.

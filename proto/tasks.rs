@@ -14,6 +14,7 @@ mod slice;
 mod stored;
 mod uri;
 mod validate;
+mod validated;
 mod views;
 
 pub use bounded::TaskRows;
@@ -22,8 +23,11 @@ pub use join::Joined;
 pub(crate) use names::sum as names_bytes;
 pub use rows::from_rows;
 pub use stored::without_inputs;
-pub use uri::{ANY_SOURCE, S3Object, Scheme, check_uri, file_path, file_uri, s3_object, s3_uri};
+pub use uri::{
+    ANY_SOURCE, Place, S3Object, Scheme, check_uri, file_path, file_uri, percent_decoded, s3_object, s3_uri,
+};
 pub use validate::{Summary, Violation, validate};
+pub use validated::validated;
 pub use views::{Input, TaskView};
 
 #[cfg(test)]

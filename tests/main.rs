@@ -11,6 +11,7 @@ mod breaker;
 mod cli;
 mod compare;
 mod end_to_end;
+mod expansion;
 mod graceful;
 mod health_reflection;
 mod history;

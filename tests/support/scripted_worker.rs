@@ -36,6 +36,7 @@ impl ScriptedWorker {
             slots: 1,
             algorithms: vec![Algorithm::Sha256 as i32],
             sources: Vec::new(),
+            lists_sources: false,
         };
         let credit = Credit { tasks, bytes };
         for frame in [lease_tasks_request::Frame::Hello(hello), lease_tasks_request::Frame::Credit(credit)] {

@@ -11,10 +11,13 @@
 mod file;
 mod http;
 mod percent;
+mod place;
 mod s3;
 
 pub use self::{
     file::{file_path, file_uri},
+    percent::decode as percent_decoded,
+    place::Place,
     s3::{S3Object, s3_object, s3_uri},
 };
 

@@ -16,7 +16,8 @@ pub(super) fn encode(bytes: &[u8], uri: &mut String) {
 }
 
 /// The bytes that an encoded text stands for. None if a `%` is not followed by two digits.
-pub(super) fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
+#[must_use]
+pub fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
     while let [byte, tail @ ..] = rest {

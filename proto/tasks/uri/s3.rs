@@ -6,7 +6,7 @@ use super::percent;
 const VERSION: &[u8] = b"versionId=";
 
 /// The longest key that S3 has, in bytes.
-const MAX_KEY_BYTES: usize = 1_024;
+pub(super) const MAX_KEY_BYTES: usize = 1_024;
 
 /// What an `s3:` URI names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +56,7 @@ fn split(rest: &[u8]) -> Option<Parts<'_>> {
 pub(super) fn check(rest: &[u8]) -> Result<(), String> {
     let wanted = "must be `s3://bucket/key`, perhaps with `?versionId=…` behind it";
     let (bucket, key, version) = split(rest).ok_or(wanted)?;
-    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    // Buckets of before 2018 have capitals and underscores, and up to 255 characters.
-    if !(3..=255).contains(&bucket.len()) || !bucket.iter().all(letter) || !bucket[0].is_ascii_alphanumeric() {
-        return Err("names no bucket: 3 to 255 of `a-z A-Z 0-9 . - _`, beginning with a letter or digit".to_owned());
-    }
+    self::bucket(bucket)?;
     percent::check_path(key, |_| Ok(()))?;
     let length = key.len() - 2 * key.iter().filter(|byte| **byte == b'%').count();
     if !(1..=MAX_KEY_BYTES).contains(&length) {
@@ -73,6 +69,17 @@ pub(super) fn check(rest: &[u8]) -> Result<(), String> {
     percent::check_path(version, |byte| {
         if byte.is_ascii_graphic() { Ok(()) } else { Err(format!("%{byte:02X} cannot be part of a version")) }
     })
+}
+
+/// A bucket's name.
+pub(super) fn bucket(name: &[u8]) -> Result<&str, String> {
+    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    // Buckets of before 2018 have capitals and underscores, and up to 255 characters.
+    let fits = (3..=255).contains(&name.len()) && name.iter().all(letter) && name[0].is_ascii_alphanumeric();
+    std::str::from_utf8(name)
+        .ok()
+        .filter(|_| fits)
+        .ok_or_else(|| "names no bucket: 3 to 255 of `a-z A-Z 0-9 . - _`, beginning with a letter or digit".to_owned())
 }
 
 /// The canonical form of a prefix that ends with `/`.

@@ -8,7 +8,6 @@ use hashmesh::{
     tasks::{self, Violation},
     v1::{Algorithm, PackedTasks, TaskRows},
 };
-use prost::Message as _;
 use tonic::Status;
 
 use crate::heavy;
@@ -103,22 +102,11 @@ impl Unchecked {
             Tasks::Rows(rows) => tasks::from_rows(rows).map_err(refused)?,
             Tasks::Columns(columns) => columns,
         };
-        let summary = tasks::validate(&columns).map_err(refused)?;
+        let batch = tasks::validated(self.sequence, columns).map_err(refused)?;
         if let Some(algorithms) = &self.algorithms {
-            check_expected(&summary.expected_algorithms, algorithms)?;
+            check_expected(&batch.expected_algorithms, algorithms)?;
         }
-        let mut columns = columns;
-        let names = columns.names.take().filter(|names| !names.data.is_empty());
-        Ok(ValidatedBatch {
-            sequence: self.sequence,
-            task_count: summary.task_count,
-            byte_count: summary.byte_count,
-            fingerprint: summary.fingerprint.to_vec().into(),
-            tasks: columns.encode_to_vec().into(),
-            names: names.map(|names| names.encode_to_vec().into()).unwrap_or_default(),
-            reference_prefix: summary.reference_prefix,
-            expected_algorithms: summary.expected_algorithms.into_iter().map(i32::from).collect(),
-        })
+        Ok(batch)
     }
 }
 
@@ -134,11 +122,12 @@ fn row_bytes(task: &hashmesh::v1::Task) -> usize {
 }
 
 /// Expected digests of an algorithm that the submission does not compute could never be compared.
-fn check_expected(expected: &[Algorithm], algorithms: &[i32]) -> Result<(), Status> {
-    let Some(other) = expected.iter().find(|algorithm| !algorithms.contains(&i32::from(**algorithm))) else {
+fn check_expected(expected: &[i32], algorithms: &[i32]) -> Result<(), Status> {
+    let Some(other) = expected.iter().find(|algorithm| !algorithms.contains(algorithm)) else {
         return Ok(());
     };
-    let message = format!("an expected digest is of {}, which is not among the submission's algorithms", other.name());
+    let name = Algorithm::known(*other).map_or("another algorithm", Algorithm::name);
+    let message = format!("an expected digest is of {name}, which is not among the submission's algorithms");
     let status = StatusBuilder::new(Reason::InvalidArgument, message)
         .violation("expected", "only algorithms of the submission may be expected; add it to `options.algorithms`");
     Err(status.build())
@@ -148,6 +137,7 @@ fn check_expected(expected: &[Algorithm], algorithms: &[i32]) -> Result<(), Stat
 mod tests {
     use bytes::Bytes;
     use hashmesh::v1::{Digest, PackedNames, Task, task::Source};
+    use prost::Message as _;
 
     use super::*;
 

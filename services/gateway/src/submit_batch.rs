@@ -40,6 +40,9 @@ pub(crate) async fn submit_batch(
         ..Default::default()
     };
     let algorithms = open.options.as_ref().map(|options| options.algorithms.clone()).unwrap_or_default();
+    if let Some(options) = &open.options {
+        validate::no_expansion("options", options)?;
+    }
     let batch = Unchecked::of_submit_batch(request.tasks, algorithms)?;
     if request.wait {
         batch.check_wait()?;

@@ -8,9 +8,10 @@ use hashmesh::{
     limits::{
         DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, MAX_ALGORITHMS, MAX_BATCH_BYTES, MAX_BATCHES,
         MAX_IDEMPOTENCY_KEY_BYTES, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LEASED_TASKS,
-        MAX_MAX_ATTEMPTS, MAX_PRIORITY, MAX_RETENTION,
+        MAX_MAX_ATTEMPTS, MAX_PRIORITY, MAX_RETENTION, MAX_URI_BYTES,
     },
-    v1::{Algorithm, OutcomeStatus, ResultShape, SubmissionOptions, SubmissionState},
+    tasks::Place,
+    v1::{Algorithm, Expansion, OutcomeStatus, ResultShape, SubmissionOptions, SubmissionState},
 };
 use prost_types::Timestamp;
 use tonic::Status;
@@ -47,7 +48,29 @@ pub(crate) fn options(field: &str, options: Option<SubmissionOptions>) -> Result
     }
     options.retention = retention(&format!("{field}.retention"), options.retention)?;
     order(field, &mut options)?;
+    expansion(&format!("{field}.expansion.source_uri"), options.expansion.as_mut())?;
     Ok(options)
+}
+
+/// A place that workers list, in its one form.
+fn expansion(field: &str, given: Option<&mut Expansion>) -> Result<(), Status> {
+    let Some(given) = given else { return Ok(()) };
+    if given.source_uri.len() > MAX_URI_BYTES {
+        let found = given.source_uri.len();
+        return Err(bad_field(field, format!("may have {MAX_URI_BYTES} bytes, has {found}")));
+    }
+    let place = Place::of(given.source_uri.as_bytes()).map_err(|wanted| bad_field(field, wanted))?;
+    given.source_uri = place.uri();
+    Ok(())
+}
+
+/// The options of a submission whose only batch comes with them.
+pub(crate) fn no_expansion(field: &str, options: &SubmissionOptions) -> Result<(), Status> {
+    if options.expansion.is_none() {
+        return Ok(());
+    }
+    let wanted = "must not be set where tasks are sent along; use CreateSubmission";
+    Err(bad_field(&format!("{field}.expansion"), wanted))
 }
 
 /// A retention in whole seconds, rounded up; `None` for the Queue's default.

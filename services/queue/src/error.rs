@@ -24,6 +24,8 @@ pub(crate) enum QueueError {
     WriterReplaced,
     #[error("the submission is sealed; no batch can follow")]
     Sealed,
+    #[error("the submission takes its tasks from its expansion alone; open another for other tasks")]
+    Expands,
     #[error("the submission is cancelled")]
     Cancelled,
     #[error("the submission is completed")]
@@ -73,6 +75,7 @@ impl QueueError {
             Self::IdempotencyConflict => Reason::IdempotencyConflict,
             Self::WriterReplaced => Reason::WriterReplaced,
             Self::Sealed => Reason::SubmissionSealed,
+            Self::Expands => Reason::SubmissionExpands,
             Self::Cancelled => Reason::SubmissionCancelled,
             Self::Completed => Reason::SubmissionCompleted,
             Self::NotCompleted => Reason::SubmissionNotCompleted,

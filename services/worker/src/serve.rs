@@ -76,6 +76,7 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         algorithms: Algorithm::ALL.map(i32::from).to_vec(),
         sources: sources.announced(),
         held_leases: Vec::new(),
+        lists_sources: true,
     };
     // A few small groups in line for each thread, so that none idles; objects take longer than it takes to call the next.
     let (inline_door, objects_door) = (Door::new(4 * inline.threads()), Door::new(objects.threads()));

@@ -1,5 +1,7 @@
 //! One `LeaseTasks` stream, from `hello` to its end.
 
+mod listings;
+
 use std::{
     io,
     panic::AssertUnwindSafe,
@@ -23,6 +25,7 @@ use tokio::{
 use tonic::{Status, Streaming, transport::Channel};
 use tracing::Instrument as _;
 
+use self::listings::Listings;
 use crate::{
     config::CreditLimit,
     delivery::{Grant, Unclaimed},
@@ -101,6 +104,7 @@ pub(crate) struct Session {
     settings: Arc<SessionSettings>,
     inbound: Streaming<LeaseTasksResponse>,
     work: Work,
+    listings: Listings,
     /// Leases that were given back.
     given_back: mpsc::Receiver<u64>,
     /// Set while the session drains.
@@ -168,6 +172,7 @@ impl Session {
         let interval = heartbeat_interval(&welcome)?;
         let held = Arc::new(HeldLeases::default());
         let heartbeat = HeartbeatThread::start(interval, Arc::clone(&held), outbox.urgent().clone())?;
+        let listings = Listings::new(Arc::clone(&settings.executor.sources));
         let (executor, unclaimed) = (Arc::clone(&settings.executor), Arc::clone(&settings.unclaimed));
         let (sender, given_back) = mpsc::channel(GIVEN_BACK);
         let mut work =
@@ -176,7 +181,7 @@ impl Session {
         if !stopping {
             work.grant(settings.credit);
         }
-        Ok(Self { settings, inbound, work, given_back, drain: None, _heartbeat: heartbeat })
+        Ok(Self { settings, inbound, work, listings, given_back, drain: None, _heartbeat: heartbeat })
     }
 
     /// Works until the stream breaks, the queue drains, or `shutdown` begins and what is held is finished or given back.
@@ -215,6 +220,7 @@ impl Session {
                 tracing::info!(reason = drain.reason, "the queue drains");
                 self.queue_drains();
             }
+            Some(Frame::List(question)) => return self.listings.begin(question, &self.work.outbox),
             Some(Frame::Welcome(_)) => return Err(SessionError::Protocol("a second welcome".to_owned())),
             // Of a newer queue.
             None => tracing::debug!("ignoring a frame of an unknown kind"),
@@ -299,9 +305,9 @@ impl Session {
 
     /// Ends our half after all that was put into it, and waits for the queue's.
     async fn close(self) {
-        let Self { work, mut inbound, .. } = self;
+        let Self { work, listings, mut inbound, .. } = self;
         // With the last outbox.
-        drop(work);
+        drop((work, listings));
         let ended = async { while let Ok(Some(_)) = inbound.message().await {} };
         if timeout(CLOSE_GRACE, ended).await.is_err() {
             tracing::debug!("the queue did not end the stream in time");

@@ -240,7 +240,7 @@ async fn explain_stillness(client: &Client, submission_id: &str, reporter: &Repo
         }
         // An error is not told here: whoever reads the outcomes has it too.
         let Ok(submission) = client.get_submission(submission_id).await else { continue };
-        if submission.wait_reason() != WaitReason::Unspecified {
+        if submission.wait_reason() != WaitReason::Unspecified || submission.expansion_error.is_some() {
             reporter.warn(&format!("hashmesh: {}", submission::summary(&submission)));
             std::future::pending::<()>().await;
         }

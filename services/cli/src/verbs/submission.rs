@@ -36,6 +36,12 @@ pub(super) fn json(submission: &Submission) -> Value {
     if options.max_leased_tasks > 0 {
         object.insert("max_leased_tasks".to_owned(), json!(options.max_leased_tasks));
     }
+    if let Some(expansion) = &options.expansion {
+        object.insert("source_uri".to_owned(), json!(expansion.source_uri));
+    }
+    if let Some(error) = &submission.expansion_error {
+        object.insert("expansion_error".to_owned(), json!(format!("{}: {}", error.reason, error.message)));
+    }
     if options.part_bytes > 0 {
         object.insert("part_bytes".to_owned(), json!(options.part_bytes));
     }
@@ -106,6 +112,9 @@ pub(super) fn summary(submission: &Submission) -> String {
     if let Some(reason) = waits_for(submission) {
         let _ = write!(text, " ({reason})");
     }
+    if let Some(error) = &submission.expansion_error {
+        let _ = write!(text, "; its source cannot be listed: {} ({})", error.message, error.reason);
+    }
     text
 }
 
@@ -150,5 +159,6 @@ fn ended_by(submission: &Submission) -> Option<&'static str> {
         EndReason::Caller => Some("cancelled by a caller"),
         EndReason::Deadline => Some("its deadline passed"),
         EndReason::Idle => Some("it was open and idle for too long"),
+        EndReason::ExpansionFailed => Some("its source could not be listed"),
     }
 }

@@ -65,16 +65,22 @@ impl Core {
         if !submission.active() || submission.totals.recorded() == submission.accepted_tasks {
             return None;
         }
-        let paused = self.order.tenants.get(submission.tenant).is_some_and(|tenant| tenant.paused);
-        if paused || self.order.everyone_paused() {
-            return Some(Waits::Paused);
-        }
-        if submission.held {
-            return Some(Waits::NotBefore);
+        if let Some(held) = self.held_back(id) {
+            return Some(held);
         }
         let nobody = self.workers.values().all(|worker| worker.draining);
         let unreached = submission.ready.classes().any(|class| !self.classes.reached(class));
         (nobody || unreached || submission.unreached || self.suspects_wait(id)).then_some(Waits::ForWorker)
+    }
+
+    /// Why none of its work may be done now, whether or not there is any.
+    pub(crate) fn held_back(&self, id: Uuid) -> Option<Waits> {
+        let submission = self.submissions.get(&id)?;
+        let paused = self.order.tenants.get(submission.tenant).is_some_and(|tenant| tenant.paused);
+        if paused || self.order.everyone_paused() {
+            return Some(Waits::Paused);
+        }
+        submission.held.then_some(Waits::NotBefore)
     }
 
     /// True if the submission has tasks that no connected worker may take.

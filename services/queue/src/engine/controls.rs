@@ -38,6 +38,7 @@ impl Engine {
             bytes: changed(quota.bytes, change.bytes_per_day),
         };
         self.quotas.set(&change.tenant, quota);
+        self.expansions.release_held(now);
         let before = self.core.controls(&change.tenant);
         let paused = change.paused.unwrap_or(before.paused);
         let max_leased = match change.max_leased_tasks {
@@ -51,6 +52,6 @@ impl Engine {
     /// The core has cancelled a submission whose deadline passed: stores that.
     pub(super) fn end_at_deadline(&mut self, id: Uuid) {
         let after = After { ended: true, ..After::default() };
-        self.push(id, vec![Write::Cancel { reason: EndReason::Deadline }], after);
+        self.push(id, vec![Write::Cancel { reason: EndReason::Deadline, error: None }], after);
     }
 }

@@ -140,6 +140,7 @@ mod tests {
 
     fn batch(sequence: u32, keep: bool) -> Write {
         Write::Batch(NewBatch {
+            listed_to: None,
             sequence,
             task_count: 2,
             byte_count: 0,
@@ -240,7 +241,7 @@ mod tests {
                     counts[index].0 += 1;
                 }
             }
-            (0..3).for_each(|submission| incoming.push_back(queued(submission, Write::Cancel { reason: hashmesh::v1::EndReason::Caller })));
+            (0..3).for_each(|submission| incoming.push_back(queued(submission, Write::Cancel { reason: hashmesh::v1::EndReason::Caller, error: None })));
             let total = incoming.len();
 
             let mut waiting = VecDeque::new();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashmesh::{tasks::without_inputs, v1::EndReason};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -40,6 +41,10 @@ impl Engine {
         let id = self.mint.mint(shard);
         self.core.create_for(id, &new.tenant, &new.algorithms, new.max_attempts, new.order);
         let handle = self.go_live(id, &new, Tail::default());
+        if let Some(uri) = &new.expansion_uri {
+            let now = self.now();
+            self.expansions.begin(now, id, uri, Bytes::new());
+        }
         let mut writes = vec![Write::Create(new)];
         let mut after = After { created: true, ..After::default() };
         if let Some((batch, permit)) = whole {
@@ -61,7 +66,7 @@ impl Engine {
         let now = self.now();
         match self.core.append(now, id, &batch.meta) {
             Ok(Appended::New { accepted_through, kept }) => {
-                writes.push(self.keep(id, batch, accepted_through, kept));
+                writes.push(self.keep(id, batch, accepted_through, kept, None));
                 after.stored = Some((1, accepted_through));
                 after.permit = Some(permit);
             }
@@ -81,6 +86,9 @@ impl Engine {
 
     /// Takes a batch: the caller learns at once whether it has its place; that it is stored shows in the tail.
     pub(super) fn append(&mut self, id: Uuid, batch: IncomingBatch, permit: Admitted) -> Result<Taken, QueueError> {
+        if self.expansions.lists(id) {
+            return Err(QueueError::Expands);
+        }
         let now = self.now();
         let sequence = batch.meta.sequence;
         // What is sent again was counted before.
@@ -96,7 +104,7 @@ impl Engine {
                 if let Some(live) = self.live.get(&id) {
                     self.quotas.count(&live.handle.tenant, &batch.meta);
                 }
-                let write = self.keep(id, batch, accepted_through, kept);
+                let write = self.keep(id, batch, accepted_through, kept, None);
                 let after =
                     After { stored: Some((sequence + 1, accepted_through)), permit: Some(permit), ..After::default() };
                 self.push(id, vec![write], after);
@@ -112,7 +120,14 @@ impl Engine {
     }
 
     /// Keeps a batch's payload for its leases, if they are near, and makes the row to store.
-    fn keep(&mut self, id: Uuid, batch: IncomingBatch, accepted_through: u64, near: bool) -> Write {
+    pub(super) fn keep(
+        &mut self,
+        id: Uuid,
+        batch: IncomingBatch,
+        accepted_through: u64,
+        near: bool,
+        listed_to: Option<Bytes>,
+    ) -> Write {
         let IncomingBatch { meta, tasks, names } = batch;
         if near {
             self.payloads.insert((id, meta.sequence), Payload::new(tasks.clone(), names.clone()));
@@ -129,11 +144,15 @@ impl Engine {
             without_inputs,
             names,
             reference_prefix: meta.reference_prefix.as_deref().map(str::to_owned),
+            listed_to,
         })
     }
 
     /// Seals a submission; answers once that is committed.
     pub(super) fn seal(&mut self, id: Uuid, batch_count: u32, reply: oneshot::Sender<Result<(), QueueError>>) {
+        if self.expansions.lists(id) {
+            return drop(reply.send(Err(QueueError::Expands)));
+        }
         match self.core.seal(id, batch_count) {
             Err(refusal) => drop(reply.send(Err(QueueError::seal(refusal, batch_count)))),
             // The first seal is in the lane or committed; an empty unit behind it answers after it.
@@ -156,7 +175,8 @@ impl Engine {
             Ok(false) => self.push(id, Vec::new(), After { reply: Some(reply), ..After::default() }),
             Ok(true) => {
                 let after = After { ended: true, reply: Some(reply), ..After::default() };
-                self.push(id, vec![Write::Cancel { reason }], after);
+                self.expansions.end(id);
+                self.push(id, vec![Write::Cancel { reason, error: None }], after);
             }
         }
     }
@@ -195,11 +215,15 @@ impl Engine {
             labels: std::collections::BTreeMap::new(),
             retry_of: None,
             order: recovered.order,
+            expansion_uri: recovered.expansion_uri.clone(),
             // Its key is in the tables, where callers look first.
             idempotency: None,
         };
         self.go_live(recovered.id, &new, tail);
         let complete = self.core.recover(now, recovered);
+        if let (Some(uri), None) = (&recovered.expansion_uri, recovered.batch_count) {
+            self.expansions.begin(now, recovered.id, uri, recovered.listed_to.clone().unwrap_or_default());
+        }
         debug_assert!(self.core.phase(recovered.id) != Some(Phase::Cancelling));
         if complete {
             self.push(recovered.id, vec![Write::Complete], After { ended: true, ..After::default() });

@@ -30,7 +30,7 @@ const UNREADABLE_DELAY: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) fn worker_connected(&mut self, new: NewWorker) {
-        let NewWorker { info, claims, mut welcome, sources, frames, reply } = new;
+        let NewWorker { info, claims, mut welcome, sources, lists, frames, reply } = new;
         let (name, slots) = (info.name.clone(), info.slots);
         let now = self.now();
         let id = self.core.worker_connected(now, info);
@@ -42,8 +42,11 @@ impl Engine {
         welcome.adopted_leases = adopted.into_iter().filter_map(|one| self.adopted_frame(&one)).collect();
         self.drain_again(id, &name);
         let settled = Vec::new();
-        self.workers
-            .insert(id, ConnectedWorker { name, slots, sources, frames, awaited_bytes: 0, settled, leaves: false });
+        self.workers.insert(
+            id,
+            ConnectedWorker { name, slots, sources, lists, frames, awaited_bytes: 0, settled, leaves: false },
+        );
+        self.expansions.look_again();
         self.send(id, Frame::Welcome(welcome));
         if reply.send(id).is_err() {
             // Its stream ended before it was known here.
@@ -53,14 +56,17 @@ impl Engine {
 
     pub(super) fn worker_disconnected(&mut self, worker: WorkerId) {
         let now = self.now();
-        self.workers.remove(&worker);
+        let leaves = self.workers.remove(&worker).is_some_and(|connected| connected.leaves);
         self.core.worker_disconnected(now, worker);
+        self.expansions.worker_gone(now, worker, !leaves);
     }
 
     /// A worker left because we are stopping: nothing of what it holds is given to others.
     pub(super) fn worker_left(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
         self.core.worker_left(worker);
+        let now = self.now();
+        self.expansions.worker_gone(now, worker, false);
     }
 
     fn adopted_frame(&self, adopted: &Adopted) -> Option<AdoptedLease> {
@@ -343,7 +349,7 @@ impl Engine {
     }
 
     /// Sends a frame to a worker. One that does not read is cut off: its leases go to others.
-    fn send(&mut self, worker: WorkerId, frame: Frame) {
+    pub(super) fn send(&mut self, worker: WorkerId, frame: Frame) {
         let Some(connected) = self.workers.get(&worker) else { return };
         if connected.frames.send(frame).is_err() {
             tracing::warn!(worker = connected.name, "a worker does not read its stream; cutting it off");

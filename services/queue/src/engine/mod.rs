@@ -4,12 +4,14 @@
 mod admission;
 mod controls;
 mod drain;
+mod expansions;
 mod group;
 mod handle;
 mod intake;
 mod lane;
 mod lanes;
 mod leases;
+mod listing;
 mod load;
 mod outgoing;
 mod payload;
@@ -30,6 +32,7 @@ use uuid::Uuid;
 
 pub(crate) use admission::{Admission, Admitted, Busy};
 pub(crate) use handle::{SubmissionHandle, Tail};
+pub(crate) use listing::{Listed, ListedPage, Standing};
 pub(crate) use outgoing::{ToWorker, to_worker};
 pub(crate) use quota::{Quota, Usage, UsageRow};
 pub(crate) use recent::weight;
@@ -37,7 +40,7 @@ pub(crate) use run::{GenerationEnd, GenerationStart, run};
 
 use crate::{
     behind::Snapshot,
-    core::{Claim, LeaseId, NewBatchMeta, TenantControls, Waits, WorkerId, WorkerInfo},
+    core::{Claim, LeaseId, NewBatchMeta, TenantControls, WorkerId, WorkerInfo},
     error::QueueError,
     store::model::{ControlsChange, LeaseRow, LoadedBatches, NewSubmission, Recovered},
 };
@@ -123,9 +126,9 @@ pub(crate) enum Command {
         reason: EndReason,
         reply: Reply<Result<(), QueueError>>,
     },
-    Waits {
+    Standing {
         id: Uuid,
-        reply: Reply<Option<Waits>>,
+        reply: Reply<Standing>,
     },
     /// Answers once the change is committed and holds.
     Control {
@@ -148,6 +151,11 @@ pub(crate) enum Command {
     WorkerFrame {
         worker: WorkerId,
         frame: WorkerFrame,
+    },
+    /// A worker has listed what it was asked to.
+    Page {
+        worker: WorkerId,
+        page: Box<ListedPage>,
     },
     /// `handed_over`: because this process is stopping. What the worker holds it will claim from the next owner.
     WorkerDisconnected {
@@ -190,6 +198,8 @@ pub(crate) struct NewWorker {
     /// Its first frame; what it goes on with is filled in.
     pub(crate) welcome: Welcome,
     pub(crate) sources: Vec<SourceRoot>,
+    /// It lists sources when it is asked to.
+    pub(crate) lists: bool,
     /// The way to it.
     pub(crate) frames: ToWorker,
     pub(crate) reply: Reply<WorkerId>,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Command, EngineHandle,
+    expansions::Expansions,
     handle::{SubmissionHandle, Tail},
     lane::{self, After, Committed, Queued},
     lanes::Lanes,
@@ -85,6 +86,8 @@ pub(super) struct ConnectedWorker {
     pub(super) name: String,
     pub(super) slots: u32,
     pub(super) sources: Vec<SourceRoot>,
+    /// It lists sources when it is asked to.
+    pub(super) lists: bool,
     pub(super) frames: ToWorker,
     /// Bytes of leases for it whose payload is being read.
     pub(super) awaited_bytes: u64,
@@ -102,6 +105,8 @@ pub(super) struct Engine {
     pub(super) live: HashMap<Uuid, Live>,
     /// Idempotency keys of live submissions, with the fingerprint of their options.
     pub(super) keys: HashMap<(String, String), (Uuid, [u8; 32])>,
+    /// Submissions whose tasks are being listed.
+    pub(super) expansions: Expansions,
     pub(super) payloads: PayloadCache,
     /// Batches that the core asked for.
     pub(super) loads: VecDeque<WantedBatches>,
@@ -159,6 +164,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         ownership,
         live: HashMap::new(),
         keys: HashMap::new(),
+        expansions: Expansions::default(),
         payloads: PayloadCache::new(config.payload_bytes),
         loads: VecDeque::new(),
         loading: false,
@@ -234,7 +240,7 @@ impl Engine {
             Command::Append { id, batch, permit, reply } => drop(reply.send(self.append(id, *batch, permit))),
             Command::Seal { id, batch_count, reply } => self.seal(id, batch_count, reply),
             Command::Cancel { id, reason, reply } => self.cancel(id, reason, reply),
-            Command::Waits { id, reply } => drop(reply.send(self.core.waits(id))),
+            Command::Standing { id, reply } => drop(reply.send(self.standing(id))),
             Command::Control { change, reply } => self.control(change, reply),
             Command::Controls { tenant, reply } => {
                 let (quota, used) = self.quotas.of(WallTime::now(), &tenant);
@@ -244,6 +250,7 @@ impl Engine {
             Command::Stats { reply } => drop(reply.send(self.stats())),
             Command::WorkerConnected(new) => self.worker_connected(*new),
             Command::WorkerFrame { worker, frame } => self.worker_frame(worker, frame),
+            Command::Page { worker, page } => self.page(worker, *page),
             Command::WorkerDisconnected { worker, handed_over: false } => self.worker_disconnected(worker),
             Command::WorkerDisconnected { worker, handed_over: true } => self.worker_left(worker),
             Command::LastSnapshot { reply } => {
@@ -267,6 +274,7 @@ impl Engine {
         let now = self.now();
         self.core.clock(WallTime::now());
         self.core.tick(now);
+        self.expansions.tick(now);
         self.rates.tick(now);
         let (core, live, quotas) = (&mut self.core, &self.live, &mut self.quotas);
         self.behind.offer(now, || snapshot(core, live, quotas, now, BEHIND_AGE));
@@ -286,6 +294,7 @@ impl Engine {
             self.carry_out(effects);
         }
         self.behind.offer_ahead(&mut self.ahead);
+        self.ask_for_pages();
         self.flush_settled();
         self.load_next();
         self.read_next();
@@ -418,6 +427,7 @@ impl Engine {
             self.payloads.forget(id);
         }
         self.core.forget(id);
+        self.expansions.end(id);
         if let Some(live) = self.live.remove(&id)
             && let Some(key) = live.key
         {

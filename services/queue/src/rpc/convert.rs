@@ -7,6 +7,7 @@ use hashmesh::{
     algorithm::check_part_bytes,
     limits,
     queue::v1::{OpenSubmission, ValidatedBatch},
+    tasks::Place,
     v1::{Algorithm, PackedNames, SubmissionOptions},
 };
 use prost::Message as _;
@@ -99,8 +100,19 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
         labels: options.labels.clone(),
         retry_of,
         order: work_order(&options)?,
+        expansion_uri: options.expansion.as_ref().map(|expansion| expansion_uri(&expansion.source_uri)).transpose()?,
         idempotency,
     })
+}
+
+/// What workers are asked to list.
+fn expansion_uri(uri: &str) -> Result<String, QueueError> {
+    let field = "options.expansion.source_uri";
+    if uri.len() > limits::MAX_URI_BYTES {
+        return Err(invalid(field, format!("may have {} bytes", limits::MAX_URI_BYTES)));
+    }
+    let place = Place::of(uri.as_bytes()).map_err(|wanted| invalid(field, wanted))?;
+    Ok(place.uri())
 }
 
 /// Whole seconds, rounded up; `None` where the queue's default holds.

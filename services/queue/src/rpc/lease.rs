@@ -8,13 +8,16 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use hashmesh::{
+    error::TaskReason,
     limits,
     queue::v1::{
-        Drain, HeldLease, Hello, LeaseTasksRequest, LeaseTasksResponse, Welcome, lease_tasks_request::Frame as In,
-        lease_tasks_response::Frame as Out,
+        AttemptFailure, Drain, HeldLease, Hello, LeaseTasksRequest, LeaseTasksResponse, SourcePage, Welcome,
+        lease_tasks_request::Frame as In, lease_tasks_response::Frame as Out,
     },
+    v1::TaskError,
 };
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
@@ -23,7 +26,7 @@ use uuid::Uuid;
 use super::{Frames, Shared, convert};
 use crate::{
     core::{AlgorithmSet, Claim, LeaseId, TaskRun, WorkerId, WorkerInfo},
-    engine::{Command, EngineHandle, NewWorker, WorkerFrame, to_worker},
+    engine::{Command, EngineHandle, IncomingBatch, Listed, ListedPage, NewWorker, WorkerFrame, to_worker},
     error::QueueError,
 };
 
@@ -31,6 +34,8 @@ use crate::{
 const WORKER_FRAMES: usize = 16 * 1024;
 /// Leases of another owner that a worker may name.
 const MAX_HELD_LEASES: usize = 4096;
+/// Of a listing: more than any key or path takes.
+const MAX_CURSOR_BYTES: usize = 8 * 1024;
 /// How long a worker may keep silent before its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,9 +58,9 @@ pub(super) async fn serve(
     };
     let info = worker_info(&hello)?;
     let claims = claims(&hello)?;
-    let sources = hello.sources;
+    let (sources, lists) = (hello.sources, hello.lists_sources);
     let drain = frames.downgrade();
-    let new = |reply| NewWorker { info, claims, welcome, sources, frames, reply };
+    let new = |reply| NewWorker { info, claims, welcome, sources, lists, frames, reply };
     let worker = engine.ask(|reply| Command::WorkerConnected(Box::new(new(reply)))).await?;
 
     let planned = Arc::new(AtomicBool::new(false));
@@ -153,6 +158,10 @@ impl Reader {
                     break;
                 }
             };
+            if let Some(In::Page(page)) = frame {
+                self.page(page);
+                continue;
+            }
             let Some(frame) = frame.and_then(worker_frame) else {
                 tracing::warn!("a worker sent a frame out of turn; cutting it off");
                 break;
@@ -166,6 +175,25 @@ impl Reader {
         let _ = self.engine.tell(gone).await;
     }
 
+    /// A page waits for memory like any batch, and meanwhile the worker's other frames go on.
+    fn page(&self, page: SourcePage) {
+        let (engine, worker) = (self.engine.clone(), self.worker);
+        tokio::spawn(async move {
+            let question = page.question;
+            let listed = match listed(page) {
+                Ok((Some(batch), cursor, end)) => {
+                    let Ok(permit) = engine.admission().admit(batch.memory_bytes()).await else { return };
+                    Ok(Listed { batch: Some((batch, permit)), cursor, end })
+                }
+                Ok((None, cursor, end)) => Ok(Listed { batch: None, cursor, end }),
+                Err(failure) => Err(failure),
+            };
+            let page = Box::new(ListedPage { question, listed });
+            // If the engine is gone, whoever owns the queue next asks again.
+            let _ = engine.tell(Command::Page { worker, page }).await;
+        });
+    }
+
     fn say_drain(&self) {
         if let Some(frames) = self.drain.upgrade() {
             let drain = Drain { reason: "the queue is stopping".to_owned() };
@@ -175,9 +203,27 @@ impl Reader {
     }
 }
 
+/// What a page has: its batch, how far the listing is, and whether that was all.
+fn listed(page: SourcePage) -> Result<(Option<IncomingBatch>, Bytes, bool), AttemptFailure> {
+    if let Some(failure) = page.failure {
+        return Err(failure);
+    }
+    let malformed = |what: String| {
+        tracing::error!(what, "a worker sent a malformed page of a listing; it is refused");
+        let message = "the worker sent a malformed page; the queue's log says why".to_owned();
+        let error = TaskError { reason: TaskReason::SourceUnreadable.as_str().to_owned(), message };
+        AttemptFailure { error: Some(error), retryable: true, ..AttemptFailure::default() }
+    };
+    if page.cursor.len() > MAX_CURSOR_BYTES {
+        return Err(malformed(format!("a cursor of {} bytes", page.cursor.len())));
+    }
+    let batch = page.batch.map(convert::batch).transpose().map_err(|error| malformed(error.to_string()))?;
+    Ok((batch, page.cursor, page.end))
+}
+
 fn worker_frame(frame: In) -> Option<WorkerFrame> {
     match frame {
-        In::Hello(_) => None,
+        In::Hello(_) | In::Page(_) => None,
         In::Credit(credit) => Some(WorkerFrame::Credit { tasks: credit.tasks, bytes: credit.bytes }),
         In::Outcomes(outcomes) => Some(WorkerFrame::Outcomes(Box::new(outcomes))),
         In::Nack(nack) => {

@@ -91,8 +91,9 @@ impl Shared {
     pub(super) async fn submission(&self, id: Uuid) -> Result<Submission, QueueError> {
         let (_, mut submission) = store::submission(&self.config.database, id).await?.ok_or(QueueError::NotFound)?;
         if !final_state(&submission) {
-            let waits = self.engine().await?.ask(|reply| Command::Waits { id, reply }).await?;
-            submission.set_wait_reason(match waits {
+            let standing = self.engine().await?.ask(|reply| Command::Standing { id, reply }).await?;
+            submission.expansion_error = standing.expansion_error;
+            submission.set_wait_reason(match standing.waits {
                 None => WaitReason::Unspecified,
                 Some(Waits::Paused) => WaitReason::Paused,
                 Some(Waits::NotBefore) => WaitReason::NotBefore,

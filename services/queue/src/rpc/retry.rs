@@ -1,13 +1,10 @@
 //! A new submission from the dead letters of a completed one. The old one never changes.
 
-use bytes::Bytes;
 use hashmesh::{
-    limits,
-    queue::v1::{OpenSubmission, RetryTasksRequest, RetryTasksResponse, ValidatedBatch},
+    queue::v1::{OpenSubmission, RetryTasksRequest, RetryTasksResponse},
     tasks::{self, Joined},
     v1::{PackedNames, PackedTasks, SubmissionOptions, SubmissionState},
 };
-use prost::Message as _;
 use uuid::Uuid;
 
 use super::{Shared, convert, resolve::Found};
@@ -28,8 +25,13 @@ impl Shared {
             return Err(QueueError::NothingToRetry);
         }
         // Times that were meant for the first try say nothing about the second.
-        let options =
-            submission.options.clone().map(|options| SubmissionOptions { not_before: None, deadline: None, ..options });
+        let options = submission.options.clone().map(|options| SubmissionOptions {
+            not_before: None,
+            deadline: None,
+            // Its tasks are those that failed, and no others.
+            expansion: None,
+            ..options
+        });
         let open = OpenSubmission {
             tenant: request.tenant,
             options,
@@ -82,20 +84,7 @@ impl Shared {
     }
 
     async fn append_joined(&self, to: &Found, sequence: u32, joined: Joined) -> Result<(), QueueError> {
-        let mut tasks = joined.into_tasks();
-        let summary = tasks::validate(&tasks).map_err(|_| QueueError::Internal)?;
-        let names = tasks.names.take().map_or_else(Bytes::new, |names| names.encode_to_vec().into());
-        debug_assert!(summary.task_count <= limits::MAX_BATCH_TASKS);
-        let batch = ValidatedBatch {
-            sequence,
-            task_count: summary.task_count,
-            byte_count: summary.byte_count,
-            fingerprint: Bytes::copy_from_slice(&summary.fingerprint),
-            tasks: tasks.encode_to_vec().into(),
-            names,
-            reference_prefix: summary.reference_prefix,
-            expected_algorithms: crate::engine::numbers(&summary.expected_algorithms),
-        };
+        let batch = tasks::validated(sequence, joined.into_tasks()).map_err(|_| QueueError::Internal)?;
         self.store_batch(to, convert::batch(batch)?).await.map(drop)
     }
 }

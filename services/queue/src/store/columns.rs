@@ -28,7 +28,7 @@ pub(super) struct Columns<'a> {
     pub(super) results: Results<'a>,
     pub(super) sealed: Sealed,
     pub(super) completed: Vec<Uuid>,
-    pub(super) cancelled: Cancelled,
+    pub(super) cancelled: Cancelled<'a>,
     pub(super) controls: Controls<'a>,
     payload_bytes: usize,
 }
@@ -59,6 +59,7 @@ pub(super) struct Created<'a> {
     keep_inputs: Vec<bool>,
     retention_seconds: Vec<Option<i64>>,
     part_bytes: Vec<Option<i64>>,
+    expansion_uris: Vec<Option<&'a str>>,
 }
 
 /// Rows of `idempotency_keys`.
@@ -87,6 +88,7 @@ pub(super) struct Batches<'a> {
     ends_to: Vec<i32>,
     name_ends: Vec<i32>,
     reference_prefixes: Vec<Option<&'a str>>,
+    listed_to: Vec<Option<&'a [u8]>>,
 }
 
 /// Rows of `results`.
@@ -116,9 +118,11 @@ pub(super) struct Sealed {
 
 /// Submissions whose unresolved tasks will never have an outcome, and why.
 #[derive(Debug, Default)]
-pub(super) struct Cancelled {
+pub(super) struct Cancelled<'a> {
     ids: Vec<Uuid>,
     reasons: Vec<Option<&'static str>>,
+    error_reasons: Vec<Option<&'a str>>,
+    error_messages: Vec<Option<&'a str>>,
 }
 
 /// Rows of `tenant_controls`, each tenant once.
@@ -131,9 +135,10 @@ pub(super) struct Controls<'a> {
     bytes_per_day: Vec<Option<i64>>,
 }
 
-impl Cancelled {
+impl Cancelled<'_> {
     pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
-        (!self.ids.is_empty()).then(|| vec![&self.ids as _, &self.reasons as _])
+        let parameters: Parameters<'_> = vec![&self.ids, &self.reasons, &self.error_reasons, &self.error_messages];
+        (!self.ids.is_empty()).then_some(parameters)
     }
 }
 
@@ -218,9 +223,11 @@ impl<'a> Columns<'a> {
                     self.completed.push(id);
                 }
             }
-            Write::Cancel { reason } => {
+            Write::Cancel { reason, error } => {
                 self.cancelled.ids.push(id);
                 self.cancelled.reasons.push(end_reason_text(*reason));
+                self.cancelled.error_reasons.push(error.as_ref().map(|error| error.reason.as_str()));
+                self.cancelled.error_messages.push(error.as_ref().map(|error| error.message.as_str()));
             }
             Write::Controls(change) => self.controls.push(change)?,
         }
@@ -258,6 +265,7 @@ impl<'a> Created<'a> {
         // Checked where it came in: far below.
         let part_bytes = i64::try_from(submission.part_bytes).unwrap_or(i64::MAX);
         self.part_bytes.push((part_bytes > 0).then_some(part_bytes));
+        self.expansion_uris.push(submission.expansion_uri.as_deref());
         Ok(())
     }
 
@@ -308,6 +316,7 @@ impl<'a> Created<'a> {
             &self.max_leased_tasks,
             &self.completed,
             &self.part_bytes,
+            &self.expansion_uris,
         ];
         Some(parameters)
     }
@@ -352,6 +361,7 @@ impl<'a> Batches<'a> {
         self.ends_from.push(from);
         self.ends_to.push(to);
         self.reference_prefixes.push(batch.reference_prefix.as_deref());
+        self.listed_to.push(batch.listed_to.as_deref());
         Ok(())
     }
 
@@ -372,6 +382,7 @@ impl<'a> Batches<'a> {
             &self.ends_to,
             &self.name_ends,
             &self.reference_prefixes,
+            &self.listed_to,
         ];
         Some(parameters)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hashmesh::{
     limits::DEFAULT_PRIORITY,
-    v1::{Algorithm, EndReason, PackedNames},
+    v1::{Algorithm, EndReason, PackedNames, TaskError},
 };
 use uuid::Uuid;
 
@@ -37,6 +37,8 @@ pub(crate) enum Write {
     /// Unresolved tasks will never have one.
     Cancel {
         reason: EndReason,
+        /// Of a listing that failed.
+        error: Option<TaskError>,
     },
     /// What an operator says about a tenant or everyone. Belongs to no submission.
     Controls(ControlsChange),
@@ -57,6 +59,8 @@ pub(crate) struct NewSubmission {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) retry_of: Option<Uuid>,
     pub(crate) order: WorkOrder,
+    /// What workers list, in its canonical form; `None`: callers send batches.
+    pub(crate) expansion_uri: Option<String>,
     pub(crate) idempotency: Option<IdempotencyKey>,
 }
 
@@ -118,6 +122,8 @@ pub(crate) struct NewBatch {
     pub(crate) without_inputs: Option<Bytes>,
     pub(crate) names: Option<PackedNames>,
     pub(crate) reference_prefix: Option<String>,
+    /// How far the listing is with it; `None`: a caller sent it.
+    pub(crate) listed_to: Option<Bytes>,
 }
 
 /// A row of `results`.
@@ -163,6 +169,9 @@ pub(crate) struct Recovered {
     pub(crate) max_attempts: u32,
     pub(crate) keep_inputs: bool,
     pub(crate) order: WorkOrder,
+    pub(crate) expansion_uri: Option<String>,
+    /// How far that is listed: with the last stored batch.
+    pub(crate) listed_to: Option<Bytes>,
     /// Set if sealed.
     pub(crate) batch_count: Option<u32>,
     /// Every batch below is resolved.

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use bytes::Bytes;
 use futures::TryStreamExt as _;
 use hashmesh_database::{
     Database,
@@ -72,6 +73,7 @@ fn read_submission(row: &Row) -> Result<Recovered, StoreError> {
         natural(id, column, row.try_get::<_, i32>(column).map_err(&failed)?)
     };
     let numbers: Vec<i16> = row.try_get("algorithms").map_err(&failed)?;
+    let listed_to: Option<Vec<u8>> = row.try_get("listed_to").map_err(&failed)?;
     let batch_count: Option<i32> = row.try_get("batch_count").map_err(&failed)?;
     Ok(Recovered {
         id,
@@ -81,6 +83,8 @@ fn read_submission(row: &Row) -> Result<Recovered, StoreError> {
         max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
         keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
         order: work_order(id, row, LOAD)?,
+        expansion_uri: row.try_get("expansion_uri").map_err(&failed)?,
+        listed_to: listed_to.map(Bytes::from),
         batch_count: batch_count.map(|count| natural(id, "batch_count", count)).transpose()?,
         resolved_through: number("resolved_through")?,
         outcomes_after: total("resolved_position")?,

@@ -3,6 +3,7 @@
 //! - [`allow`]: what it was started with. Nothing else is read, whoever asks.
 //! - [`root`], [`file`]: files, by blocking threads.
 //! - [`remote`]: objects of hosts and buckets, by async tasks.
+//! - [`list`]: which objects a directory or bucket has.
 //!
 //! A root is a directory that the worker was started with. It is opened once; every file is opened *beneath* that
 //! descriptor, so that neither `..` nor a symbolic link leads out of it, whatever happens to the tree meanwhile. Symbolic
@@ -12,8 +13,11 @@ mod allow;
 mod error;
 mod failure;
 mod file;
+mod list;
 mod remote;
 mod root;
+
+use std::path::PathBuf;
 
 use hashmesh::{
     tasks::{Scheme, file_path},
@@ -29,6 +33,7 @@ pub use self::{
 pub(crate) use self::{
     failure::Failure,
     file::Progress,
+    list::list,
     remote::{READ_BYTES, Remote},
 };
 use self::{file::DigestFileError, root::Root};
@@ -110,13 +115,17 @@ impl Sources {
     ) -> Result<Read, ReadError> {
         let path = file_path(uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
         let names = components(&path).map_err(ReadError::Failed)?;
-        let found = self.roots.iter().find_map(|root| Some((root, root.below(&names)?)));
-        let (root, below) = found.ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
+        let (root, below) = self.root_of(&names).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
         let file = root.open_file(&below).map_err(|error| ReadError::Failed(Failure::from_open(&error)))?;
         file::digest_file(&file, range, algorithms, digests, progress).map_err(|error| match error {
             DigestFileError::Failed(failure) => ReadError::Failed(failure),
             DigestFileError::Cancelled => ReadError::Cancelled,
         })
+    }
+
+    /// The root that a path lies below, and the path from there.
+    fn root_of(&self, names: &[&[u8]]) -> Option<(&Root, PathBuf)> {
+        self.roots.iter().find_map(|root| Some((root, root.below(names)?)))
     }
 }
 

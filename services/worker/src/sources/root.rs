@@ -4,7 +4,10 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -13,7 +16,7 @@ use cap_std::{
     fs::{Dir, OpenOptions, OpenOptionsExt as _},
 };
 use hashmesh::{limits::MAX_URI_BYTES, tasks::file_uri, v1::SourceRoot};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, openat};
 
 use super::SourcesError;
 
@@ -75,5 +78,13 @@ impl Root {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(flags.bits().cast_signed());
         self.directory.open_with(relative, &options).map(cap_std::fs::File::into_std)
+    }
+
+    /// Opens a directory beneath the root, to read its names.
+    pub(crate) fn open_directory(&self, relative: &Path) -> io::Result<OwnedFd> {
+        let place = self.directory.open_dir(relative)?;
+        // That was only found, by `O_PATH`.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(openat(place, ".", flags, Mode::empty())?)
     }
 }

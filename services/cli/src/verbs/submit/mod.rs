@@ -2,6 +2,7 @@
 
 mod lines;
 mod paths;
+pub(super) mod place;
 mod stream;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
@@ -10,6 +11,7 @@ use clap::Args;
 use hashmesh::{
     client::{BatchBuilder, Client, Submitter, Target},
     limits::MAX_BATCH_TASKS,
+    tasks::Place,
     v1::{Submission, SubmissionOptions, SubmissionState},
 };
 use tokio::sync::mpsc;
@@ -28,7 +30,7 @@ use super::{
     reporter::Reporter,
     resume::Resume,
     server::ServerArgs,
-    shape::ShapeArgs,
+    shape::{Shape, ShapeArgs},
     submission,
 };
 
@@ -36,10 +38,14 @@ use super::{
 ///
 /// Directories are walked in byte order of their names. Symbolic links found on the way are not followed; whatever else is
 /// not a regular file, or cannot be read, is reported, and the exit code is then 1.
+///
+/// A bucket (s3://BUCKET), the beginning of its keys (s3://BUCKET/PREFIX/) and a directory of the workers (file:///PATH/) stand
+/// for all that is in them: the mesh lists them itself, and goes on if this command does not. Objects are named by their URI.
 #[derive(Args, Debug)]
 pub(crate) struct SubmitArgs {
     /// Files, directories, and objects by their URI (s3://BUCKET/KEY, https://…), which workers read if they may
-    /// (--allow-source) and which are named by it; `-` alone is standard input, as one input of any length of which nothing is
+    /// (--allow-source) and which are named by it; a URI of a place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/,
+    /// file:///PATH/) alone; `-` alone is standard input, as one input of any length of which nothing is
     /// stored.
     #[arg(required_unless_present = "files_from", value_name = "PATH|URI")]
     paths: Vec<PathBuf>,
@@ -131,6 +137,9 @@ impl SubmitArgs {
         };
         self.order.fill(&mut options);
         let started = Instant::now();
+        if let Some(place) = place::only_place(&self.paths)? {
+            return self.run_place(&client, &place, options, shape, started).await;
+        }
         let lines = if self.lines { Some(self.lines_input()?) } else { None };
         let reporter = Reporter::new(self.quiet, self.progress.progress(self.quiet));
         let submitter = self.open(&client, options).await?;
@@ -160,15 +169,34 @@ impl SubmitArgs {
             print_id(shape.output, &submission_id).await?;
             return Ok(code(&reporter));
         }
-        let mut output = Output::new();
-        let mut printer = OutcomePrinter::new(shape, reporter.clone());
-        printer.begin(&mut output);
         let open = Open { submission_id, sending, resume: Resume::ById };
-        let last = deliver(&client, open, &reporter, &mut printer, &mut output).await?;
-        printer.end(&last, &mut output)?;
-        output.flush().await?;
-        reporter.inform(&summary(&last, started));
-        Ok(submission::exit_code(&last).max(code(&reporter)))
+        print_outcomes(&client, open, shape, &reporter, started).await
+    }
+
+    /// The mesh lists the place; only the outcomes are left to print.
+    async fn run_place(
+        &self,
+        client: &Client,
+        place: &Place,
+        options: SubmissionOptions,
+        shape: Shape,
+        started: Instant,
+    ) -> Result<u8, Failure> {
+        if self.lines {
+            return Err(Failure::Usage("--lines reads a file, not a place that the mesh lists".into()));
+        }
+        let submission_id = match &self.id {
+            Some(id) => place::existing(client, place, id).await?,
+            None => place::create(client, place, options, self.idempotency_key.clone()).await?,
+        };
+        let reporter = Reporter::new(self.quiet, self.progress.progress(self.quiet));
+        reporter.inform(&format!("hashmesh: submission {submission_id} of {}", place.uri()));
+        if self.detach {
+            print_id(shape.output, &submission_id).await?;
+            return Ok(code(&reporter));
+        }
+        let open = Open { submission_id, sending: None, resume: Resume::ById };
+        print_outcomes(client, open, shape, &reporter, started).await
     }
 
     /// Opens the submission where sending is to begin. A resumed one is sent from its start, so that the mesh compares what it
@@ -209,6 +237,24 @@ impl SubmitArgs {
         };
         paths::feed(paths, builder, placement, reporter.clone())
     }
+}
+
+/// Sends what is to be sent, and prints every outcome.
+async fn print_outcomes(
+    client: &Client,
+    open: Open,
+    shape: Shape,
+    reporter: &Reporter,
+    started: Instant,
+) -> Result<u8, Failure> {
+    let mut output = Output::new();
+    let mut printer = OutcomePrinter::new(shape, reporter.clone());
+    printer.begin(&mut output);
+    let last = deliver(client, open, reporter, &mut printer, &mut output).await?;
+    printer.end(&last, &mut output)?;
+    output.flush().await?;
+    reporter.inform(&summary(&last, started));
+    Ok(submission::exit_code(&last).max(code(reporter)))
 }
 
 async fn print_id(output: Format, submission_id: &str) -> Result<(), Failure> {

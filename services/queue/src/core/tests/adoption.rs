@@ -40,6 +40,8 @@ fn taken_over() -> Core {
     core.recover(
         Duration::ZERO,
         &Recovered {
+            expansion_uri: None,
+            listed_to: None,
             id: ID,
             tenant: String::new(),
             algorithms: vec![Algorithm::Sha256],

@@ -178,6 +178,8 @@ impl Mesh {
             })
         });
         let recovered = Recovered {
+            expansion_uri: None,
+            listed_to: None,
             id: ID,
             tenant: "default".to_owned(),
             order: WorkOrder::default(),

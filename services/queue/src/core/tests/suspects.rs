@@ -244,6 +244,8 @@ fn found(id: Uuid, tenant: &str, batches: u32, prefix: Option<&str>) -> Recovere
     let loaded =
         LoadedBatches { from: 0, through: batches, batches: (0..batches).map(batch).collect(), outcomes_behind: false };
     Recovered {
+        expansion_uri: None,
+        listed_to: None,
         id,
         tenant: tenant.to_owned(),
         order: WorkOrder::default(),

@@ -52,6 +52,7 @@ pub(in crate::store) fn end_reason_text(reason: EndReason) -> Option<&'static st
         EndReason::Caller => Some("caller"),
         EndReason::Deadline => Some("deadline"),
         EndReason::Idle => Some("idle"),
+        EndReason::ExpansionFailed => Some("expansion"),
     }
 }
 
@@ -60,6 +61,7 @@ pub(in crate::store) fn end_reason(text: Option<&str>) -> EndReason {
     match text {
         Some("deadline") => EndReason::Deadline,
         Some("idle") => EndReason::Idle,
+        Some("expansion") => EndReason::ExpansionFailed,
         None | Some("caller") => EndReason::Caller,
         // Of a newer program.
         Some(_) => EndReason::Unspecified,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use hashmesh::v1::{Submission, SubmissionOptions, SubmissionState};
+use hashmesh::v1::{Expansion, Submission, SubmissionOptions, SubmissionState, TaskError};
 use hashmesh_database::{
     Database,
     postgres::{IsolationLevel, Row, types::Type},
@@ -129,6 +129,11 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
     let work_order = work_order(id, row, what)?;
     let end_reason: Option<&str> = row.try_get("end_reason").map_err(&failed)?;
 
+    let expansion_uri: Option<String> = row.try_get("expansion_uri").map_err(&failed)?;
+    let error_reason: Option<String> = row.try_get("end_error_reason").map_err(&failed)?;
+    let error_message: Option<String> = row.try_get("end_error_message").map_err(&failed)?;
+    let expansion_error = error_reason.map(|reason| TaskError { reason, message: error_message.unwrap_or_default() });
+
     let accepted_tasks = count("accepted")?;
     let (succeeded_tasks, mismatched_tasks, failed_tasks) =
         (count("succeeded")?, count("mismatched")?, count("failed")?);
@@ -149,6 +154,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
             deadline: work_order.deadline.map(WallTime::to_timestamp),
             max_leased_tasks: work_order.max_leased_tasks.unwrap_or(0),
             part_bytes: part_bytes(id, row, what)?,
+            expansion: expansion_uri.map(|source_uri| Expansion { source_uri }),
         }),
         next_sequence: natural(id, "next_sequence", row.try_get::<_, i32>("next_sequence").map_err(&failed)?)?,
         accepted_tasks,
@@ -162,6 +168,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
         end_time: ended_at.map(Into::into),
         retry_of: retry_of.map(|id| id.to_string()).unwrap_or_default(),
         end_reason: if state == SubmissionState::Cancelled { order::end_reason(end_reason).into() } else { 0 },
+        expansion_error,
         ..Submission::default()
     };
     Ok((row.try_get("tenant").map_err(&failed)?, submission))

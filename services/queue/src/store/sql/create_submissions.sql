@@ -15,15 +15,16 @@ WITH given AS (
            unnest($15::timestamptz[]) AS deadline,
            unnest($16::integer[]) AS max_leased_tasks,
            unnest($17::boolean[]) AS completed,
-           unnest($18::bigint[]) AS part_bytes
+           unnest($18::bigint[]) AS part_bytes,
+           unnest($19::text[]) AS expansion_uri
 ), written AS (
     INSERT INTO submissions (id, tenant, shard, state, algorithms, max_attempts, labels, retry_of, batch_count,
                              keep_inputs, retention_seconds, priority, not_before, deadline, max_leased_tasks,
-                             part_bytes, ended_at, resolved_through)
+                             part_bytes, expansion_uri, ended_at, resolved_through)
     SELECT id, tenant, shard, CASE WHEN completed THEN 'completed' WHEN batch_count IS NULL THEN 'open' ELSE 'sealed' END,
            ($6::smallint[])[algorithms_from:algorithms_to], max_attempts, labels::jsonb, retry_of, batch_count,
            keep_inputs, retention_seconds, priority, not_before, deadline, max_leased_tasks,
-           part_bytes, CASE WHEN completed THEN now() END, CASE WHEN completed THEN batch_count ELSE 0 END
+           part_bytes, expansion_uri, CASE WHEN completed THEN now() END, CASE WHEN completed THEN batch_count ELSE 0 END
     FROM given
     WHERE fenced()
     RETURNING 1

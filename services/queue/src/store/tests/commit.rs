@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hashmesh::v1::{PackedNames, SubmissionState};
+use hashmesh::v1::{EndReason, PackedNames, SubmissionState, TaskError};
 use uuid::Uuid;
 
 use super::{
     super::{
         Also, UnitError, find_key, lease_rows, load_one,
-        model::{IdempotencyKey, LeaseRow, NewSubmission, RecoveredLease, Totals, Unit, Write},
+        model::{IdempotencyKey, LeaseRow, NewBatch, NewSubmission, RecoveredLease, Totals, Unit, Write},
         submission, write_behind,
     },
     cluster::database,
@@ -135,7 +135,7 @@ async fn a_lane_looks_submissions_up_by_their_key_whatever_the_planner_knows_of_
     let statements = [
         ("complete", include_str!("../sql/complete.sql"), one.to_owned()),
         ("seal", include_str!("../sql/seal.sql"), format!("{one}, ARRAY[1]")),
-        ("cancel", include_str!("../sql/cancel.sql"), format!("{one}, ARRAY['x']")),
+        ("cancel", include_str!("../sql/cancel.sql"), format!("{one}, ARRAY['x'], ARRAY['y'], ARRAY['z']")),
     ];
     for analyzed in [false, true] {
         if analyzed {
@@ -194,6 +194,33 @@ async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempt
         worker: worker.map(str::to_owned),
     };
     assert_eq!(loaded.batches[0].leases, [open(2, 1, 2, Some("x")), open(6, 2, 3, None)]);
+}
+
+#[tokio::test]
+async fn promise_1_how_far_a_source_is_listed_is_stored_with_the_batch_and_found_by_the_next_owner() {
+    let db = database().await;
+    let mut owner = Owner::new(&db, LONG).await;
+    let id = new_id();
+    let expansion_uri = Some("s3://bucket/logs/".to_owned());
+    let create = Write::Create(NewSubmission { expansion_uri: expansion_uri.clone(), ..new_submission() });
+    owner.write(&[unit(id, [create])]).await;
+    let recovered = load_one(&db, id).await.unwrap().unwrap();
+    assert_eq!((recovered.expansion_uri, recovered.listed_to), (expansion_uri.clone(), None));
+
+    let page = |sequence, accepted, cursor: &'static [u8]| {
+        Write::Batch(NewBatch { listed_to: Some(cursor.into()), ..batch(sequence, 2, accepted, None) })
+    };
+    owner.write(&[unit(id, [page(0, 2, b"b")]), unit(id, [page(1, 4, b"\xffd\0")])]).await;
+    let recovered = load_one(&db, id).await.unwrap().unwrap();
+    assert_eq!((recovered.next_sequence, recovered.listed_to.as_deref()), (2, Some(&b"\xffd\0"[..])));
+
+    let error = TaskError { reason: "SOURCE_DENIED".to_owned(), message: "no".to_owned() };
+    let failed = Write::Cancel { reason: EndReason::ExpansionFailed, error: Some(error.clone()) };
+    owner.write(&[unit(id, [failed])]).await;
+    let (_, seen) = submission(&db, id).await.unwrap().unwrap();
+    assert_eq!((seen.end_reason(), seen.expansion_error.as_ref()), (EndReason::ExpansionFailed, Some(&error)));
+    let expansion = seen.options.unwrap().expansion.map(|expansion| expansion.source_uri);
+    assert_eq!(expansion, expansion_uri);
 }
 
 fn also(resolved: &[(Uuid, Resolved)]) -> Also<'_> {

@@ -24,7 +24,7 @@ pub(super) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5
 
 /// A cancellation as a caller asks for it.
 pub(super) fn cancel() -> Write {
-    Write::Cancel { reason: EndReason::Caller }
+    Write::Cancel { reason: EndReason::Caller, error: None }
 }
 
 /// An owner of a database, with a lane.
@@ -76,6 +76,7 @@ pub(super) fn create() -> Write {
 
 pub(super) fn new_submission() -> NewSubmission {
     NewSubmission {
+        expansion_uri: None,
         tenant: "default".to_owned(),
         algorithms: ALGORITHMS.to_vec(),
         part_bytes: PART_BYTES,
@@ -97,6 +98,7 @@ pub(super) fn batch(sequence: u32, task_count: u32, accepted_through: u64, names
         ..PackedTasks::default()
     };
     NewBatch {
+        listed_to: None,
         sequence,
         task_count,
         byte_count: task_count * 4,

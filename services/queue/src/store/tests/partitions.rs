@@ -93,7 +93,7 @@ async fn a_database_of_the_first_version_is_upgraded_under_load_and_nothing_chan
     let contents = async |through| {
         let sql = format!(
             "SELECT hashtextextended(string_agg(rows::text, ';' ORDER BY rows::text), 0) \
-             FROM (SELECT batches::text FROM batches WHERE submission_id <= '{through}' \
+             FROM (SELECT (to_jsonb(batches) - 'listed_to')::text FROM batches WHERE submission_id <= '{through}' \
                    UNION ALL SELECT results::text FROM results WHERE submission_id <= '{through}') AS rows"
         );
         number(&db, &sql).await

@@ -173,11 +173,17 @@ async fn what_was_opened_and_forgotten_is_found_by_its_latest_batch_or_outcome()
     let db = database().await;
     let mut owner = Owner::new(&db, LONG).await;
     let (empty, with_batch, sealed) = (id_of(&db, 1, 1).await, id_of(&db, 1, 2).await, id_of(&db, 1, 3).await);
+    let listed = id_of(&db, 1, 4).await;
     owner
         .write(&[
             unit(empty, [create()]),
             unit(with_batch, [create(), Write::Batch(batch(0, 3, 3, None))]),
             unit(sealed, [create(), Write::Batch(batch(0, 3, 3, None)), Write::Seal { batch_count: 1 }]),
+            // Nobody forgets what is listed: it may wait for a worker.
+            unit(
+                listed,
+                [Write::Create(NewSubmission { expansion_uri: Some("s3://bucket/".into()), ..new_submission() })],
+            ),
         ])
         .await;
     let connection = db.pooled().await.unwrap();

@@ -16,7 +16,7 @@ use super::{
     answer::refusal,
     client::{Client, forbidden},
     host::Turn,
-    s3,
+    s3::{self, S3},
 };
 use crate::sources::Failure;
 
@@ -62,27 +62,23 @@ pub(super) struct Answer {
 impl Remote {
     /// Asks for a target with these headers besides the usual ones.
     pub(super) async fn ask(&self, target: &Target, headers: &HeaderMap) -> Result<Answer, Trouble> {
-        let mut headers = headers.clone();
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        // What is stored, not a packing of it for the way.
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         match target {
-            Target::Bucket(object) => {
-                let turn = self.hosts.named(&self.s3.host(object)).turn().await?;
-                let request = self.s3.get(object, &headers)?;
-                let (response, turn) = send(&self.endpoint, request, turn).await?;
-                if accepted(&response) {
-                    return Ok(Answer { response, turn });
-                }
-                let (parts, body) = response.into_parts();
-                let explained = timeout(HEADERS_TIMEOUT, s3::explain(parts.status, &parts.headers, body)).await;
-                Err(refuse(
-                    explained.unwrap_or_else(|_| refusal(parts.status, &parts.headers, SystemTime::now())),
-                    turn,
-                ))
-            }
-            Target::Site(url) => self.follow(url.clone(), &headers).await,
+            Target::Bucket(object) => self.ask_store(&object.bucket, &self.s3.url(object), headers).await,
+            Target::Site(url) => self.follow(url.clone(), &usual(headers)).await,
         }
+    }
+
+    /// Asks the store for a URL of a bucket.
+    pub(super) async fn ask_store(&self, bucket: &str, url: &str, headers: &HeaderMap) -> Result<Answer, Trouble> {
+        let turn = self.hosts.named(&S3::host(bucket)).turn().await?;
+        let request = self.s3.get(url, &usual(headers))?;
+        let (response, turn) = send(&self.endpoint, request, turn).await?;
+        if accepted(&response) {
+            return Ok(Answer { response, turn });
+        }
+        let (parts, body) = response.into_parts();
+        let explained = timeout(HEADERS_TIMEOUT, s3::explain(parts.status, &parts.headers, body)).await;
+        Err(refuse(explained.unwrap_or_else(|_| refusal(parts.status, &parts.headers, SystemTime::now())), turn))
     }
 
     async fn follow(&self, mut url: Url, headers: &HeaderMap) -> Result<Answer, Trouble> {
@@ -132,6 +128,15 @@ impl Remote {
         };
         if permitted { Ok(()) } else { Err(not_public()) }
     }
+}
+
+/// These headers and those that every request has.
+fn usual(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    // What is stored, not a packing of it for the way.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers
 }
 
 fn get(url: &Url, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, Failure> {

@@ -8,6 +8,7 @@
 //!                               │   ├─ client.rs   connections, to permitted addresses (address.rs) only
 //!                               │   └─ answer.rs   statuses and headers
 //!                               └─ feed.rs   bytes to the hash pool
+//! prefix ─ allowed? ── bucket.rs            its keys, page by page (listing.rs: what the store answers), by ask.rs too
 //! ```
 //!
 //! Nothing here blocks a thread; hashing is the pool's.
@@ -15,9 +16,11 @@
 mod address;
 mod answer;
 mod ask;
+mod bucket;
 mod client;
 mod feed;
 mod host;
+mod listing;
 mod object;
 mod s3;
 

@@ -22,7 +22,10 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use quick_xml::{Reader, events::Event};
 use url::Url;
 
-use super::answer::{Refusal, refusal};
+use super::{
+    answer::{Refusal, refusal},
+    bucket::{After, ListObjects},
+};
 use crate::sources::{Failure, SourcesError};
 
 /// An error's document is far smaller.
@@ -92,14 +95,13 @@ impl S3 {
         Ok(Self { endpoint, region: settings.region.clone(), credentials: settings.credentials.clone() })
     }
 
-    /// What the object's bucket is known by where requests are counted.
-    pub(super) fn host(&self, object: &S3Object) -> String {
-        format!("s3://{}/", object.bucket)
+    /// What a bucket is known by where requests are counted.
+    pub(super) fn host(bucket: &str) -> String {
+        format!("s3://{bucket}/")
     }
 
-    /// A signed request for an object, with these headers besides.
-    pub(super) fn get(&self, object: &S3Object, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, Failure> {
-        let url = self.url(object);
+    /// A signed request for a URL of this store, with these headers besides.
+    pub(super) fn get(&self, url: &str, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, Failure> {
         let broken =
             |_| Failure::permanent(TaskReason::SourceUnreadable, "the object's key cannot be asked for by HTTP");
         // hyper's own type changes nothing in a path: `a/../b` and `a//b` are keys.
@@ -109,7 +111,7 @@ impl S3 {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers.clone();
         if let Some(S3Credentials(credentials)) = &self.credentials {
-            self.sign(&url, credentials, &mut request).map_err(|error| {
+            self.sign(url, credentials, &mut request).map_err(|error| {
                 tracing::error!(error = &*error, "a request to the S3 store cannot be signed");
                 Failure::permanent(TaskReason::SourceDenied, "the worker's credentials cannot sign a request")
             })?;
@@ -144,30 +146,62 @@ impl S3 {
         Ok(())
     }
 
-    fn url(&self, object: &S3Object) -> String {
+    /// Where an object is.
+    pub(super) fn url(&self, object: &S3Object) -> String {
         // `s3://bucket/key`, encoded as S3 wants it signed.
         let uri = s3_uri(&object.bucket, &object.key);
-        let path = &uri["s3:/".len()..];
-        let mut url = match &self.endpoint {
-            Some(endpoint) => format!("{endpoint}{path}"),
-            None => {
-                let region = &self.region;
-                // A certificate of *.s3.… holds for one label.
-                let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-                if object.bucket.len() <= 63 && object.bucket.bytes().all(label) {
-                    let key = &path[object.bucket.len() + 1..];
-                    format!("https://{}.s3.{region}.amazonaws.com{key}", object.bucket)
-                } else {
-                    format!("https://s3.{region}.amazonaws.com{path}")
-                }
-            }
-        };
+        let mut url = self.bucket_url(&object.bucket);
+        url.push_str(&uri[S3::host(&object.bucket).len() - 1..]);
         if let Some(version) = &object.version {
-            url.push_str("?versionId=");
-            url.extend(percent_encoding::utf8_percent_encode(version, percent_encoding::NON_ALPHANUMERIC));
+            push_query(&mut url, '?', "versionId", version.as_bytes());
         }
         url
     }
+
+    /// Where a bucket's keys are asked for, a thousand at a time.
+    pub(super) fn keys_url(&self, wanted: &ListObjects) -> String {
+        let mut url = self.bucket_url(&wanted.bucket);
+        // Amazon's own has the bucket in its host, and a path must be said.
+        if self.endpoint.is_none() {
+            url.push('/');
+        }
+        url.push_str("?list-type=2&encoding-type=url&max-keys=1000");
+        if !wanted.prefix.is_empty() {
+            push_query(&mut url, '&', "prefix", &wanted.prefix);
+        }
+        match &wanted.after {
+            After::Key(key) if key.is_empty() => {}
+            After::Key(key) => push_query(&mut url, '&', "start-after", key),
+            After::Token(token) => push_query(&mut url, '&', "continuation-token", token.as_bytes()),
+        }
+        url
+    }
+
+    /// Without `/` at its end.
+    fn bucket_url(&self, bucket: &str) -> String {
+        if let Some(endpoint) = &self.endpoint {
+            return format!("{endpoint}/{bucket}");
+        }
+        let region = &self.region;
+        // A certificate of *.s3.… holds for one label.
+        let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if bucket.len() <= 63 && bucket.bytes().all(label) {
+            format!("https://{bucket}.s3.{region}.amazonaws.com")
+        } else {
+            format!("https://s3.{region}.amazonaws.com/{bucket}")
+        }
+    }
+}
+
+/// RFC 3986's unreserved set is left as it is, as signatures want it.
+const QUERY: percent_encoding::AsciiSet =
+    percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn push_query(url: &mut String, before: char, name: &str, value: &[u8]) {
+    url.push(before);
+    url.push_str(name);
+    url.push('=');
+    url.extend(percent_encoding::percent_encode(value, &QUERY));
 }
 
 /// What a refusal means, by the code in its body where it has one.
@@ -237,7 +271,7 @@ mod tests {
             (b"a b+c?d#e%f", "a%20b%2Bc%3Fd%23e%25f"),
             (b"\xff\0", "%FF%00"),
         ] {
-            let request = ours.get(&object("bucket", key), &HeaderMap::new()).unwrap();
+            let request = ours.get(&ours.url(&object("bucket", key)), &HeaderMap::new()).unwrap();
             assert_eq!(request.uri().to_string(), format!("http://127.0.0.1:9000/bucket/{path}"));
         }
         let versioned = S3Object { version: Some("a/b=".to_owned()), ..object("bucket", b"key") };
@@ -247,17 +281,41 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_asked_for_behind_a_key_or_where_an_answer_ended() {
+        let url = |store: S3, bucket: &str, prefix: &[u8], after| {
+            store.keys_url(&ListObjects { bucket: bucket.to_owned(), prefix: prefix.to_vec(), after })
+        };
+        let usual = "?list-type=2&encoding-type=url&max-keys=1000";
+        let (ours, first) = (|| store(Some("http://127.0.0.1:9000/s3")), After::Key(Vec::new()));
+        assert_eq!(url(ours(), "bucket", b"", first.clone()), format!("http://127.0.0.1:9000/s3/bucket{usual}"));
+        assert_eq!(
+            url(ours(), "bucket", b"a/\xff b~", After::Key(b"a/+&=".to_vec())),
+            format!("http://127.0.0.1:9000/s3/bucket{usual}&prefix=a%2F%FF%20b~&start-after=a%2F%2B%26%3D")
+        );
+        let token = After::Token("1/x+=".to_owned());
+        assert_eq!(
+            url(store(None), "bucket", b"a", token),
+            format!("https://bucket.s3.us-east-1.amazonaws.com/{usual}&prefix=a&continuation-token=1%2Fx%2B%3D")
+        );
+        assert!(
+            url(store(None), "my.bucket", b"", first).starts_with("https://s3.us-east-1.amazonaws.com/my.bucket/?")
+        );
+    }
+
+    #[test]
     fn requests_are_signed_where_there_are_credentials_and_never_show_them() {
         let credentials = S3Credentials::new("AKID".to_owned(), "SECRET".to_owned(), Some("TOKEN".to_owned()));
         let settings = S3Settings { credentials: Some(credentials), ..S3Settings::default() };
         assert!(!format!("{settings:?}").contains("SECRET"));
-        let request = S3::new(&settings).unwrap().get(&object("bucket", b"a/../b c"), &HeaderMap::new()).unwrap();
+        let signed = S3::new(&settings).unwrap();
+        let request = signed.get(&signed.url(&object("bucket", b"a/../b c")), &HeaderMap::new()).unwrap();
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         assert!(header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=AKID/"), "{:?}", request.headers());
         assert!(header("authorization").contains("/us-east-1/s3/aws4_request"));
         assert_eq!(header("x-amz-security-token"), "TOKEN");
         assert_eq!(request.uri().path(), "/a/../b%20c");
-        let anonymous = store(None).get(&object("bucket", b"key"), &HeaderMap::new()).unwrap();
+        let public = store(None);
+        let anonymous = public.get(&public.url(&object("bucket", b"key")), &HeaderMap::new()).unwrap();
         assert!(anonymous.headers().is_empty());
     }
 

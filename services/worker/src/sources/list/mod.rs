@@ -1,0 +1,169 @@
+//! Listing: which objects a place has, a page at a time, in byte order of their keys or paths.
+//!
+//! Nothing is remembered between two pages: the cursor, the last key or path that was looked at, says all, so that any worker
+//! that reads the place can go on.
+
+mod page;
+mod tree;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hashmesh::{
+    error::TaskReason,
+    queue::v1::{ListSource, SourcePage},
+    tasks::Place,
+};
+use tokio::time::timeout;
+
+pub(crate) use self::page::{Page, PushError};
+use super::{Failure, Sources, components};
+
+/// A page that is not full by then is handed over as it is: workers have something to do meanwhile.
+const ENOUGH: Duration = Duration::from_secs(1);
+/// A page that takes longer has failed.
+const TOO_LONG: Duration = Duration::from_secs(60);
+
+/// When a page is to be handed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageTime {
+    enough_at: Instant,
+}
+
+impl PageTime {
+    /// From now on.
+    fn begin() -> Self {
+        Self { enough_at: Instant::now() + ENOUGH }
+    }
+
+    /// Nothing more is to be begun.
+    pub(crate) fn is_up(self) -> bool {
+        Instant::now() >= self.enough_at
+    }
+}
+
+/// Answers a question.
+pub(crate) async fn list(sources: &Arc<Sources>, question: ListSource) -> SourcePage {
+    let number = question.question;
+    let listed = timeout(TOO_LONG, list_place(sources, question)).await.unwrap_or_else(|_| {
+        let message = format!("listing a page took longer than {} s", TOO_LONG.as_secs());
+        Err(Failure::retryable(TaskReason::SourceTimedOut, message))
+    });
+    let page = match listed {
+        Ok(page) => page,
+        Err(failure) => SourcePage { failure: Some(failure.into_attempt(0)), ..SourcePage::default() },
+    };
+    SourcePage { question: number, ..page }
+}
+
+async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<SourcePage, Failure> {
+    let ListSource { source_uri, cursor, max_tasks, max_bytes, .. } = question;
+    let unknown = |_| Failure::permanent(TaskReason::SourceNotAllowed, "the source is nothing that can be listed");
+    let place = Place::of(source_uri.as_bytes()).map_err(unknown)?;
+    let mut page = Page::new(max_tasks as usize, max_bytes as usize, &cursor);
+    let time = PageTime::begin();
+    match place {
+        Place::Prefix { bucket, prefix } => {
+            let remote = sources.remote.as_ref().ok_or_else(Failure::cannot_reach)?;
+            let listed = remote.list(&bucket, &prefix, &mut page, time).await;
+            // Every byte is hashed and copied once: too much for an async thread.
+            blocking(move || page.finish(listed)).await
+        }
+        Place::Directory(path) => {
+            let sources = Arc::clone(sources);
+            blocking(move || {
+                let names = components(&path)?;
+                let (root, below) = sources.root_of(&names).ok_or_else(Failure::cannot_reach)?;
+                let directory = root.open_directory(&below).map_err(|error| not_a_directory(&error))?;
+                let listed = tree::list(directory, &path, &mut page, time);
+                page.finish(listed)
+            })
+            .await
+        }
+    }
+}
+
+async fn blocking(work: impl FnOnce() -> Result<SourcePage, Failure> + Send + 'static) -> Result<SourcePage, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Failure::panicked()))
+}
+
+fn not_a_directory(error: &std::io::Error) -> Failure {
+    match rustix::io::Errno::from_io_error(error) {
+        Some(rustix::io::Errno::NOTDIR) => {
+            Failure::permanent(TaskReason::SourceNotFound, "what is to be listed is no directory")
+        }
+        Some(rustix::io::Errno::NOENT) => Failure::permanent(TaskReason::SourceNotFound, "no such directory"),
+        _ => Failure::from_open(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use hashmesh_hash::{HashPool, PoolLimits};
+
+    use super::*;
+    use crate::sources::{AllowedSource, RemoteSettings};
+
+    fn reading(root: &Path) -> Arc<Sources> {
+        let pool = HashPool::new("list", 1, PoolLimits::new(1, 1 << 20)).unwrap();
+        let allowed = [AllowedSource::Directory(root.to_owned())];
+        Arc::new(Sources::open(&allowed, &RemoteSettings::default(), pool).unwrap())
+    }
+
+    fn question(uri: &str, cursor: &[u8], max_tasks: u32) -> ListSource {
+        let (source_uri, cursor) = (uri.to_owned(), cursor.to_vec().into());
+        ListSource { question: 7, source_uri, cursor, max_tasks, max_bytes: 1 << 20 }
+    }
+
+    fn reason(page: &SourcePage) -> &str {
+        &page.failure.as_ref().and_then(|failure| failure.error.as_ref()).expect("it failed").reason
+    }
+
+    #[tokio::test]
+    async fn promise_8_a_directory_is_listed_page_by_page_below_the_root_and_nowhere_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir_all(root.join("allowed/a b")).unwrap();
+        fs::create_dir(root.join("secret")).unwrap();
+        for file in ["allowed/a b/1", "allowed/a b/2", "allowed/z", "secret/key"] {
+            fs::write(root.join(file), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("../secret", root.join("allowed/out")).unwrap();
+        std::os::unix::fs::symlink("a b", root.join("allowed/in")).unwrap();
+        let sources = reading(&root.join("allowed"));
+        let uri = |below: &str| format!("file://{}/{below}", root.display());
+
+        let first = list(&sources, question(&uri("allowed/"), b"", 2)).await;
+        let batch = first.batch.expect("two files");
+        assert_eq!(
+            (first.question, batch.task_count, first.end, &*first.cursor),
+            (7, 2, false, &b"out"[..]),
+            "links are passed"
+        );
+        assert_eq!(batch.reference_prefix, uri("allowed/a%20b/"));
+        let second = list(&sources, question(&uri("allowed/"), &first.cursor, 2)).await;
+        assert_eq!((second.batch.expect("one file").task_count, second.end), (1, true));
+        let through_a_link = list(&sources, question(&uri("allowed/in/"), b"", 9)).await;
+        assert_eq!(through_a_link.batch.expect("two files").task_count, 2);
+
+        for (uri, wanted) in [
+            (uri("secret/"), "CANNOT_REACH_SOURCE"),
+            (uri("allowed/out/"), "SOURCE_NOT_ALLOWED"),
+            (uri("allowed/../secret/"), "SOURCE_NOT_ALLOWED"),
+            (uri("allowed/none/"), "SOURCE_NOT_FOUND"),
+            (uri("allowed/z/"), "SOURCE_NOT_FOUND"),
+            ("s3://bucket/".to_owned(), "CANNOT_REACH_SOURCE"),
+            ("https://host/".to_owned(), "SOURCE_NOT_ALLOWED"),
+            ("file:///".to_owned(), "CANNOT_REACH_SOURCE"),
+        ] {
+            assert_eq!(reason(&list(&sources, question(&uri, b"", 9)).await), wanted, "{uri}");
+        }
+        // A cursor is no path that is opened.
+        let cursor = list(&sources, question(&uri("allowed/"), b"../secret/", 9)).await;
+        assert_eq!(cursor.batch.expect("all of its own").reference_prefix, uri("allowed/"));
+    }
+}

@@ -1,0 +1,155 @@
+//! A page while it fills up.
+
+use bytes::Bytes;
+use hashmesh::{
+    error::TaskReason,
+    limits::MAX_NAME_BYTES,
+    queue::v1::SourcePage,
+    tasks::validated,
+    v1::{PackedNames, PackedTasks},
+};
+
+use crate::sources::Failure;
+
+/// What is stored of a task besides its URI, which is also its name.
+const KIND_OBJECT: u8 = 1;
+
+/// Objects in order, and how far the listing is.
+#[derive(Debug)]
+pub(crate) struct Page {
+    max_tasks: usize,
+    max_bytes: usize,
+    uris: Vec<u8>,
+    lengths: Vec<u32>,
+    cursor: Vec<u8>,
+    end: bool,
+}
+
+/// Why an object is not on the page.
+#[derive(Debug)]
+pub(crate) enum PushError {
+    /// The page is full.
+    Full,
+    /// It can be on none.
+    Failed(Failure),
+}
+
+impl Page {
+    pub(super) fn new(max_tasks: usize, max_bytes: usize, cursor: &[u8]) -> Self {
+        let (uris, lengths) = (Vec::new(), Vec::new());
+        Self { max_tasks: max_tasks.max(1), max_bytes, uris, lengths, cursor: cursor.to_vec(), end: false }
+    }
+
+    /// The next object, at `place`.
+    pub(crate) fn push(&mut self, uri: &str, place: &[u8]) -> Result<(), PushError> {
+        if uri.len() > MAX_NAME_BYTES {
+            let message = format!(
+                "an object's URI has {} bytes, more than the {MAX_NAME_BYTES} of a name; it begins with {:?}",
+                uri.len(),
+                &uri[..200]
+            );
+            return Err(PushError::Failed(Failure::permanent(TaskReason::SourceUnreadable, message)));
+        }
+        let full = self.lengths.len() >= self.max_tasks || 2 * (self.uris.len() + uri.len()) > self.max_bytes;
+        // One always fits.
+        if full && !self.lengths.is_empty() {
+            return Err(PushError::Full);
+        }
+        self.uris.extend_from_slice(uri.as_bytes());
+        // At most `MAX_NAME_BYTES`.
+        self.lengths.push(uri.len() as u32);
+        self.pass(place);
+        Ok(())
+    }
+
+    /// Everything up to this place was looked at.
+    pub(crate) fn pass(&mut self, place: &[u8]) {
+        self.cursor.clear();
+        self.cursor.extend_from_slice(place);
+    }
+
+    /// The last place that was looked at; empty: none was.
+    pub(crate) fn cursor(&self) -> &[u8] {
+        &self.cursor
+    }
+
+    /// Nothing follows.
+    pub(crate) fn ends(&mut self) {
+        self.end = true;
+    }
+
+    /// The page as it is sent, if listing it went well or there is something on it: what failed is then asked for next.
+    pub(super) fn finish(self, listed: Result<(), Failure>) -> Result<SourcePage, Failure> {
+        if self.lengths.is_empty() {
+            listed?;
+        }
+        let Self { uris, lengths, cursor, end, .. } = self;
+        let batch = if lengths.is_empty() {
+            None
+        } else {
+            let data = Bytes::from(uris);
+            let tasks = PackedTasks {
+                data: data.clone(),
+                kinds: vec![KIND_OBJECT; lengths.len()].into(),
+                names: Some(PackedNames { data, lengths: lengths.clone() }),
+                lengths,
+                ..PackedTasks::default()
+            };
+            let unfit = |violation| {
+                tracing::error!(?violation, "a listed object makes no task");
+                let message = "a listed object makes no task; the worker's log says why";
+                Failure::permanent(TaskReason::SourceUnreadable, message)
+            };
+            Some(validated(0, tasks).map_err(unfit)?)
+        };
+        Ok(SourcePage { batch, cursor: cursor.into(), end, ..SourcePage::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_holds_so_many_tasks_or_so_many_bytes_and_one_always() {
+        let mut page = Page::new(2, 1_000, b"before");
+        assert_eq!(page.cursor(), b"before");
+        page.push("s3://bucket/a", b"a").unwrap();
+        page.push("s3://bucket/b", b"b").unwrap();
+        assert!(matches!(page.push("s3://bucket/c", b"c"), Err(PushError::Full)));
+        assert_eq!(page.cursor(), b"b", "what did not fit is listed again");
+
+        let mut small = Page::new(10, 52, b"");
+        small.push("s3://bucket/a", b"a").unwrap();
+        small.push("s3://bucket/b", b"b").unwrap();
+        assert!(matches!(small.push("s3://bucket/c", b"c"), Err(PushError::Full)));
+        assert!(Page::new(0, 0, b"").push("s3://bucket/a", b"a").is_ok());
+    }
+
+    #[test]
+    fn an_object_whose_uri_is_no_name_fails_the_listing_rather_than_be_left_out() {
+        let mut page = Page::new(10, 1 << 20, b"");
+        let uri = |length: usize| format!("s3://bucket/{}", "k".repeat(length - 12));
+        page.push(&uri(MAX_NAME_BYTES), b"a").unwrap();
+        let Err(PushError::Failed(failure)) = page.push(&uri(MAX_NAME_BYTES + 1), b"b") else { panic!("it fits") };
+        assert!(!failure.retryable && failure.message.contains("4097"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_page_is_a_batch_of_objects_named_by_their_uris() {
+        let mut page = Page::new(10, 1_000, b"");
+        page.push("s3://bucket/a", b"a").unwrap();
+        page.push("s3://bucket/b%20c", b"b c").unwrap();
+        page.ends();
+        let SourcePage { batch, cursor, end, failure, .. } = page.finish(Ok(())).unwrap();
+        let batch = batch.unwrap();
+        assert_eq!((batch.task_count, batch.byte_count, &*batch.reference_prefix), (2, 60, "s3://bucket/"));
+        assert_eq!((&*cursor, end, failure), (&b"b c"[..], true, None));
+        assert_eq!(Page::new(10, 10, b"x").finish(Ok(())).unwrap().batch, None);
+        let failed = || Err(Failure::cannot_reach());
+        assert!(Page::new(10, 10, b"x").finish(failed()).is_err());
+        let mut page = Page::new(10, 1_000, b"");
+        page.push("s3://bucket/a", b"a").unwrap();
+        assert!(page.finish(failed()).unwrap().batch.is_some());
+    }
+}
