@@ -122,7 +122,7 @@ async fn what_cannot_be_compared_is_told_and_never_equal() {
     assert!(ended.stderr.contains("B, line 1: improperly formatted"), "{}", ended.stderr);
     compare("md5", "/no/such/file").await.exits(1);
     compare("-", "-").await.exits(2);
-    compare("md5", "s3://bucket/").await.exits(2);
+    compare("md5", "s3://bucket/key").await.exits(2);
     let objects = verb(&["compare", "md5", "both", "--output", "jsonl"]).await.in_directory(&root);
     let objects = objects.run().await.exits(1).json_lines();
     assert_eq!((objects[0]["sign"].as_str(), objects[1]["sign"].as_str()), (Some("="), Some("-")));

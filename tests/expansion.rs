@@ -211,6 +211,42 @@ async fn a_bucket_or_what_begins_alike_in_it_is_listed_by_the_command() {
 }
 
 #[tokio::test]
+async fn buckets_are_compared_with_each_other_and_with_directories() {
+    let s3 = S3::start("compared-store", &["bucket-a", "bucket-b"]).await;
+    let local = rundir::directory("compared-local");
+    for (side, files) in [
+        ("bucket-a", [("same", "1"), ("s b/s+e", "2"), ("differs", "3"), ("only in a", "4")]),
+        ("bucket-b", [("same", "1"), ("s b/s+e", "2"), ("differs", "9"), ("only in b", "4")]),
+    ] {
+        for (file, content) in files {
+            let path = if side == "bucket-a" { local.join(file) } else { s3.bucket(side).join(file) };
+            fs::create_dir_all(path.parent().expect("it has one")).expect("a directory");
+            fs::write(path, content).expect("a file");
+            if side == "bucket-a" {
+                let uri = s3_uri(side, file.as_bytes());
+                s3.put(&uri["s3://".len()..], content.as_bytes()).await;
+            }
+        }
+    }
+    let up = Up::start_in("compared", &["--allow-source", "s3://"], &s3.environment()).await;
+    let compare = async |a: &str, b: &str| {
+        hashmesh(["compare", a, b, "-a", "md5"]).env("HASHMESH_SERVER", &up.server).run().await
+    };
+    let local = local.to_str().expect("UTF-8");
+    let report = "* differs\n+ only in a\n- only in b\n= s b/s+e\n= same\n";
+    for (a, b) in [("s3://bucket-a", "s3://bucket-b/"), (local, "s3://bucket-b")] {
+        assert_eq!(compare(a, b).await.exits(1).text(), report, "{a} {b}");
+    }
+    let ended = compare("s3://bucket-a/", local).await.succeeded();
+    assert_eq!(ended.text().lines().filter(|line| line.starts_with("= ")).count(), 4);
+    // What could not be listed to its end is not compared as if it were all.
+    let ended = compare("s3://bucket-a", "s3://bucket-c").await.exits(1);
+    assert!(ended.text().is_empty() && ended.stderr.contains("SOURCE_NOT_FOUND"), "{}", ended.stderr);
+    let ended = compare("s3://bucket-a/same", local).await.exits(2);
+    assert!(ended.stderr.contains("no place that the mesh lists"), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn what_cannot_be_listed_ends_the_submission_and_says_why() {
     let s3 = S3::start("failing-store", &["bucket"]).await;
     let tree = rundir::directory("expansion-failing");

@@ -15,7 +15,7 @@ use std::{
 };
 
 use clap::Args;
-use hashmesh::{client::Client, limits::MAX_ALGORITHMS, v1::Algorithm};
+use hashmesh::{client::Client, limits::MAX_ALGORITHMS, tasks::Place, v1::Algorithm};
 
 use self::{
     join::{Telling, join},
@@ -26,6 +26,7 @@ use super::{
     algorithms::AlgorithmArgs,
     batches::BatchArgs,
     failure::{self, Failure},
+    feed::object_uri,
     manifest::{Hints, Manifest, ReadArgs},
     output::Format,
     placement::PlacementArgs,
@@ -33,18 +34,19 @@ use super::{
     recorded,
     reporter::Reporter,
     server::ServerArgs,
+    submit::place::place,
 };
 
-/// Compare two sides, name by name: manifests, submissions, directories.
+/// Compare two sides, name by name: manifests, submissions, directories, buckets.
 ///
-/// A side is a manifest file (`-`: standard input), the id of a submission that has ended, or a directory, which is submitted
-/// first. The report is that of `rclone check A B --combined`: `= NAME` is in both and equal, `- NAME` is missing in A and
+/// A side is a manifest file (`-`: standard input), the id of a submission that has ended, a directory, which is submitted
+/// first, or a place that the mesh lists and reads (s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/ of the workers). The report is that of `rclone check A B --combined`: `= NAME` is in both and equal, `- NAME` is missing in A and
 /// only in B, `+ NAME` is missing in B and only in A, `* NAME` differs, `! NAME` could not be read or compared (why is on
 /// standard error); in byte order of the names. A line whose name has a line break or a backslash is escaped as in manifests
 /// of coreutils, and starts with `\`. Only digests by algorithms that both sides have are compared, and sizes where both have
 /// them.
 ///
-/// Names are compared relative to each side's root: of a directory those below it; of a manifest or submission all as they
+/// Names are compared relative to each side's root: of a directory or place those below it; of a manifest or submission all as they
 /// are, unless --root-a or --root-b says otherwise, or the other side is a directory below whose name (as typed) they are.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
@@ -86,6 +88,7 @@ enum Given {
     Manifest(PathBuf),
     Submission(String),
     Directory(PathBuf),
+    Place(Place),
 }
 
 impl Given {
@@ -93,19 +96,24 @@ impl Given {
         if recorded::names_a_submission(path) {
             return Ok(Self::Submission(path.to_string_lossy().into_owned()));
         }
-        if [&b"s3://"[..], b"http://", b"https://", b"file://"]
-            .iter()
-            .any(|scheme| path.as_os_str().as_bytes().starts_with(scheme))
-        {
-            let text = format!("{} is a URI: submit it, and compare the submission by its id", path.display());
+        if let Some(place) = place(path)? {
+            return Ok(Self::Place(place));
+        }
+        if let Some(uri) = object_uri(path) {
+            let text = format!(
+                "{uri} is no place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/): submit it, and \
+                 compare the submission by its id"
+            );
             return Err(Failure::Usage(text));
         }
         Ok(if path.is_dir() { Self::Directory(path.to_owned()) } else { Self::Manifest(path.to_owned()) })
     }
 
+    /// Where its names are, if they are to be found out.
     fn directory(&self) -> Option<Vec<u8>> {
         match self {
             Self::Directory(path) => Some(path.as_os_str().as_bytes().to_vec()),
+            Self::Place(place) => Some(place.uri().into_bytes()),
             Self::Manifest(_) | Self::Submission(_) => None,
         }
     }
@@ -135,7 +143,7 @@ impl CompareArgs {
         let submitting =
             Submitting { client: &client, placement: self.placement, batches: self.batches, reporter: &reporter };
         for (index, (_, given, _)) in sides.iter().enumerate() {
-            if let Given::Directory(directory) = given {
+            if given.directory().is_some() {
                 let other = read[1 - index].as_ref().map_or(&[][..], |side| &side.algorithms);
                 let algorithms = to_compute(&named, other)?;
                 let part_bytes = match self.algorithms.part_bytes() {
@@ -143,9 +151,7 @@ impl CompareArgs {
                     said => said,
                 };
                 let part_bytes = if algorithms.iter().any(|one| one.composite()) { part_bytes } else { 0 };
-                let mut side = Side::new(Root::default());
-                submitting.submit(directory.clone(), &algorithms, part_bytes, &mut side).await?;
-                read[index] = Some(side);
+                read[index] = submitting.submit(given, &algorithms, part_bytes).await?;
             }
         }
         let [Some(a), Some(b)] = read else { return Ok(failure::OK) };
@@ -180,7 +186,7 @@ impl CompareArgs {
     ) -> Result<Option<Side>, Failure> {
         let mut side = Side::new(root);
         match given {
-            Given::Directory(_) => Ok(None),
+            Given::Directory(_) | Given::Place(_) => Ok(None),
             Given::Submission(id) => {
                 let submission = recorded::ended(client, id).await?;
                 side.part_bytes = submission.options.map_or(0, |options| options.part_bytes);

@@ -1,8 +1,11 @@
 //! What one side has: names relative to its root, sorted, each with what is known of it.
 
-use std::io;
+use std::{borrow::Cow, io};
 
-use hashmesh::v1::{Algorithm, OutcomeStatus, PackedOutcomes};
+use hashmesh::{
+    tasks::{Scheme, percent_decoded},
+    v1::{Algorithm, OutcomeStatus, PackedOutcomes},
+};
 
 use super::packed::Known;
 use crate::verbs::{
@@ -29,18 +32,22 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// The name below the root; none if it is not there.
-    fn relative<'a>(&self, name: &'a [u8]) -> Option<&'a [u8]> {
-        let name = match (&self.said, &self.other) {
-            (Some(root), _) => below(name, root)?,
-            (None, Some(directory)) => below(name, directory).unwrap_or(name),
-            (None, None) => name,
+    /// The name below the root; none if it is not there. Below a URI it is decoded, so that it is what files are called.
+    fn relative<'a>(&self, name: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let root = self.said.as_ref().or(self.other.as_ref());
+        let found = root.and_then(|root| Some((below(name, root)?, root)));
+        let mut name = match found {
+            Some((rest, root)) if matches!(Scheme::of(root), Some(Scheme::File | Scheme::S3)) => {
+                return Some(percent_decoded(rest).map_or(Cow::Borrowed(rest), Cow::Owned));
+            }
+            Some((rest, _)) => rest,
+            None if self.said.is_some() => return None,
+            None => name,
         };
-        let mut name = name;
         while let Some(rest) = name.strip_prefix(b"./") {
             name = rest;
         }
-        Some(name)
+        Some(Cow::Borrowed(name))
     }
 }
 
@@ -91,7 +98,7 @@ impl Side {
         }
         self.names += 1;
         known.pack(&mut self.packed);
-        self.sorter.push(relative, &self.packed)
+        self.sorter.push(&relative, &self.packed)
     }
 
     /// Takes all that a manifest has. `who` names the side in what is said about lines.
@@ -197,6 +204,10 @@ mod tests {
             assert_eq!(text(&Root::default()).as_deref(), Some(by_none), "{name}");
         }
         let bucket = Root { said: Some(b"s3://bucket/".to_vec()), other: None };
-        assert_eq!(bucket.relative(b"s3://bucket/k"), Some(&b"k"[..]));
+        assert_eq!(bucket.relative(b"s3://bucket/a%20b/./c").as_deref(), Some(&b"a b/./c"[..]));
+        assert_eq!(bucket.relative(b"s3://other/k"), None);
+        let files = Root { said: None, other: Some(b"file:///srv/".to_vec()) };
+        assert_eq!(files.relative(b"file:///srv/%FF").as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(files.relative(b"file:///etc/%FF").as_deref(), Some(&b"file:///etc/%FF"[..]));
     }
 }

@@ -1,16 +1,16 @@
-//! A side that is a directory: its files are submitted, by their names below it.
+//! A side that is found out: the files of a directory are submitted, by their names below it; a place is listed by the mesh.
 
-use std::{
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-};
+use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
 use hashmesh::{
     client::{Client, Target},
-    v1::{Algorithm, SubmissionOptions},
+    v1::{Algorithm, SubmissionOptions, SubmissionState},
 };
 
-use super::side::Side;
+use super::{
+    Given,
+    side::{Root, Side},
+};
 use crate::verbs::{
     algorithms::numbers,
     batches::BatchArgs,
@@ -21,6 +21,8 @@ use crate::verbs::{
     placement::PlacementArgs,
     reporter::Reporter,
     resume::Resume,
+    submission,
+    submit::place,
     walk::{Walk, What},
 };
 
@@ -34,22 +36,43 @@ pub(super) struct Submitting<'a> {
 }
 
 impl Submitting<'_> {
-    /// Submits what is below a directory, and hands the outcomes to the side.
+    /// Has digests made of what is below a directory or a place. `None`: what was given is neither.
     pub(super) async fn submit(
         &self,
-        directory: PathBuf,
+        given: &Given,
         algorithms: &[Algorithm],
         part_bytes: u64,
-        side: &mut Side,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Side>, Failure> {
         let options = SubmissionOptions { algorithms: numbers(algorithms), part_bytes, ..SubmissionOptions::default() };
+        let (open, root) = match given {
+            Given::Directory(directory) => (self.open(directory, options).await?, Root::default()),
+            Given::Place(place) => {
+                let submission_id = place::create(self.client, place, options, None).await?;
+                let uri = place.uri();
+                self.reporter.inform(&format!("hashmesh: submission {submission_id} of {uri}"));
+                let root = Root { said: Some(uri.into_bytes()), other: None };
+                (Open { submission_id, sending: None, resume: Resume::Anew }, root)
+            }
+            Given::Manifest(_) | Given::Submission(_) => return Ok(None),
+        };
+        let mut side = Side::new(root);
+        let last = deliver(self.client, open, self.reporter, &mut side, &mut Output::new()).await?;
+        // What is missing then would look as if it were not there.
+        if last.state() == SubmissionState::Cancelled {
+            return Err(Failure::Local(format!("cannot compare: submission {}", submission::summary(&last))));
+        }
+        Ok(Some(side))
+    }
+
+    /// A submission of a directory's files, and its feed.
+    async fn open(&self, directory: &Path, options: SubmissionOptions) -> Result<Open, Failure> {
         let submitter = self.client.submit(Target::New { options, idempotency_key: None }).await?;
         let submission_id = submitter.submission_id().to_owned();
-        let shown = super::super::name::display(path_name(&directory));
+        let shown = super::super::name::display(path_name(directory));
         self.reporter.inform(&format!("hashmesh: submission {submission_id} of {shown}"));
         let builder = self.batches.builder(submitter.limits());
         let placement = self.placement.probe(self.client).await?;
-        let reporter = self.reporter.clone();
+        let (directory, reporter) = (directory.to_owned(), self.reporter.clone());
         let feed = feed::start(builder, placement, move |feed| {
             for found in Walk::new(directory.clone()) {
                 let name = below(&directory, &found.path);
@@ -61,9 +84,7 @@ impl Submitting<'_> {
             }
             Ok(())
         })?;
-        let open = Open { submission_id, sending: Some((submitter, feed)), resume: Resume::Anew };
-        deliver(self.client, open, self.reporter, side, &mut Output::new()).await?;
-        Ok(())
+        Ok(Open { submission_id, sending: Some((submitter, feed)), resume: Resume::Anew })
     }
 }
 
