@@ -18,6 +18,7 @@ const PROTOS: &[&str] = &[
     "hashmesh/v1/stream.proto",
     "hashmesh/v1/submission.proto",
     "hashmesh/v1/task.proto",
+    "hashmesh/v1/upload.proto",
     "hashmesh/admin/v1/admin.proto",
     "hashmesh/cache/v1/quota.proto",
     "hashmesh/gateway/v1/gateway.proto",
@@ -27,6 +28,7 @@ const PROTOS: &[&str] = &[
     "hashmesh/queue/v1/lease.proto",
     "hashmesh/queue/v1/listing.proto",
     "hashmesh/queue/v1/queue.proto",
+    "hashmesh/queue/v1/upload.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -127,6 +127,21 @@ reasons! {
     RateLimited = "RATE_LIMITED", ResourceExhausted;
     /// The tenant has brought as many tasks or bytes today (UTC) as it may. Try again tomorrow, or ask for more.
     QuotaExceeded = "QUOTA_EXCEEDED", ResourceExhausted;
+    /// This mesh has no store for uploads: start Gateways, Queues and Workers with `--upload-store`.
+    UploadsDisabled = "UPLOADS_DISABLED", FailedPrecondition;
+    /// No such upload, or another tenant's, or it was deleted.
+    UploadNotFound = "UPLOAD_NOT_FOUND", NotFound;
+    /// The bytes do not begin, or the object does not end, where the stored ones do; `stored_bytes` in the metadata says where.
+    UploadOffset = "UPLOAD_OFFSET", OutOfRange;
+    /// The upload has all its bytes and takes no more.
+    UploadComplete = "UPLOAD_COMPLETE", FailedPrecondition;
+    /// The object is larger than the mesh stores (`--upload-max-bytes`), or was sent in more than 10,000 pieces by as many
+    /// connections.
+    UploadTooLarge = "UPLOAD_TOO_LARGE", FailedPrecondition;
+    /// The tenant has as many open uploads as it may. Finish or delete some.
+    TooManyUploads = "TOO_MANY_UPLOADS", ResourceExhausted;
+    /// The store of uploads is full, away or read-only. What was stored is kept: go on once it works.
+    UploadStoreFailed = "UPLOAD_STORE_FAILED", Unavailable;
     /// The call's deadline passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
     /// A defect of ours. The log has its cause.

@@ -66,6 +66,18 @@ pub const DEFAULT_SUBMISSIONS_PAGE: u32 = 100;
 pub const MAX_RESULTS_PAGE: u32 = 10_000;
 /// Outcomes on a page when the caller does not say.
 pub const DEFAULT_RESULTS_PAGE: u32 = 1_000;
+/// Bytes of a part of an upload, as it is put into the store: what a broken connection costs at most.
+pub const UPLOAD_PART_BYTES: u32 = 8 * 1024 * 1024;
+/// Bytes of one frame of an upload.
+pub const MAX_UPLOAD_FRAME_BYTES: u32 = MAX_BATCH_BYTES;
+/// Bytes of one upload where the Gateway was not told otherwise: as large as S3's objects.
+pub const DEFAULT_MAX_UPLOAD_BYTES: u64 = 5 << 40;
+/// Uploads that a tenant may have open.
+pub const MAX_OPEN_UPLOADS: u32 = 1_000;
+/// Writers that stored something of one upload, one after the other: its layout names each.
+pub const MAX_UPLOAD_RUNS: u32 = 10_000;
+/// Between two frames of an upload.
+pub const MAX_UPLOAD_SILENCE: Duration = Duration::from_secs(60);
 /// Between two pings on a stream.
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a client that promised to answer pings may stay silent after one.

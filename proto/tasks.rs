@@ -12,6 +12,7 @@ mod names;
 mod rows;
 mod slice;
 mod stored;
+mod uploads;
 mod uri;
 mod validate;
 mod validated;
@@ -23,8 +24,10 @@ pub use join::Joined;
 pub(crate) use names::sum as names_bytes;
 pub use rows::from_rows;
 pub use stored::without_inputs;
+pub use uploads::foreign_upload;
 pub use uri::{
-    ANY_SOURCE, Place, S3Object, Scheme, check_uri, file_path, file_uri, percent_decoded, s3_object, s3_uri,
+    ANY_SOURCE, Place, S3Object, Scheme, UploadName, check_uri, file_path, file_uri, is_upload_id, percent_decoded,
+    s3_object, s3_uri, upload_name, upload_uri,
 };
 pub use validate::{Summary, Violation, validate};
 pub use validated::validated;

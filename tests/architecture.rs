@@ -15,12 +15,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hashmesh-runtime", &["hashmesh", "hashmesh-middleware"]),
     // The breaker in front of Postgres is the one of channels.
     ("hashmesh-database", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime"]),
-    ("hashmesh-gateway", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database"]),
-    ("hashmesh-queue", &["hashmesh", "hashmesh-runtime", "hashmesh-database"]),
+    // The bytes of uploads: Gateways write them, Workers read them, Queues delete them.
+    ("hashmesh-uploads", &["hashmesh"]),
+    (
+        "hashmesh-gateway",
+        &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database", "hashmesh-uploads"],
+    ),
+    ("hashmesh-queue", &["hashmesh", "hashmesh-runtime", "hashmesh-database", "hashmesh-uploads"]),
     ("hashmesh-cache", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-database"]),
     ("hashmesh-hash", &["hashmesh", "hashmesh-runtime"]),
     // The pool, not the RPC.
-    ("hashmesh-worker", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-hash"]),
+    ("hashmesh-worker", &["hashmesh", "hashmesh-middleware", "hashmesh-runtime", "hashmesh-hash", "hashmesh-uploads"]),
     (
         "hashmesh-cli",
         &[
@@ -31,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "hashmesh-queue",
             "hashmesh-cache",
             "hashmesh-hash",
+            "hashmesh-uploads",
             "hashmesh-worker",
         ],
     ),
@@ -63,7 +69,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Also the fingerprints of batches (the API) and of keys and options (the Queue).
     ("blake3", &["hashmesh-hash", "hashmesh", "hashmesh-queue"]),
     ("cap-std", &["hashmesh-worker"]),
-    ("object_store", &["hashmesh-worker"]),
+    ("object_store", &["hashmesh-uploads"]),
     ("opentelemetry", &["hashmesh-runtime"]),
     ("tracing-subscriber", &["hashmesh-runtime"]),
     ("tonic-health", &["hashmesh-runtime"]),

@@ -33,4 +33,5 @@ mod sources;
 mod sql;
 mod support;
 mod tls;
+mod uploads;
 mod workers;

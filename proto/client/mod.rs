@@ -47,6 +47,7 @@ mod submit_driver;
 mod tests;
 mod tls;
 mod unary;
+mod upload;
 mod watch;
 mod window;
 
@@ -57,4 +58,5 @@ pub use error::ClientError;
 pub use results::{ResultStream, ResultsQuery};
 pub use submit::{Progress, Submitter, Target};
 pub use tls::TlsOptions;
+pub use upload::Uploader;
 pub use watch::SubmissionWatch;

@@ -153,6 +153,7 @@ impl GatewayService for Scripts {
     type SubmitTasksStream = Frames<SubmitTasksResponse>;
     type WatchSubmissionStream = Frames<WatchSubmissionResponse>;
     type StreamResultsStream = Frames<StreamResultsResponse>;
+    type UploadObjectStream = Frames<UploadObjectResponse>;
 
     async fn submit_tasks(
         &self,
@@ -270,6 +271,21 @@ impl GatewayService for Scripts {
         &self,
         _: Request<GetCapabilitiesRequest>,
     ) -> Result<Response<GetCapabilitiesResponse>, Status> {
+        unused()
+    }
+
+    async fn upload_object(
+        &self,
+        _: Request<Streaming<UploadObjectRequest>>,
+    ) -> Result<Response<Self::UploadObjectStream>, Status> {
+        unused()
+    }
+
+    async fn get_upload(&self, _: Request<GetUploadRequest>) -> Result<Response<GetUploadResponse>, Status> {
+        unused()
+    }
+
+    async fn delete_upload(&self, _: Request<DeleteUploadRequest>) -> Result<Response<DeleteUploadResponse>, Status> {
         unused()
     }
 

@@ -14,13 +14,14 @@ use crate::{
     gateway::v1::{
         AppendBatchRequest, AppendBatchResponse, Batch, CancelSubmissionRequest, ComputeDigestRequest,
         ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse, CreateSubmissionRequest,
-        GetCapabilitiesRequest, GetCapabilitiesResponse, GetControlsRequest, GetStatsRequest, GetStatsResponse,
-        GetSubmissionRequest, ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse,
-        PauseWorkRequest, ResumeWorkRequest, RetryTasksRequest, SealSubmissionRequest, SetTenantLimitsRequest,
-        SubmitBatchRequest, SubmitBatchResponse, gateway_service_client::GatewayServiceClient,
+        DeleteUploadRequest, GetCapabilitiesRequest, GetCapabilitiesResponse, GetControlsRequest, GetStatsRequest,
+        GetStatsResponse, GetSubmissionRequest, GetUploadRequest, ListResultsRequest, ListResultsResponse,
+        ListSubmissionsRequest, ListSubmissionsResponse, PauseWorkRequest, ResumeWorkRequest, RetryTasksRequest,
+        SealSubmissionRequest, SetTenantLimitsRequest, SubmitBatchRequest, SubmitBatchResponse,
+        gateway_service_client::GatewayServiceClient,
     },
     limits::MAX_WAIT,
-    v1::{Algorithm, Opened, Submission, SubmissionOptions, TenantControls},
+    v1::{Algorithm, Opened, Submission, SubmissionOptions, TenantControls, Upload},
 };
 
 /// Every call takes the message's fields, makes attempts until one is answered, and fails with [`ClientError::Refused`]
@@ -205,6 +206,25 @@ impl Client {
         let frames = futures::stream::iter([first]).chain(rest);
         let answer = self.fresh_gateway().compute_digest_stream(frames).await.map_err(ClientError::Refused)?;
         Ok(answer.into_inner())
+    }
+
+    /// An upload: what is stored of it, and whether it is complete.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn get_upload(&self, upload_id: &str) -> Result<Upload, ClientError> {
+        let request = GetUploadRequest { upload_id: upload_id.to_owned() };
+        let answer = self.call(request, async |mut gateway, request| gateway.get_upload(request).await).await?;
+        answer.upload.ok_or_else(|| missing("upload"))
+    }
+
+    /// Deletes an upload. Of an attempt whose answer was lost, the next may say that there is none.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn delete_upload(&self, upload_id: &str) -> Result<(), ClientError> {
+        let request = DeleteUploadRequest { upload_id: upload_id.to_owned() };
+        self.call(request, async |mut gateway, request| gateway.delete_upload(request).await).await.map(drop)
     }
 
     /// What the mesh can do.

@@ -37,9 +37,11 @@ fn needed(path: &str) -> Option<Scope> {
         | "ResumeWork"
         | "SetTenantLimits"
         | "ComputeDigest"
-        | "ComputeDigestStream" => Some(Scope::Submit),
+        | "ComputeDigestStream"
+        | "UploadObject"
+        | "DeleteUpload" => Some(Scope::Submit),
         "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "ListResults" | "StreamResults" | "GetControls"
-        | "GetStats" => Some(Scope::Read),
+        | "GetStats" | "GetUpload" => Some(Scope::Read),
         "GetCapabilities" => None,
         _ => panic!("{path} is new: say here which scope it needs"),
     }
@@ -74,7 +76,10 @@ fn about(method: &str, id: &str) -> Option<Bytes> {
         | "GetStats"
         | "GetCapabilities"
         | "ComputeDigest"
-        | "ComputeDigestStream" => return None,
+        | "ComputeDigestStream"
+        | "UploadObject"
+        | "GetUpload"
+        | "DeleteUpload" => return None,
         _ => panic!("{method} is new: say here how it names a submission, or that it names none"),
     };
     Some(message.into())

@@ -161,6 +161,8 @@ pub(crate) struct MeshOptions {
     pub(crate) sources: Vec<PathBuf>,
     /// Environment of the Queue.
     pub(crate) queue_environment: Vec<(String, String)>,
+    /// Environment of the Gateway.
+    pub(crate) gateway_environment: Vec<(String, String)>,
     /// Environment of the workers.
     pub(crate) worker_environment: Vec<(String, String)>,
 }
@@ -172,6 +174,7 @@ impl Default for MeshOptions {
             threads: 1,
             sources: Vec::new(),
             queue_environment: Vec::new(),
+            gateway_environment: Vec::new(),
             worker_environment: Vec::new(),
         }
     }
@@ -200,7 +203,8 @@ impl Mesh {
         let arguments = vec!["--threads".to_owned(), "1".to_owned()];
         let hash = Role::start("hash", "hash", arguments, &[], directory.clone()).await;
         let arguments = ["--queue", &queue.url(), "--hash", &hash.url()].map(str::to_owned).to_vec();
-        let gateway = Role::start("gateway", "gateway", arguments, &[], directory.clone()).await;
+        let gateway =
+            Role::start("gateway", "gateway", arguments, &options.gateway_environment, directory.clone()).await;
         let count = options.workers;
         let mut mesh = Self { gateway, workers: Vec::new(), hash, queue, database, options, directory };
         mesh.queue.ready().await;

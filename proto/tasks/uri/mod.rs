@@ -5,6 +5,7 @@
 //! | [`file`] | `file:///absolute/path` (RFC 8089) |
 //! | [`s3`] | `s3://bucket/key`, perhaps `?versionId=…` |
 //! | [`http`] | `http://host[:port]/path?query`, and `https:` |
+//! | [`upload`] | `upload://tenant/id` |
 //!
 //! All are ASCII. What a path or key has besides is percent-encoded, byte by byte: names are bytes.
 
@@ -13,12 +14,14 @@ mod http;
 mod percent;
 mod place;
 mod s3;
+mod upload;
 
 pub use self::{
     file::{file_path, file_uri},
     percent::decode as percent_decoded,
     place::Place,
     s3::{S3Object, s3_object, s3_uri},
+    upload::{UploadName, is_upload_id, upload_name, upload_uri},
 };
 
 /// Which kind of source a URI names.
@@ -32,14 +35,21 @@ pub enum Scheme {
     Https,
     /// An object of an S3-compatible store.
     S3,
+    /// An object that a client brought to the mesh's own store.
+    Upload,
 }
 
 /// Stands for the common prefix of URIs that have none: of several schemes.
 pub const ANY_SOURCE: &str = "*";
 
 impl Scheme {
-    const ALL: [(&'static [u8], Self); 4] =
-        [(b"file://", Self::File), (b"https://", Self::Https), (b"http://", Self::Http), (b"s3://", Self::S3)];
+    const ALL: [(&'static [u8], Self); 5] = [
+        (b"file://", Self::File),
+        (b"https://", Self::Https),
+        (b"http://", Self::Http),
+        (b"s3://", Self::S3),
+        (b"upload://", Self::Upload),
+    ];
 
     /// The scheme of a URI, and what stands behind its `//`. Schemes are written in lower case.
     #[must_use]
@@ -69,8 +79,9 @@ pub fn check_uri(uri: &[u8]) -> Result<(), String> {
         Some((Scheme::File, path)) => file::check(path),
         Some((Scheme::Http | Scheme::Https, rest)) => http::check(rest),
         Some((Scheme::S3, rest)) => s3::check(rest),
+        Some((Scheme::Upload, rest)) => upload::check(rest),
         None => Err(format!(
-            "must begin with `file:///`, `s3://`, `https://` or `http://`, found {:?}",
+            "must begin with `file:///`, `s3://`, `https://`, `http://` or `upload://`, found {:?}",
             String::from_utf8_lossy(&uri[..uri.len().min(40)])
         )),
     }
@@ -84,6 +95,8 @@ pub(super) fn directory(common: &[u8]) -> String {
         Some((Scheme::File, b"")) => Some("file://".to_owned()),
         Some((Scheme::File, _)) => file_path(&common[..end]).map(|path| file_uri(&path)),
         Some((Scheme::S3, rest)) => s3::directory(rest),
+        // A worker has the whole store or nothing of it.
+        Some((Scheme::Upload, _)) => Some("upload://".to_owned()),
         Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => Some(http::origin(scheme, rest)),
         None => None,
     };
@@ -108,6 +121,8 @@ mod tests {
             ("https://Example.COM:443/a/b?c", "https://example.com/"),
             ("http://example.com:8080/a/b?c=d/e", "http://example.com:8080/"),
             ("https://example.com", "https://"),
+            ("upload://tenant/0123", "upload://"),
+            ("upload://", "upload://"),
             ("http", "*"),
             ("", "*"),
         ] {

@@ -31,7 +31,7 @@ impl Place {
             Some((Scheme::Http | Scheme::Https, _)) => {
                 Err("must begin with `s3://` or `file:///`: web servers cannot be listed".to_owned())
             }
-            None => Err("must begin with `s3://` or `file:///`".to_owned()),
+            Some((Scheme::Upload, _)) | None => Err("must begin with `s3://` or `file:///`".to_owned()),
         }
     }
 

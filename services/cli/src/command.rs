@@ -64,7 +64,7 @@ enum Command {
     #[command(flatten)]
     Role(Role),
     Certs(CertsArgs),
-    Config(ConfigArgs),
+    Config(Box<ConfigArgs>),
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
     Completion {
@@ -78,7 +78,7 @@ enum Command {
 /// What runs as a process of the mesh.
 #[derive(Debug, Subcommand)]
 enum Role {
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     Gateway(GatewayArgs),
     Queue(QueueArgs),
     Hash(HashArgs),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use hashmesh::{
     error::{Reason, StatusBuilder},
-    limits::MAX_DECODED_MESSAGE_BYTES,
+    limits::{MAX_DECODED_MESSAGE_BYTES, MAX_UPLOAD_FRAME_BYTES, UPLOAD_PART_BYTES},
 };
 use hashmesh_runtime::resources;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +16,8 @@ use tonic::Status;
 const WRITER_BYTES: u64 = 4 * MAX_DECODED_MESSAGE_BYTES as u64;
 /// What a stream that carries outcomes may hold at worst: frames of 1 MiB in several shapes.
 const READER_BYTES: u64 = 8 * 1024 * 1024;
+/// What an upload may hold at worst: a part that is put into the store, and a decoded frame, twice.
+const UPLOAD_BYTES: u64 = 2 * (UPLOAD_PART_BYTES as u64 + MAX_UPLOAD_FRAME_BYTES as u64);
 /// Unary calls under way; each waits for the Queue, holding little but its batch.
 const MAX_CALLS: usize = 4_096;
 /// After which a refused call is worth another try.
@@ -25,6 +27,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     writers: Gate,
+    uploads: Gate,
     readers: Gate,
     calls: Gate,
     /// In KiB: bytes of requests in the hands of unary calls.
@@ -47,7 +50,7 @@ pub(crate) struct Place {
 }
 
 impl Admission {
-    /// Half of the memory belongs to unread windows (see `ServerLimits`); a quarter goes to writers, an eighth each to
+    /// Half of the memory belongs to unread windows (see `ServerLimits`); 3/16 go to writers, 1/16 to uploads, an eighth each to
     /// readers and to unary calls, half of which is for their answers.
     pub(crate) fn new() -> Self {
         Self::within(resources::memory_bytes())
@@ -55,9 +58,11 @@ impl Admission {
 
     fn within(memory_bytes: u64) -> Self {
         let streams = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX).clamp(64, 1_024);
+        let uploads = usize::try_from(memory_bytes / 16 / UPLOAD_BYTES).unwrap_or(usize::MAX).clamp(4, 256);
         let kib = usize::try_from(memory_bytes / 16 / 1_024).unwrap_or(usize::MAX).clamp(64 * 1_024, 1_024 * 1_024);
         Self {
-            writers: Gate::new(streams(memory_bytes / 4, WRITER_BYTES)),
+            writers: Gate::new(streams(memory_bytes / 16 * 3, WRITER_BYTES)),
+            uploads: Gate::new(uploads),
             readers: Gate::new(streams(memory_bytes / 8, READER_BYTES)),
             calls: Gate::new(MAX_CALLS),
             call_kib: Gate::new(kib),
@@ -68,6 +73,11 @@ impl Admission {
     /// A place for a stream that brings batches or inputs.
     pub(crate) fn writer(&self) -> Result<Place, Status> {
         Ok(Place { _permits: [Some(self.writers.enter(1, "streams that send")?), None] })
+    }
+
+    /// A place for a stream that brings an object.
+    pub(crate) fn upload(&self) -> Result<Place, Status> {
+        Ok(Place { _permits: [Some(self.uploads.enter(1, "uploads")?), None] })
     }
 
     /// A place for a stream that only takes.
@@ -88,7 +98,7 @@ impl Admission {
 
     /// Streams that are open.
     pub(crate) fn open_streams(&self) -> usize {
-        self.writers.taken() + self.readers.taken()
+        self.writers.taken() + self.uploads.taken() + self.readers.taken()
     }
 }
 

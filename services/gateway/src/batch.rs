@@ -74,12 +74,13 @@ impl Unchecked {
         Err(bad_field(field, wanted))
     }
 
-    /// Validates and encodes; on a thread for such work if it is much of it.
-    pub(crate) async fn validate(self) -> Result<ValidatedBatch, Status> {
+    /// Validates and encodes what this tenant brings; on a thread for such work if it is much of it.
+    pub(crate) async fn validate(self, tenant: &str) -> Result<ValidatedBatch, Status> {
         if !self.large() {
-            return self.validate_now();
+            return self.validate_now(tenant);
         }
-        heavy::run(move || self.validate_now()).await?
+        let tenant = tenant.to_owned();
+        heavy::run(move || self.validate_now(&tenant)).await?
     }
 
     fn large(&self) -> bool {
@@ -95,13 +96,18 @@ impl Unchecked {
         }
     }
 
-    fn validate_now(self) -> Result<ValidatedBatch, Status> {
+    fn validate_now(self, tenant: &str) -> Result<ValidatedBatch, Status> {
         let path = self.path;
         let refused = |violation: Violation| bad_field(&format!("{path}{}", violation.field), violation.description);
         let columns = match self.tasks {
             Tasks::Rows(rows) => tasks::from_rows(rows).map_err(refused)?,
             Tasks::Columns(columns) => columns,
         };
+        if let Some(task) = tasks::foreign_upload(&columns, tenant) {
+            // As one that never was.
+            let message = format!("there is no upload of yours as task {task} names it; check its URI");
+            return Err(StatusBuilder::new(Reason::UploadNotFound, message).build());
+        }
         let batch = tasks::validated(self.sequence, columns).map_err(refused)?;
         if let Some(algorithms) = &self.algorithms {
             check_expected(&batch.expected_algorithms, algorithms)?;
@@ -153,7 +159,7 @@ mod tests {
     async fn names_travel_beside_the_tasks_and_not_within() {
         let names = PackedNames { data: "ab".into(), lengths: vec![1, 1] };
         let named = PackedTasks { names: Some(names.clone()), ..columns(2, 5) };
-        let batch = unchecked(Tasks::Columns(named)).validate().await.unwrap();
+        let batch = unchecked(Tasks::Columns(named)).validate("default").await.unwrap();
         assert_eq!(PackedTasks::decode(batch.tasks).unwrap(), columns(2, 5));
         assert_eq!(PackedNames::decode(batch.names).unwrap(), names);
         assert_eq!((batch.sequence, batch.task_count, batch.byte_count, batch.fingerprint.len()), (3, 2, 12, 32));
@@ -163,15 +169,15 @@ mod tests {
     async fn names_that_are_all_empty_are_no_names() {
         let names = PackedNames { data: Bytes::new(), lengths: vec![0, 0] };
         let named = PackedTasks { names: Some(names), ..columns(2, 5) };
-        assert!(unchecked(Tasks::Columns(named)).validate().await.unwrap().names.is_empty());
+        assert!(unchecked(Tasks::Columns(named)).validate("default").await.unwrap().names.is_empty());
     }
 
     #[tokio::test]
     async fn a_large_batch_is_validated_elsewhere_with_the_same_result() {
         let large = columns(10_000, 400);
         assert!(unchecked(Tasks::Columns(large.clone())).large());
-        let elsewhere = unchecked(Tasks::Columns(large.clone())).validate().await.unwrap();
-        assert_eq!(elsewhere, unchecked(Tasks::Columns(large)).validate_now().unwrap());
+        let elsewhere = unchecked(Tasks::Columns(large.clone())).validate("default").await.unwrap();
+        assert_eq!(elsewhere, unchecked(Tasks::Columns(large)).validate_now("default").unwrap());
     }
 
     #[tokio::test]
@@ -179,16 +185,16 @@ mod tests {
         let expected = vec![Digest { algorithm: Algorithm::Md5.into(), hex: "00".repeat(16) }];
         let task = Task { source: Some(Source::Data(Bytes::new())), expected, ..Default::default() };
         let rows = TaskRows { tasks: vec![task] };
-        let status = unchecked(Tasks::Rows(rows)).validate().await.unwrap_err();
+        let status = unchecked(Tasks::Rows(rows)).validate("default").await.unwrap_err();
         assert!(status.message().contains("md5"), "{status}");
     }
 
     #[tokio::test]
     async fn a_violation_is_named_by_its_whole_path() {
-        let status = unchecked(Tasks::Columns(columns(0, 0))).validate().await.unwrap_err();
+        let status = unchecked(Tasks::Columns(columns(0, 0))).validate("default").await.unwrap_err();
         assert!(status.message().starts_with("batch.columns.lengths: "), "{status}");
         let rows = TaskRows { tasks: vec![Task::default()] };
-        let status = unchecked(Tasks::Rows(rows)).validate().await.unwrap_err();
+        let status = unchecked(Tasks::Rows(rows)).validate("default").await.unwrap_err();
         assert!(status.message().starts_with("batch.rows.tasks[0]: "), "{status}");
     }
 

@@ -6,7 +6,7 @@ use hashmesh_middleware::concurrency::ConcurrencyConfig;
 use hashmesh_runtime::tls::Tls;
 use ipnet::IpNet;
 
-use crate::Auth;
+use crate::{Auth, UploadConfig};
 
 /// Whatever the services behind say of their load.
 const LEAST_CONCURRENT_CALLS: usize = 8;
@@ -30,6 +30,8 @@ pub struct GatewayConfig {
     pub cache: Vec<String>,
     /// How long the Cache service is waited for before a call is counted here. Default [`GatewayConfig::CACHE_TIMEOUT`].
     pub cache_timeout: Option<Duration>,
+    /// Where uploads go. `None`: it takes none.
+    pub uploads: Option<UploadConfig>,
     /// Unary calls that bring or read work, under way at a time. 0: [`GatewayConfig::MAX_CONCURRENT_CALLS`].
     pub max_concurrent_calls: usize,
 }

@@ -4,7 +4,7 @@
 //! on to the Queue (what is durable) and to Hash (what is not). A Gateway that dies loses nothing: whatever it had not
 //! acknowledged, the client sends again.
 //!
-//! A request's way: `auth` (who calls, and whether they may) → `limits` (how often) → `service` (the RPCs, delegating) → `unary`, `submit`, `results`, `digest` (one family each) →
+//! A request's way: `auth` (who calls, and whether they may) → `limits` (how often) → `service` (the RPCs, delegating) → `unary`, `submit`, `results`, `digest`, `upload` (one family each) →
 //! `validate` and `batch` (what is let through) → `upstream` (where it goes).
 
 mod admin;
@@ -32,6 +32,7 @@ mod stats;
 mod submit;
 mod submit_batch;
 mod unary;
+mod upload;
 mod upstream;
 mod validate;
 mod watch;
@@ -40,6 +41,7 @@ pub use auth::Auth;
 pub use config::{GatewayConfig, RateLimits};
 pub use error::GatewayError;
 pub use serve::serve;
+pub use upload::UploadConfig;
 
 #[cfg(test)]
 mod tests;

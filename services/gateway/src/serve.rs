@@ -57,6 +57,7 @@ pub async fn serve(
         queue,
         hash: Arc::new(Upstream::new(Role::Hash, &config.hash, config.tls.clone())?),
         admission: Admission::new(),
+        uploads: config.uploads,
         stats: Arc::new(StatsCache::default()),
         shutdown: shutdown.clone(),
     };

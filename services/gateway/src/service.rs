@@ -5,15 +5,18 @@ use std::sync::Arc;
 use hashmesh::{
     gateway::v1::{self as api, gateway_service_server::GatewayService},
     hash::v1::hash_service_client::HashServiceClient,
-    queue::v1::{access_service_client::AccessServiceClient, queue_service_client::QueueServiceClient},
+    queue::v1::{
+        access_service_client::AccessServiceClient, queue_service_client::QueueServiceClient,
+        upload_service_client::UploadServiceClient,
+    },
 };
 use hashmesh_runtime::{channel::Guarded, shutdown::Shutdown};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    admission::Admission, auth, call::Call, controls, deadline::Deadline, digest, error, outbound::Frames, results,
-    stats, submit, submit_batch, unary, upstream::Upstream, watch,
+    UploadConfig, admission::Admission, auth, call::Call, controls, deadline::Deadline, digest, error,
+    outbound::Frames, results, stats, submit, submit_batch, unary, upload, upstream::Upstream, watch,
 };
 
 /// What the services behind us may answer with: frames with 10,000 outcomes of long names exceed gRPC's usual 4 MiB.
@@ -25,6 +28,7 @@ pub(crate) struct Gateway {
     pub(crate) queue: Arc<Upstream>,
     pub(crate) hash: Arc<Upstream>,
     pub(crate) admission: Admission,
+    pub(crate) uploads: Option<UploadConfig>,
     pub(crate) stats: Arc<stats::StatsCache>,
     pub(crate) shutdown: Shutdown,
 }
@@ -37,6 +41,11 @@ pub(crate) fn queue_client(channel: Guarded) -> QueueServiceClient<Guarded> {
 /// A client of the Queue's keys.
 pub(crate) fn access_client(channel: Guarded) -> AccessServiceClient<Guarded> {
     AccessServiceClient::new(channel)
+}
+
+/// A client of the Queue's uploads. A layout may have 10,000 runs.
+pub(crate) fn upload_client(channel: Guarded) -> UploadServiceClient<Guarded> {
+    UploadServiceClient::new(channel)
 }
 
 /// A client of Hash.
@@ -76,6 +85,7 @@ impl GatewayService for Gateway {
     type SubmitTasksStream = Frames<api::SubmitTasksResponse>;
     type WatchSubmissionStream = Frames<api::WatchSubmissionResponse>;
     type StreamResultsStream = Frames<api::StreamResultsResponse>;
+    type UploadObjectStream = Frames<api::UploadObjectResponse>;
 
     async fn submit_tasks(
         &self,
@@ -216,6 +226,28 @@ impl GatewayService for Gateway {
             answer = digest::compute_stream(self, request) => answer.map(Response::new),
             status = caller.turned_away() => Err(status),
         }
+    }
+
+    async fn upload_object(
+        &self,
+        request: Request<Streaming<api::UploadObjectRequest>>,
+    ) -> Result<Response<Self::UploadObjectStream>, Status> {
+        self.check_running()?;
+        upload::upload(self, auth::caller(&request)?, request.into_inner()).map(Response::new)
+    }
+
+    async fn get_upload(
+        &self,
+        request: Request<api::GetUploadRequest>,
+    ) -> Result<Response<api::GetUploadResponse>, Status> {
+        self.answer(request, |request, call| upload::get(self, request, call)).await
+    }
+
+    async fn delete_upload(
+        &self,
+        request: Request<api::DeleteUploadRequest>,
+    ) -> Result<Response<api::DeleteUploadResponse>, Status> {
+        self.answer(request, |request, call| upload::delete(self, request, call)).await
     }
 
     async fn get_capabilities(

@@ -11,7 +11,7 @@ use hashmesh::{
 use tokio::{sync::Mutex, time::Instant};
 use tonic::Status;
 
-use crate::{deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
+use crate::{UploadConfig, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
 
 /// Capabilities may be this old: every client asks for them at its start.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub(crate) async fn capabilities(gateway: &Gateway, deadline: Deadline) -> Resul
         algorithms: Algorithm::ALL.map(info).to_vec(),
         limits: Some(announced()),
         sources: deadline.limit(sources(gateway, deadline)).await?,
+        uploads: gateway.uploads.as_ref().map(UploadConfig::announced),
     })
 }
 

@@ -53,7 +53,7 @@ pub(crate) async fn append_batch(
 ) -> Result<api::AppendBatchResponse, Status> {
     let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
     let batch = request.batch.ok_or_else(|| bad_field("batch", "must be set"))?;
-    let batch = Unchecked::of_batch(batch, None)?.validate().await?;
+    let batch = Unchecked::of_batch(batch, None)?.validate(&call.tenant()).await?;
     let request = queue::AppendBatchRequest { tenant: call.tenant(), submission_id, batch: Some(batch) };
     let answer = ask!(gateway, Repeat::Safe, call.deadline, append_batch(request))?;
     Ok(api::AppendBatchResponse { through_sequence: answer.through_sequence })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hashmesh_database::Database;
 use hashmesh_runtime::tls::Tls;
+use hashmesh_uploads::UploadStore;
 
 pub use self::replicas::{ReplicaConfig, ReplicasRefused};
 
@@ -39,6 +40,10 @@ pub struct QueueConfig {
     pub retention: Duration,
     /// A submission that is OPEN and to which nothing has happened for this long is cancelled; zero: never.
     pub idle_open_timeout: Duration,
+    /// How long an upload is kept after its last bytes, or after it was completed.
+    pub upload_retention: Duration,
+    /// Where the bytes of uploads are deleted. `None`: this mesh takes no uploads.
+    pub uploads: Option<UploadStore>,
     /// Payload on its way to Postgres, in bytes. Beyond it, writers wait.
     pub admission_bytes: usize,
     /// Unresolved batches whose numbers are kept in memory, of all submissions together, about 150 bytes each. The others
@@ -70,6 +75,8 @@ impl QueueConfig {
             alone: false,
             idle_open_timeout: Duration::from_secs(7 * 86_400),
             retention: Duration::from_secs(30 * 86_400),
+            upload_retention: Self::UPLOAD_RETENTION,
+            uploads: None,
             admission_bytes: 0,
             index_batches: 0,
             payload_bytes: 0,
@@ -79,6 +86,8 @@ impl QueueConfig {
         .within(Self::DEFAULT_MEMORY)
     }
 
+    /// How long an upload is kept, unless it is told otherwise.
+    pub const UPLOAD_RETENTION: Duration = Duration::from_secs(7 * 86_400);
     /// What a queue may use of memory, unless it is told otherwise.
     pub const DEFAULT_MEMORY: usize = 512 * 1024 * 1024;
     /// The least a queue can work with.

@@ -40,6 +40,16 @@ pub(crate) enum QueueError {
     KeyNotFound,
     #[error("the key is revoked, which cannot be undone; create another")]
     KeyRevoked,
+    #[error("no such upload; check its id, and whether its time has passed")]
+    UploadNotFound,
+    #[error("{stored} bytes of the upload are stored; go on from there")]
+    UploadOffset { stored: u64 },
+    #[error("another stream writes to this upload now")]
+    UploadWriterReplaced,
+    #[error("the upload was sent by {most} connections that all stored something; begin anew, over a better one")]
+    UploadPieces { most: u32 },
+    #[error("the tenant has as many open uploads as it may; finish or delete some")]
+    TooManyUploads,
     #[error("no worker of this name is connected; `hashmesh admin workers list` shows who is")]
     WorkerNotFound,
     #[error("{field}: {description}")]
@@ -73,7 +83,11 @@ impl QueueError {
             Self::Gap { .. } => Reason::SequenceGap,
             Self::Conflict(_) => Reason::SequenceConflict,
             Self::IdempotencyConflict => Reason::IdempotencyConflict,
-            Self::WriterReplaced => Reason::WriterReplaced,
+            Self::WriterReplaced | Self::UploadWriterReplaced => Reason::WriterReplaced,
+            Self::UploadNotFound => Reason::UploadNotFound,
+            Self::UploadOffset { .. } => Reason::UploadOffset,
+            Self::UploadPieces { .. } => Reason::UploadTooLarge,
+            Self::TooManyUploads => Reason::TooManyUploads,
             Self::Sealed => Reason::SubmissionSealed,
             Self::Expands => Reason::SubmissionExpands,
             Self::Cancelled => Reason::SubmissionCancelled,
@@ -105,6 +119,7 @@ impl From<QueueError> for Status {
         }
         match error {
             QueueError::Gap { expected, .. } => status = status.metadata("expected_sequence", expected),
+            QueueError::UploadOffset { stored } => status = status.metadata("stored_bytes", stored),
             QueueError::SealCount { stored, .. } => status = status.metadata("stored_batches", stored),
             QueueError::NotOwner { owner: Some(owner) } => status = status.metadata("owner", owner),
             QueueError::Quota { what, limit, left, resets_in } => {

@@ -27,7 +27,10 @@ mod wall;
 
 use std::sync::Arc;
 
-use hashmesh::queue::v1::{access_service_server::AccessServiceServer, queue_service_server::QueueServiceServer};
+use hashmesh::queue::v1::{
+    access_service_server::AccessServiceServer, queue_service_server::QueueServiceServer,
+    upload_service_server::UploadServiceServer,
+};
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
 use tokio::{net::TcpListener, sync::watch};
 
@@ -54,12 +57,18 @@ pub async fn serve(
     let keys = store::Keys::new(&config.database);
     let reads = store::Reads::new(config.database.clone(), &config.replicas.replicas, config.replicas.max_lag);
     let access = AccessServiceServer::new(rpc::AccessRpc::new(config.database.clone()));
+    let retention = config.upload_retention;
+    let uploads = UploadServiceServer::new(rpc::UploadRpc::new(config.database.clone(), retention));
+    // By every process: each step may be repeated.
+    let _emptying = config.uploads.clone().map(|store| {
+        tasks::spawn_owned("uploads", maintenance::run_uploads(config.database.clone(), store, retention))
+    });
     let shared = rpc::Shared { config, keys, current: engine, reads, storage, shutdown: shutdown.clone() };
     let service = rpc::QueueRpc::new(shared);
     let service = QueueServiceServer::new(service)
         .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
-    let served =
-        GrpcServer::new("queue", health).tls(tls).mount(service).mount(access).serve(listener, shutdown.clone()).await;
+    let server = GrpcServer::new("queue", health).tls(tls).mount(service).mount(access).mount(uploads);
+    let served = server.serve(listener, shutdown.clone()).await;
     // The owner waits until every stream has let go of the engine before it releases the ownership.
     shutdown.begin();
     if owner.await.is_err() {

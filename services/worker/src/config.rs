@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hashmesh_runtime::{resources, tls::Tls};
+use hashmesh_uploads::UploadStore;
 
 use crate::{
     error::WorkerError,
@@ -23,6 +24,8 @@ pub struct WorkerConfig {
     pub allow_sources: Vec<AllowedSource>,
     /// How it reads what comes over the network.
     pub remote: RemoteSettings,
+    /// Where uploads are. `None`: it reads none.
+    pub uploads: Option<UploadStore>,
     /// Bytes for payload in hand and read buffers. At least 16 MiB. Default 128 MiB.
     pub memory_bytes: usize,
     /// How long a stopping worker works on the leases it holds. Default 10 s.
@@ -39,6 +42,7 @@ impl Default for WorkerConfig {
             threads: resources::cpus(),
             allow_sources: Vec::new(),
             remote: RemoteSettings::default(),
+            uploads: None,
             memory_bytes: 128 * 1024 * 1024,
             drain_grace: Duration::from_secs(10),
             tls: None,
@@ -103,7 +107,8 @@ impl WorkerConfig {
     }
 
     fn buffers_bytes(&self) -> usize {
-        let remote = self.allow_sources.iter().any(|source| !matches!(source, AllowedSource::Directory(_)));
+        let remote = self.uploads.is_some()
+            || self.allow_sources.iter().any(|source| !matches!(source, AllowedSource::Directory(_)));
         let remote_bytes = if remote { self.remote_reads() * READ_BYTES } else { 0 };
         self.threads.max(1).saturating_mul(BUFFER_BYTES) + remote_bytes
     }

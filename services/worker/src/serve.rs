@@ -68,7 +68,8 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
     inline.run(0, self_test).await??;
     let (allowed, remote, pool) = (config.allow_sources.clone(), config.remote.clone(), inline.clone());
     let remote_reads = config.remote_reads();
-    let sources = objects.run(0, move || Sources::open(&allowed, &remote, pool)).await??;
+    let uploads = config.uploads.clone();
+    let sources = objects.run(0, move || Sources::open(&allowed, &remote, uploads, pool)).await??;
     let hello = Hello {
         worker_id: config.worker_id.clone(),
         session: Uuid::new_v4().as_bytes().to_vec().into(),

@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use hashmesh_gateway::GatewayConfig;
+use hashmesh_gateway::{GatewayConfig, UploadConfig};
 use hashmesh_runtime::tls::Role;
 
-use super::{access::AccessArgs, limits::LimitArgs, process::Process, tls::TlsArgs};
+use super::{
+    access::AccessArgs,
+    limits::LimitArgs,
+    process::Process,
+    tls::TlsArgs,
+    uploads::{S3Args, UploadArgs, UploadLimitArgs},
+};
 use crate::address::HostPort;
 
 /// The public API. Stateless: run as many as you like.
@@ -32,6 +38,12 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "DURATION", default_value = "15ms", value_parser = humantime::parse_duration)]
     cache_timeout: Duration,
     #[command(flatten)]
+    uploads: UploadArgs,
+    #[command(flatten)]
+    upload_limits: UploadLimitArgs,
+    #[command(flatten)]
+    s3: S3Args,
+    #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
     limits: LimitArgs,
@@ -44,6 +56,8 @@ impl GatewayArgs {
         let process = Process::bind("gateway", &self.listen, self.admin_listen.as_ref()).await?;
         let tls = self.tls.open(Role::Gateway).await?;
         let auth = self.access.resolve(process.address()?, tls.is_some())?;
+        let max_bytes = self.upload_limits.upload_max_bytes;
+        let uploads = self.uploads.open(&self.s3)?.map(|store| UploadConfig { store, max_bytes });
         let config = GatewayConfig {
             queue: self.queue,
             hash: self.hash,
@@ -53,6 +67,7 @@ impl GatewayArgs {
             trusted_proxies: self.limits.trusted_proxy,
             cache: self.cache,
             cache_timeout: Some(self.cache_timeout),
+            uploads,
             max_concurrent_calls: self.limits.max_concurrent_calls,
         };
         process

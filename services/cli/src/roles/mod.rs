@@ -12,6 +12,7 @@ mod replicas;
 mod sources;
 mod storage;
 mod tls;
+mod uploads;
 mod worker;
 
 pub(crate) use access::AccessArgs;
@@ -26,6 +27,7 @@ pub(crate) use replicas::ReplicaArgs;
 pub(crate) use sources::SourceArgs;
 pub(crate) use storage::StorageArgs;
 pub(crate) use tls::TlsArgs;
+pub(crate) use uploads::{UploadArgs, UploadLimitArgs};
 pub(crate) use worker::{WorkerArgs, default_worker_id, serve as serve_worker};
 
 /// How many threads hash when nobody says: one per CPU that we may use.

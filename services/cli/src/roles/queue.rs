@@ -9,8 +9,13 @@ use hashmesh_queue::QueueConfig;
 use hashmesh_runtime::tls::Role;
 
 use super::{
-    access::ReachArgs, migrate::migrate, process::Process, process::admin_pages, replicas::ReplicaArgs,
-    storage::StorageArgs, tls::TlsArgs,
+    access::ReachArgs,
+    migrate::migrate,
+    process::{Process, admin_pages},
+    replicas::ReplicaArgs,
+    storage::StorageArgs,
+    tls::TlsArgs,
+    uploads::{S3Args, UploadArgs},
 };
 use crate::address::{HostPort, local};
 
@@ -43,6 +48,10 @@ pub(crate) struct QueueArgs {
     #[arg(long)]
     no_migrate: bool,
     #[command(flatten)]
+    uploads: UploadArgs,
+    #[command(flatten)]
+    s3: S3Args,
+    #[command(flatten)]
     storage: StorageArgs,
     #[command(flatten)]
     replicas: ReplicaArgs,
@@ -72,6 +81,7 @@ impl QueueArgs {
         let memory = self.memory_mib as usize * 1024 * 1024;
         let mut config = QueueConfig::new(database.clone(), address).within(memory);
         self.storage.apply(&mut config);
+        config.uploads = self.uploads.open(&self.s3)?;
         config.replicas = replicas;
         config.tls = tls;
         config.stall_timeout = self.stall_timeout;

@@ -1,8 +1,8 @@
 //! What a worker may read besides inline bytes, and how.
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
@@ -10,7 +10,7 @@ use clap::{
 use hashmesh_worker::{AllowedSource, RemoteSettings, S3Credentials, S3Settings};
 use ipnet::IpNet;
 
-use super::limits::network;
+use super::{limits::network, uploads::S3Args};
 
 /// Sources. Without `--allow-source` nothing is read.
 #[derive(Args, Clone, Debug)]
@@ -22,14 +22,8 @@ pub(crate) struct SourceArgs {
     /// Hosts of sources may be at addresses of this network, which is not public; may be given more than once.
     #[arg(long, value_name = "ADDRESS/BITS", value_parser = network)]
     allow_network: Vec<IpNet>,
-    /// The S3-compatible store that s3: stands for (also AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL); default: Amazon's. Its
-    /// credentials are taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; without them requests are not
-    /// signed.
-    #[arg(long, value_name = "URL")]
-    s3_endpoint: Option<String>,
-    /// The store's region (also AWS_REGION, AWS_DEFAULT_REGION).
-    #[arg(long, value_name = "NAME", default_value = "us-east-1")]
-    s3_region: String,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
     /// Objects that a worker reads over the network at the same time; fewer where its memory is small.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     source_reads: u16,
@@ -53,12 +47,13 @@ pub(crate) struct SourceArgs {
 impl SourceArgs {
     /// How objects are read over the network.
     pub(crate) fn remote(&self) -> Result<RemoteSettings> {
+        let credentials = self.s3.credentials()?;
         Ok(RemoteSettings {
             allow_networks: self.allow_network.clone(),
             s3: S3Settings {
-                endpoint: self.s3_endpoint.clone(),
-                region: self.s3_region.clone(),
-                credentials: credentials()?,
+                endpoint: self.s3.s3_endpoint.clone(),
+                region: self.s3.s3_region.clone(),
+                credentials: credentials.map(|(id, secret, token)| S3Credentials::new(id, secret, token)),
             },
             reads: self.source_reads.into(),
             reads_per_host: self.source_reads_per_host.into(),
@@ -67,17 +62,6 @@ impl SourceArgs {
             stall: self.source_stall,
             total: self.source_timeout,
         })
-    }
-}
-
-/// From the environment only: what stands on a command line is seen by everybody on the machine.
-fn credentials() -> Result<Option<S3Credentials>> {
-    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
-        (Some(id), Some(secret)) => Ok(Some(S3Credentials::new(id, secret, variable("AWS_SESSION_TOKEN")))),
-        (None, None) => Ok(None),
-        (Some(_), None) => bail!("AWS_ACCESS_KEY_ID needs AWS_SECRET_ACCESS_KEY, the key's secret"),
-        (None, Some(_)) => bail!("AWS_SECRET_ACCESS_KEY needs AWS_ACCESS_KEY_ID, the secret's key"),
     }
 }
 

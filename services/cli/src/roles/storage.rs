@@ -15,12 +15,20 @@ pub(crate) struct StorageArgs {
     /// A submission that is OPEN and to which nothing has happened for this long is cancelled; 0: never.
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration_or_zero)]
     idle_open_timeout: Duration,
+    /// How long an upload is kept after its last bytes came, or after it was completed; 0: for ever.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration_or_zero)]
+    upload_retention: Duration,
 }
+
+/// What nobody waits for.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl StorageArgs {
     pub(crate) fn apply(self, config: &mut QueueConfig) {
         config.retention = self.retention;
         config.idle_open_timeout = self.idle_open_timeout;
+        config.upload_retention =
+            if self.upload_retention.is_zero() { FOR_EVER } else { self.upload_retention.min(FOR_EVER) };
     }
 }
 

@@ -8,7 +8,9 @@ use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, t
 use hashmesh_worker::WorkerConfig;
 use tokio::net::TcpListener;
 
-use super::{access::ReachArgs, default_threads, process::Process, sources::SourceArgs, tls::TlsArgs};
+use super::{
+    access::ReachArgs, default_threads, process::Process, sources::SourceArgs, tls::TlsArgs, uploads::UploadArgs,
+};
 use crate::address::HostPort;
 
 /// Takes leases from the Queue, reads sources, hashes.
@@ -36,6 +38,8 @@ pub(crate) struct WorkerArgs {
     #[command(flatten)]
     sources: SourceArgs,
     #[command(flatten)]
+    uploads: UploadArgs,
+    #[command(flatten)]
     reach: ReachArgs,
     #[command(flatten)]
     tls: TlsArgs,
@@ -51,6 +55,7 @@ impl WorkerArgs {
             worker_id: self.worker_id,
             threads: self.threads,
             remote: self.sources.remote()?,
+            uploads: self.uploads.open(&self.sources.s3)?,
             allow_sources: self.sources.allow_source,
             drain_grace: self.drain_grace,
             tls,

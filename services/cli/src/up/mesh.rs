@@ -5,10 +5,11 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use anyhow::{Context, Result};
 use hashmesh_cache::CacheConfig;
 use hashmesh_database::Database;
-use hashmesh_gateway::{Auth, GatewayConfig, RateLimits};
+use hashmesh_gateway::{Auth, GatewayConfig, RateLimits, UploadConfig};
 use hashmesh_hash::HashConfig;
 use hashmesh_queue::{QueueConfig, ReplicaConfig};
 use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks, tls::Tls};
+use hashmesh_uploads::UploadStore;
 use hashmesh_worker::{AllowedSource, RemoteSettings, WorkerConfig};
 use ipnet::IpNet;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -31,6 +32,9 @@ pub(super) struct MeshConfig {
     pub(super) private_database: bool,
     pub(super) allow_sources: Vec<AllowedSource>,
     pub(super) remote: RemoteSettings,
+    /// Of Gateway, Workers and Queue.
+    pub(super) uploads: UploadStore,
+    pub(super) upload_max_bytes: u64,
     pub(super) workers: u16,
     /// Of each worker, and of Hash.
     pub(super) threads: usize,
@@ -91,6 +95,7 @@ impl Mesh {
         let mut queue = QueueConfig::new(database, queue_url.clone());
         queue.alone = self.config.private_database;
         self.config.storage.apply(&mut queue);
+        queue.uploads = Some(self.config.uploads.clone());
         queue.replicas = self.config.replicas.clone();
         self.add("queue", listener, queue_health.clone(), |listener, health, shutdown| {
             hashmesh_queue::serve(queue, listener, health, shutdown)
@@ -113,6 +118,7 @@ impl Mesh {
                 threads: self.config.threads,
                 allow_sources: self.config.allow_sources.clone(),
                 remote: self.config.remote.clone(),
+                uploads: Some(self.config.uploads.clone()),
                 ..WorkerConfig::default()
             };
             let health = if index == 0 { worker_health.clone() } else { Health::new() };
@@ -129,6 +135,7 @@ impl Mesh {
             trusted_proxies: self.config.trusted_proxies.clone(),
             cache: self.add_cache().await?,
             cache_timeout: None,
+            uploads: Some(UploadConfig { store: self.config.uploads.clone(), max_bytes: self.config.upload_max_bytes }),
             max_concurrent_calls: self.config.max_concurrent_calls,
             tls: self.config.tls.clone(),
         };

@@ -32,7 +32,8 @@ use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
     roles::{
-        AccessArgs, LimitArgs, ReplicaArgs, SourceArgs, StorageArgs, TlsArgs, admin_pages, default_threads, migrate,
+        AccessArgs, LimitArgs, ReplicaArgs, SourceArgs, StorageArgs, TlsArgs, UploadArgs, UploadLimitArgs, admin_pages,
+        default_threads, migrate,
     },
     settings::standard_directory,
 };
@@ -73,6 +74,10 @@ pub(crate) struct UpArgs {
     /// A Redis in which calls are counted (also REDIS_URL); default: they are counted in this process.
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
+    #[command(flatten)]
+    uploads: UploadArgs,
+    #[command(flatten)]
+    upload_limits: UploadLimitArgs,
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
@@ -161,6 +166,8 @@ impl UpArgs {
             private_database: postgres.is_some(),
             allow_sources: self.sources.allow_source.clone(),
             remote: self.sources.remote()?,
+            uploads: self.uploads.open_or_below(data_dir.path(), &self.sources.s3)?,
+            upload_max_bytes: self.upload_limits.upload_max_bytes,
             workers: self.workers,
             threads: self.threads,
             storage: self.storage,

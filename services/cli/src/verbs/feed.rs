@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     failure::Failure,
+    large::NotUploaded,
     placement::{Placement, remedy},
     read::{ReadError, read_file},
 };
@@ -101,6 +102,13 @@ impl Feed {
         let mut content = std::mem::take(&mut self.content);
         let read = read_file(path, follow, limit, &mut content);
         self.content = content;
+        if let (Err(ReadError::TooLarge(_)), Some(large)) = (&read, &self.placement.large) {
+            return match large.upload(path, follow, &self.fed) {
+                Ok(uri) => self.object(name, &uri, expected),
+                Err(NotUploaded::Because(why)) => self.unread(name, Unread::Other(why)),
+                Err(NotUploaded::Stopped) => Err(Stopped),
+            };
+        }
         if let Err(error) = read {
             return self.unread(name, too_large(path, limit, &error).unwrap_or_else(|| unread(&error)));
         }

@@ -16,6 +16,7 @@ mod documents;
 mod failure;
 mod feed;
 mod get;
+mod large;
 mod list;
 mod manifest;
 mod name;
@@ -41,6 +42,7 @@ mod stats;
 mod stdin;
 mod submission;
 mod submit;
+mod upload;
 mod verdict;
 mod verify;
 mod walk;
@@ -60,6 +62,7 @@ const FAREWELL: Duration = Duration::from_millis(100);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Submit(submit::SubmitArgs),
+    Upload(upload::UploadArgs),
     Verify(verify::VerifyArgs),
     Compare(compare::CompareArgs),
     Receipt(receipt::ReceiptArgs),
@@ -100,6 +103,7 @@ pub(crate) fn run(verb: Verb) -> u8 {
 async fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Submit(args) => args.run().await,
+        Verb::Upload(args) => args.run().await,
         Verb::Verify(args) => args.run().await,
         Verb::Compare(args) => args.run().await,
         Verb::Receipt(args) => args.run().await,

@@ -18,7 +18,7 @@ use hashmesh::{
     v1::SourceRoot,
 };
 
-use super::{failure::Failure, server::on_loopback};
+use super::{failure::Failure, large::LargeFiles, server::on_loopback};
 
 /// How files reach the workers.
 #[derive(Args, Clone, Copy, Debug)]
@@ -30,6 +30,10 @@ pub(super) struct PlacementArgs {
     /// Always send the files' bytes.
     #[arg(long)]
     inline: bool,
+    /// Bring files to the mesh's own store that are too large to be sent with a task and that no worker can read. They stay
+    /// there for the mesh's --upload-retention.
+    #[arg(long, conflicts_with = "by_reference")]
+    upload: bool,
 }
 
 /// Decides for each file.
@@ -38,6 +42,8 @@ pub(super) struct Placement {
     mode: Mode,
     /// The directory that was asked for last, and what it is without links: files come directory by directory.
     last: Option<(PathBuf, PathBuf)>,
+    /// Where files go that are too large, if they may.
+    pub(super) large: Option<LargeFiles>,
 }
 
 #[derive(Debug)]
@@ -67,7 +73,13 @@ impl PlacementArgs {
             let sources = client.get_capabilities().await?.sources;
             Mode::Below(sources.iter().filter_map(same_here).collect())
         };
-        Ok(Placement { mode, last: None })
+        let large = self.upload.then(|| LargeFiles::new(client));
+        Ok(Placement { mode, last: None, large })
+    }
+
+    /// True if files may be uploaded, each time under another URI.
+    pub(super) fn uploads(self) -> bool {
+        self.upload
     }
 }
 
@@ -124,7 +136,10 @@ pub(super) fn remedy(path: &Path) -> String {
     let directory = fs::canonicalize(path).ok().and_then(|path| path.parent().map(Path::to_owned));
     let directory = directory.unwrap_or_else(|| PathBuf::from("DIR"));
     let shown = super::name::display(directory.as_os_str().as_bytes());
-    format!("let the mesh read it: start `hashmesh up` (or the workers) on this machine with --allow-source '{shown}'")
+    format!(
+        "say --upload to bring it to the mesh's own store, or let the mesh read it: start `hashmesh up` (or the workers) on this \
+         machine with --allow-source '{shown}'"
+    )
 }
 
 #[cfg(test)]
@@ -146,7 +161,7 @@ mod tests {
         fs::write(real.join("outside"), "").unwrap();
         std::os::unix::fs::symlink("root", real.join("alias")).unwrap();
         let root = same_here(&root_of(&real.join("alias"))).unwrap();
-        let mut placement = Placement { mode: Mode::Below(vec![root]), last: None };
+        let mut placement = Placement { mode: Mode::Below(vec![root]), last: None, large: None };
 
         let expected = file_uri(real.join("alias/sub/a b").as_os_str().as_bytes());
         for path in ["root/sub/a b", "alias/sub/a b", "alias/../root/./sub/a b"] {

@@ -57,6 +57,27 @@ pub(super) fn read_file(path: &Path, follow: bool, limit: usize, content: &mut V
     Ok(())
 }
 
+/// What a regular file was when it was opened.
+#[derive(Debug)]
+pub(super) struct Unchanged([i64; 5]);
+
+impl Unchanged {
+    /// Opens a regular file of any size.
+    pub(super) fn open(path: &Path, follow: bool) -> Result<(File, Self), ReadError> {
+        let file = open(path, follow)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(ReadError::NotRegular(Kind::of(metadata.file_type())));
+        }
+        Ok((file, Self(stamp(&metadata))))
+    }
+
+    /// Whether it is still the same.
+    pub(super) fn check(&self, file: &File) -> Result<(), ReadError> {
+        if stamp(&file.metadata()?) == self.0 { Ok(()) } else { Err(ReadError::Changed) }
+    }
+}
+
 /// What was a file when it was found may be a FIFO now, whose opening would wait for ever.
 fn open(path: &Path, follow: bool) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | if follow { 0 } else { libc::O_NOFOLLOW };

@@ -53,7 +53,7 @@ async fn run(
     let opened = async {
         let open = uplink::first_frame(&mut inbound, &liveness).await?;
         let answers_pings = open.answers_pings;
-        Ok::<_, End>((Opening::validate(tenant, open)?.send(&gateway).await?, answers_pings))
+        Ok::<_, End>((Opening::validate(tenant.clone(), open)?.send(&gateway).await?, answers_pings))
     };
     let (bridge, answers_pings) = tokio::select! {
         opened = opened => opened?,
@@ -73,6 +73,7 @@ async fn run(
         outbound: &outbound,
         liveness: answers_pings.then_some(&liveness),
         algorithms,
+        tenant: &tenant,
     });
     let down = downlink::run(&gateway, bridge.from_queue, bridge.shape, &window, &outbound, &liveness);
     let ping = pings::ping(&outbound, |ping| frame(Frame::Ping(ping)), Some(&liveness));

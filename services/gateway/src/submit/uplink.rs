@@ -28,6 +28,7 @@ pub(super) struct Uplink<'a> {
     /// Set if the client promised to answer pings.
     pub(super) liveness: Option<&'a Liveness>,
     pub(super) algorithms: Option<Vec<i32>>,
+    pub(super) tenant: &'a str,
 }
 
 /// The first frame, which must be `open`.
@@ -72,7 +73,7 @@ impl Uplink<'_> {
     async fn batch(&mut self, batch: Batch) -> Result<(), End> {
         let sequence = batch.sequence;
         let validated = match Unchecked::of_batch(batch, self.algorithms.clone()) {
-            Ok(unchecked) => unchecked.validate().await,
+            Ok(unchecked) => unchecked.validate(self.tenant).await,
             Err(status) => Err(status),
         };
         match validated {

@@ -9,6 +9,7 @@ mod days;
 mod idle;
 mod retention;
 mod status;
+mod uploads;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ pub(crate) use self::{
     idle::cancel_idle,
     retention::expire,
     status::StorageStatus,
+    uploads::run_uploads,
 };
 use crate::{
     QueueConfig,

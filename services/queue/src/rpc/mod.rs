@@ -10,6 +10,7 @@ mod results;
 mod retry;
 mod submit;
 mod unary;
+mod uploads;
 mod watch;
 mod write;
 
@@ -30,6 +31,7 @@ use hashmesh::queue::v1::{
 use hashmesh_runtime::shutdown::Shutdown;
 use tokio::sync::watch as watch_channel;
 use tonic::{Request, Response, Status, Streaming};
+pub(crate) use uploads::UploadRpc;
 
 use crate::{
     QueueConfig,

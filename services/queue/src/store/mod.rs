@@ -7,7 +7,7 @@
 //! - [`recover`]: what a new owner starts from.
 //! - [`load`]: the batches that come into memory as work goes on.
 //! - [`partitions`]: the days of the large tables; [`expiry`]: what retention takes out of them.
-//! - [`access`]: keys and the audit trail.
+//! - [`access`]: keys and the audit trail; [`uploads`]: which bytes of uploads count.
 //! - [`reads`]: what clients and leases are answered from; [`replicas`]: where.
 //!
 //! Every write of work is a transaction under [`fence`].
@@ -30,6 +30,7 @@ mod recover;
 mod replicas;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 pub(crate) use access::{
     api_key, api_keys, audit, create_api_key, has_admin_key, note_api_key_uses, note_audit, revoke_api_key,
@@ -49,6 +50,10 @@ pub(crate) use reads::{
 };
 pub(crate) use recover::{load_one, load_unfinished};
 pub(crate) use replicas::Reads;
+pub(crate) use uploads::{
+    NewBytes, StoredUpload, complete_upload, create_upload, delete_upload, deleted_uploads, expire_uploads,
+    forget_upload, note_emptied, seal_upload, store_bytes, take_upload, upload, upload_id, upload_runs,
+};
 
 /// For Postgres. What is written so is limited far below (`hashmesh::limits`): sequences, places of tasks, rates.
 fn integer(value: u32) -> i32 {

@@ -47,6 +47,12 @@ pub(super) fn rule(path: &str) -> Option<Rule> {
             | "NoteAudit" | "ListAudit" => Some(Rule::Only(Role::Gateway)),
             _ => None,
         },
+        "hashmesh.queue.v1.UploadService" => match method {
+            "OpenUpload" | "StoreBytes" | "SealUpload" | "CompleteUpload" | "GetUpload" | "DeleteUpload" => {
+                Some(Rule::Only(Role::Gateway))
+            }
+            _ => None,
+        },
         "hashmesh.cache.v1.QuotaService" => match method {
             "TakeQuota" => Some(Rule::Only(Role::Gateway)),
             _ => None,

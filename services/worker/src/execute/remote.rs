@@ -49,11 +49,12 @@ impl RemoteGroup {
     }
 
     async fn work_on(&self, task: &TaskView, digests: &mut Vec<u8>) -> Result<(OutcomeStatus, Read), ReadError> {
-        let (Input::Object { uri, range }, Some(remote)) = (&task.input, self.sources.remote()) else {
+        let Input::Object { uri, range } = &task.input else {
             return Err(ReadError::Failed(Failure::cannot_reach()));
         };
         let algorithms = &self.plan.algorithms;
-        let read = remote.digest(uri, *range, algorithms, digests, &LeaseReading(&self.held)).await?;
+        let progress = LeaseReading(&self.held);
+        let read = self.sources.digest_remote(uri, *range, algorithms, digests, &progress).await?;
         Ok((compare(task, algorithms, digests), read))
     }
 }

@@ -59,6 +59,7 @@ impl AllowedSource {
                 Ok(Self::Directory(PathBuf::from(OsStr::from_bytes(path))))
             }
             Some((Scheme::File, _)) => Err(wrong("a directory's path, as it is")),
+            Some((Scheme::Upload, _)) => Err(wrong("uploads by --upload-store")),
             Some((Scheme::S3, rest)) => BucketRoot::parse(rest).map(Self::Bucket).ok_or_else(|| wrong(BUCKET)),
             Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => {
                 let text = text.to_str().ok_or_else(|| wrong(SITE))?;

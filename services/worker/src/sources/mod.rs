@@ -2,7 +2,7 @@
 //!
 //! - [`allow`]: what it was started with. Nothing else is read, whoever asks.
 //! - [`root`], [`file`]: files, by blocking threads.
-//! - [`remote`]: objects of hosts and buckets, by async tasks.
+//! - [`remote`]: objects of hosts and buckets, by async tasks; [`uploads`]: likewise, of the mesh's own store.
 //! - [`list`]: which objects a directory or bucket has.
 //!
 //! A root is a directory that the worker was started with. It is opened once; every file is opened *beneath* that
@@ -16,6 +16,7 @@ mod file;
 mod list;
 mod remote;
 mod root;
+mod uploads;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ use hashmesh::{
     v1::{ByteRange, ObjectIdentity, SourceRoot},
 };
 use hashmesh_hash::{HashPool, Recipe};
+use hashmesh_uploads::UploadStore;
 
 pub use self::{
     allow::{AllowedSource, BucketRoot, SiteRoot},
@@ -36,7 +38,7 @@ pub(crate) use self::{
     list::list,
     remote::{READ_BYTES, Remote},
 };
-use self::{file::DigestFileError, root::Root};
+use self::{file::DigestFileError, root::Root, uploads::Uploads};
 
 /// Everything that this worker may read.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ pub(crate) struct Sources {
     /// The longest paths first, so that the nearest of nested roots is found first.
     roots: Vec<Root>,
     remote: Option<Remote>,
+    uploads: Option<Uploads>,
     announced: Vec<SourceRoot>,
 }
 
@@ -71,6 +74,7 @@ impl Sources {
     pub(crate) fn open(
         allowed: &[AllowedSource],
         remote: &RemoteSettings,
+        uploads: Option<UploadStore>,
         pool: HashPool,
     ) -> Result<Self, SourcesError> {
         let (mut roots, mut sites, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
@@ -86,9 +90,16 @@ impl Sources {
         announced.extend(roots.iter().map(|root| root.announced().clone()));
         let prefixes = sites.iter().map(SiteRoot::uri_prefix).chain(buckets.iter().map(BucketRoot::uri_prefix));
         announced.extend(prefixes.map(|uri_prefix| SourceRoot { uri_prefix, device: 0, inode: 0 }));
+        if let Some(store) = &uploads {
+            if allowed.iter().any(|source| uploads::exposed_by(store, source)) {
+                tracing::warn!("--allow-source covers the store of uploads: every tenant can have its files digested");
+            }
+            announced.push(SourceRoot { uri_prefix: uploads::ANNOUNCED.to_owned(), device: 0, inode: 0 });
+        }
+        let uploads = uploads.map(|store| Uploads::new(store, pool.clone(), remote.stall, remote.total));
         let nothing_remote = sites.is_empty() && buckets.is_empty();
         let remote = if nothing_remote { None } else { Some(Remote::new(sites, buckets, remote, pool)?) };
-        Ok(Self { roots, remote, announced })
+        Ok(Self { roots, remote, uploads, announced })
     }
 
     /// All of it as the queue is told.
@@ -96,9 +107,23 @@ impl Sources {
         self.announced.clone()
     }
 
-    /// What reads over the network, if anything may be.
-    pub(crate) fn remote(&self) -> Option<&Remote> {
-        self.remote.as_ref()
+    /// Reads the object `uri` of a host, a bucket or the mesh's own store, or `range` of it, once, and appends its digests to
+    /// `digests`. On an error `digests` is as it was.
+    pub(crate) async fn digest_remote(
+        &self,
+        uri: &[u8],
+        range: Option<ByteRange>,
+        algorithms: &Recipe,
+        digests: &mut Vec<u8>,
+        progress: &(dyn Progress + Sync),
+    ) -> Result<Read, ReadError> {
+        match (&self.uploads, &self.remote) {
+            (Some(uploads), _) if Scheme::of(uri) == Some(Scheme::Upload) => {
+                uploads.digest(uri, range, algorithms, digests, progress).await
+            }
+            (_, Some(remote)) => remote.digest(uri, range, algorithms, digests, progress).await,
+            _ => Err(ReadError::Failed(Failure::cannot_reach())),
+        }
     }
 
     /// Reads the file `uri`, or `range` of it, once, and appends its digests to `digests`. On an error `digests` is as it
@@ -129,7 +154,7 @@ impl Sources {
     }
 }
 
-/// True for what [`Remote`] reads.
+/// True for what [`Sources::digest_remote`] reads.
 pub(crate) fn is_remote(uri: &[u8]) -> bool {
     Scheme::of(uri).is_some_and(Scheme::is_remote)
 }

@@ -21,7 +21,7 @@ fn recipe() -> Recipe {
 fn open(roots: &[PathBuf]) -> Result<Sources, SourcesError> {
     let allowed: Vec<_> = roots.iter().cloned().map(AllowedSource::from).collect();
     let pool = HashPool::new("test", 1, PoolLimits::new(1, 1 << 20)).unwrap();
-    Sources::open(&allowed, &RemoteSettings::default(), pool)
+    Sources::open(&allowed, &RemoteSettings::default(), None, pool)
 }
 
 /// A root with something beside it that must never be read.

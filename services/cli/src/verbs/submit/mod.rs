@@ -111,6 +111,14 @@ impl SubmitArgs {
         if self.lines && self.paths.len() > 1 {
             return Err(Failure::Usage("--lines reads one PATH".into()));
         }
+        if self.placement.uploads() && (self.id.is_some() || self.idempotency_key.is_some()) {
+            // Another task each time, where the mesh wants the same.
+            return Err(Failure::Usage(
+                "--upload names a file otherwise each time: with --id or --idempotency-key, use `hashmesh upload` and submit \
+                 what it prints"
+                    .into(),
+            ));
+        }
         let algorithms = self.algorithms.or_default()?;
         let shape = self.shape.shape()?;
         shape.check(&algorithms)?;

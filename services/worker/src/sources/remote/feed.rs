@@ -16,7 +16,7 @@ pub(crate) const GATHERED_BYTES: usize = 256 * 1024;
 const HERE_BYTES: usize = 64 * 1024;
 
 /// Hashes one object. Holds two times [`GATHERED_BYTES`] and a piece at most.
-pub(super) struct Feed<'a> {
+pub(in crate::sources) struct Feed<'a> {
     pool: &'a HashPool,
     algorithms: &'a Recipe,
     /// Not there while the pool has it.
@@ -27,20 +27,20 @@ pub(super) struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(pool: &'a HashPool, algorithms: &'a Recipe) -> Self {
+    pub(in crate::sources) fn new(pool: &'a HashPool, algorithms: &'a Recipe) -> Self {
         let hasher = Some(MultiHasher::new(algorithms));
         Self { pool, algorithms, hasher, gathered: Vec::new(), gathered_bytes: 0, hashing: None }
     }
 
     /// The object's next bytes.
-    pub(super) async fn put(&mut self, piece: Bytes) -> Result<(), Failure> {
+    pub(in crate::sources) async fn put(&mut self, piece: Bytes) -> Result<(), Failure> {
         self.gathered_bytes += piece.len();
         self.gathered.push(piece);
         if self.gathered_bytes >= GATHERED_BYTES { self.hand_over().await } else { Ok(()) }
     }
 
     /// Appends the digests.
-    pub(super) async fn finish(mut self, digests: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(in crate::sources) async fn finish(mut self, digests: &mut Vec<u8>) -> Result<(), Failure> {
         if self.hashing.is_none() && self.gathered_bytes * self.algorithms.len() <= HERE_BYTES {
             let Some(mut hasher) = self.hasher.take() else { return Err(Failure::panicked()) };
             self.gathered.iter().for_each(|piece| hasher.update(piece));

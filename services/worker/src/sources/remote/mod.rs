@@ -36,11 +36,11 @@ use ipnet::IpNet;
 use tokio::time::timeout;
 use url::Url;
 
+pub(in crate::sources) use self::feed::Feed;
 pub use self::s3::{S3Credentials, S3Settings};
 pub(crate) use self::{address::Networks, client::Client, feed::GATHERED_BYTES, host::HostLimits};
 use self::{
     ask::{Target, Trouble},
-    feed::Feed,
     host::Hosts,
     object::Reading,
     s3::S3,
@@ -180,7 +180,7 @@ impl Remote {
                     Err(Failure::cannot_reach())
                 }
             }
-            Some(Scheme::File) | None => Err(Failure::cannot_reach()),
+            Some(Scheme::File | Scheme::Upload) | None => Err(Failure::cannot_reach()),
         }
     }
 }
