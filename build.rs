@@ -14,6 +14,7 @@ const PROTOS: &[&str] = &[
     "hashmesh/v1/digest.proto",
     "hashmesh/v1/key.proto",
     "hashmesh/v1/outcome.proto",
+    "hashmesh/v1/schedule.proto",
     "hashmesh/v1/stats.proto",
     "hashmesh/v1/stream.proto",
     "hashmesh/v1/submission.proto",
@@ -28,6 +29,7 @@ const PROTOS: &[&str] = &[
     "hashmesh/queue/v1/lease.proto",
     "hashmesh/queue/v1/listing.proto",
     "hashmesh/queue/v1/queue.proto",
+    "hashmesh/queue/v1/schedule.proto",
     "hashmesh/queue/v1/upload.proto",
 ];
 

@@ -89,6 +89,12 @@ reasons! {
     SubmissionNotCompleted = "SUBMISSION_NOT_COMPLETED", FailedPrecondition;
     /// The submission has no failed task to retry.
     NothingToRetry = "NOTHING_TO_RETRY", FailedPrecondition;
+    /// No such schedule, or another tenant's.
+    ScheduleNotFound = "SCHEDULE_NOT_FOUND", NotFound;
+    /// A schedule of this name is there, with another `cron` or `time_zone` or other options. Delete it first.
+    ScheduleExists = "SCHEDULE_EXISTS", AlreadyExists;
+    /// The tenant has as many schedules as it may have.
+    TooManySchedules = "TOO_MANY_SCHEDULES", ResourceExhausted;
     /// A seal names another number of batches than is stored.
     SealCountMismatch = "SEAL_COUNT_MISMATCH", FailedPrecondition;
     /// A frame came out of turn, for example before `open`.

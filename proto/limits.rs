@@ -58,6 +58,12 @@ pub const MAX_WAIT_TASKS: u32 = 1_000;
 pub const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Bytes of outcomes in the answer of a `SubmitBatch` that waits.
 pub const MAX_WAIT_ANSWER_BYTES: usize = 3 * 1024 * 1024;
+/// Schedules of one tenant.
+pub const MAX_SCHEDULES: u32 = 1_000;
+/// Bytes of a schedule's name.
+pub const MAX_SCHEDULE_NAME_BYTES: usize = 63;
+/// Bytes of a schedule's cron expression.
+pub const MAX_CRON_BYTES: usize = 255;
 /// Submissions on a page.
 pub const MAX_SUBMISSIONS_PAGE: u32 = 1_000;
 /// Submissions on a page when the caller does not say.

@@ -29,6 +29,7 @@ mod receipts;
 mod replicas;
 mod retries;
 mod rolling;
+mod schedules;
 mod sources;
 mod sql;
 mod support;

@@ -249,6 +249,31 @@ impl GatewayService for Scripts {
         unused()
     }
 
+    async fn create_schedule(
+        &self,
+        _: Request<CreateScheduleRequest>,
+    ) -> Result<Response<CreateScheduleResponse>, Status> {
+        unused()
+    }
+
+    async fn get_schedule(&self, _: Request<GetScheduleRequest>) -> Result<Response<GetScheduleResponse>, Status> {
+        unused()
+    }
+
+    async fn list_schedules(
+        &self,
+        _: Request<ListSchedulesRequest>,
+    ) -> Result<Response<ListSchedulesResponse>, Status> {
+        unused()
+    }
+
+    async fn delete_schedule(
+        &self,
+        _: Request<DeleteScheduleRequest>,
+    ) -> Result<Response<DeleteScheduleResponse>, Status> {
+        unused()
+    }
+
     async fn retry_tasks(&self, _: Request<RetryTasksRequest>) -> Result<Response<RetryTasksResponse>, Status> {
         unused()
     }

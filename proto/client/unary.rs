@@ -13,15 +13,16 @@ use super::{
 use crate::{
     gateway::v1::{
         AppendBatchRequest, AppendBatchResponse, Batch, CancelSubmissionRequest, ComputeDigestRequest,
-        ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse, CreateSubmissionRequest,
-        DeleteUploadRequest, GetCapabilitiesRequest, GetCapabilitiesResponse, GetControlsRequest, GetStatsRequest,
-        GetStatsResponse, GetSubmissionRequest, GetUploadRequest, ListResultsRequest, ListResultsResponse,
+        ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse, CreateScheduleRequest,
+        CreateSubmissionRequest, DeleteScheduleRequest, DeleteUploadRequest, GetCapabilitiesRequest,
+        GetCapabilitiesResponse, GetControlsRequest, GetScheduleRequest, GetStatsRequest, GetStatsResponse,
+        GetSubmissionRequest, GetUploadRequest, ListResultsRequest, ListResultsResponse, ListSchedulesRequest,
         ListSubmissionsRequest, ListSubmissionsResponse, PauseWorkRequest, ResumeWorkRequest, RetryTasksRequest,
         SealSubmissionRequest, SetTenantLimitsRequest, SubmitBatchRequest, SubmitBatchResponse,
         gateway_service_client::GatewayServiceClient,
     },
     limits::MAX_WAIT,
-    v1::{Algorithm, Opened, Submission, SubmissionOptions, TenantControls, Upload},
+    v1::{Algorithm, Opened, Schedule, Submission, SubmissionOptions, TenantControls, Upload},
 };
 
 /// Every call takes the message's fields, makes attempts until one is answered, and fails with [`ClientError::Refused`]
@@ -40,6 +41,44 @@ impl Client {
         let request = CreateSubmissionRequest { options: Some(options), idempotency_key };
         let answer = self.call(request, async |mut gateway, request| gateway.create_submission(request).await).await?;
         answer.opened.ok_or_else(|| missing("opened"))
+    }
+
+    /// Has a submission's expansion repeated.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn create_schedule(&self, request: CreateScheduleRequest) -> Result<Schedule, ClientError> {
+        let answer = self.call(request, async |mut gateway, request| gateway.create_schedule(request).await).await?;
+        answer.schedule.ok_or_else(|| missing("schedule"))
+    }
+
+    /// A schedule.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn get_schedule(&self, name: &str) -> Result<Schedule, ClientError> {
+        let request = GetScheduleRequest { name: name.to_owned() };
+        let answer = self.call(request, async |mut gateway, request| gateway.get_schedule(request).await).await?;
+        answer.schedule.ok_or_else(|| missing("schedule"))
+    }
+
+    /// All schedules, by name.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn list_schedules(&self) -> Result<Vec<Schedule>, ClientError> {
+        let request = ListSchedulesRequest {};
+        let answer = self.call(request, async |mut gateway, request| gateway.list_schedules(request).await).await?;
+        Ok(answer.schedules)
+    }
+
+    /// Deletes a schedule; its runs stay.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn delete_schedule(&self, name: &str) -> Result<(), ClientError> {
+        let request = DeleteScheduleRequest { name: name.to_owned() };
+        self.call(request, async |mut gateway, request| gateway.delete_schedule(request).await).await.map(drop)
     }
 
     /// Stores one batch.

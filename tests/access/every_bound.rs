@@ -201,6 +201,11 @@ fn too_much(path: &str) -> Option<(Vec<u8>, &'static str)> {
             let request = api::RetryTasksRequest { submission_id: id(), idempotency_key: key };
             (request.encode_to_vec(), "idempotency_key")
         }
+        "CreateSchedule" => {
+            (api::CreateScheduleRequest { name: long(63), ..Default::default() }.encode_to_vec(), "name")
+        }
+        "GetSchedule" => (api::GetScheduleRequest { name: long(63) }.encode_to_vec(), "name"),
+        "DeleteSchedule" => (api::DeleteScheduleRequest { name: long(63) }.encode_to_vec(), "name"),
         "SetTenantLimits" => {
             let request = api::SetTenantLimitsRequest { max_leased_tasks: MAX_LEASED_TASKS + 1 };
             (request.encode_to_vec(), "max_leased_tasks")
@@ -243,7 +248,10 @@ fn too_much(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "ListAudit" => {
             (admin::ListAuditRequest { page_size: 1_001, ..Default::default() }.encode_to_vec(), "page_size")
         }
-        "PauseWork" | "ResumeWork" | "GetControls" | "GetCapabilities" | "GetStats" | "ListWorkers" => return None,
+        "PauseWork" | "ResumeWork" | "GetControls" | "GetCapabilities" | "GetStats" | "ListWorkers"
+        | "ListSchedules" => {
+            return None;
+        }
         _ => panic!("{path} is new: say here which of its fields has a limit, or that none has"),
     })
 }

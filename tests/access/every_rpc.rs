@@ -33,6 +33,8 @@ fn needed(path: &str) -> Option<Scope> {
         | "SubmitBatch"
         | "CancelSubmission"
         | "RetryTasks"
+        | "CreateSchedule"
+        | "DeleteSchedule"
         | "PauseWork"
         | "ResumeWork"
         | "SetTenantLimits"
@@ -41,7 +43,7 @@ fn needed(path: &str) -> Option<Scope> {
         | "UploadObject"
         | "DeleteUpload" => Some(Scope::Submit),
         "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "ListResults" | "StreamResults" | "GetControls"
-        | "GetStats" | "GetUpload" => Some(Scope::Read),
+        | "GetStats" | "GetUpload" | "GetSchedule" | "ListSchedules" => Some(Scope::Read),
         "GetCapabilities" => None,
         _ => panic!("{path} is new: say here which scope it needs"),
     }
@@ -69,6 +71,11 @@ fn about(method: &str, id: &str) -> Option<Bytes> {
         "CreateSubmission"
         | "SubmitBatch"
         | "ListSubmissions"
+        // Schedules have names of their tenant: tests/schedules.rs.
+        | "CreateSchedule"
+        | "GetSchedule"
+        | "ListSchedules"
+        | "DeleteSchedule"
         | "PauseWork"
         | "ResumeWork"
         | "SetTenantLimits"

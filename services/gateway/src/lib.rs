@@ -25,6 +25,7 @@ mod outbound;
 mod pings;
 mod readiness;
 mod results;
+mod schedules;
 mod serve;
 mod service;
 mod shed;

@@ -7,7 +7,7 @@ use hashmesh::{
     hash::v1::hash_service_client::HashServiceClient,
     queue::v1::{
         access_service_client::AccessServiceClient, queue_service_client::QueueServiceClient,
-        upload_service_client::UploadServiceClient,
+        schedule_service_client::ScheduleServiceClient, upload_service_client::UploadServiceClient,
     },
 };
 use hashmesh_runtime::{channel::Guarded, shutdown::Shutdown};
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     UploadConfig, admission::Admission, auth, call::Call, controls, deadline::Deadline, digest, error,
-    outbound::Frames, results, stats, submit, submit_batch, unary, upload, upstream::Upstream, watch,
+    outbound::Frames, results, schedules, stats, submit, submit_batch, unary, upload, upstream::Upstream, watch,
 };
 
 /// What the services behind us may answer with: frames with 10,000 outcomes of long names exceed gRPC's usual 4 MiB.
@@ -46,6 +46,11 @@ pub(crate) fn access_client(channel: Guarded) -> AccessServiceClient<Guarded> {
 /// A client of the Queue's uploads. A layout may have 10,000 runs.
 pub(crate) fn upload_client(channel: Guarded) -> UploadServiceClient<Guarded> {
     UploadServiceClient::new(channel)
+}
+
+/// A client of the Queue's schedules.
+pub(crate) fn schedule_client(channel: Guarded) -> ScheduleServiceClient<Guarded> {
+    ScheduleServiceClient::new(channel).max_decoding_message_size(MAX_INNER_MESSAGE_BYTES)
 }
 
 /// A client of Hash.
@@ -179,6 +184,34 @@ impl GatewayService for Gateway {
         request: Request<api::RetryTasksRequest>,
     ) -> Result<Response<api::RetryTasksResponse>, Status> {
         self.answer(request, |request, call| unary::retry_tasks(self, request, call)).await
+    }
+
+    async fn create_schedule(
+        &self,
+        request: Request<api::CreateScheduleRequest>,
+    ) -> Result<Response<api::CreateScheduleResponse>, Status> {
+        self.answer(request, |request, call| schedules::create(self, request, call)).await
+    }
+
+    async fn get_schedule(
+        &self,
+        request: Request<api::GetScheduleRequest>,
+    ) -> Result<Response<api::GetScheduleResponse>, Status> {
+        self.answer(request, |request, call| schedules::get(self, request, call)).await
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<api::ListSchedulesRequest>,
+    ) -> Result<Response<api::ListSchedulesResponse>, Status> {
+        self.answer(request, |_, call| schedules::list(self, call)).await
+    }
+
+    async fn delete_schedule(
+        &self,
+        request: Request<api::DeleteScheduleRequest>,
+    ) -> Result<Response<api::DeleteScheduleResponse>, Status> {
+        self.answer(request, |request, call| schedules::delete(self, request, call)).await
     }
 
     async fn pause_work(

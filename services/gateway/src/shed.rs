@@ -26,6 +26,8 @@ fn sheds(path: &str) -> bool {
             | "RetryTasks"
             | "ComputeDigest"
             | "ListSubmissions"
+            | "ListSchedules"
+            | "CreateSchedule"
             | "ListResults"
     )
 }

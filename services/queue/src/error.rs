@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hashmesh::error::{Reason, StatusBuilder};
+use hashmesh::{
+    error::{Reason, StatusBuilder},
+    limits::MAX_SCHEDULES,
+};
 use tonic::Status;
 
 use crate::core::{AppendRefusal, CancelRefusal, SealRefusal};
@@ -34,6 +37,12 @@ pub(crate) enum QueueError {
     NotCompleted,
     #[error("the submission has no failed task")]
     NothingToRetry,
+    #[error("no such schedule; `hashmesh schedule list` shows all")]
+    ScheduleNotFound,
+    #[error("a schedule of this name is there, and is not the same; delete it first, or take another name")]
+    ScheduleExists,
+    #[error("the tenant has {MAX_SCHEDULES} schedules, the most that it may have; delete one")]
+    TooManySchedules,
     #[error("{stored} batches are stored, the seal says {wanted}")]
     SealCount { stored: u32, wanted: u32 },
     #[error("no such key; `hashmesh admin keys list` shows all")]
@@ -94,6 +103,9 @@ impl QueueError {
             Self::Completed => Reason::SubmissionCompleted,
             Self::NotCompleted => Reason::SubmissionNotCompleted,
             Self::NothingToRetry => Reason::NothingToRetry,
+            Self::ScheduleNotFound => Reason::ScheduleNotFound,
+            Self::ScheduleExists => Reason::ScheduleExists,
+            Self::TooManySchedules => Reason::TooManySchedules,
             Self::SealCount { .. } => Reason::SealCountMismatch,
             Self::KeyNotFound => Reason::KeyNotFound,
             Self::WorkerNotFound => Reason::WorkerNotFound,

@@ -5,7 +5,7 @@
 //! - [`core`] is the state machine with all the rules and no I/O;
 //! - [`store`] is every statement that Postgres gets;
 //! - [`owner`] takes the queue over, renews and loses it; [`behind`] writes what may lag;
-//! - [`maintenance`] looks after years of data.
+//! - [`maintenance`] looks after years of data; [`schedules`] repeats submissions.
 //!
 //! A batch's way: `rpc::write` → `engine::intake` → `core::intake` → `engine::lane` → `store::lane`, and back by the
 //! submission's tail. An outcome's: `rpc::lease` → `engine::leases` → `core::settle` → the same lane.
@@ -21,6 +21,7 @@ mod mutant;
 mod owner;
 mod rates;
 mod rpc;
+mod schedules;
 mod shard;
 mod store;
 mod wall;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use hashmesh::queue::v1::{
     access_service_server::AccessServiceServer, queue_service_server::QueueServiceServer,
-    upload_service_server::UploadServiceServer,
+    schedule_service_server::ScheduleServiceServer, upload_service_server::UploadServiceServer,
 };
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
 use tokio::{net::TcpListener, sync::watch};
@@ -57,6 +58,7 @@ pub async fn serve(
     let keys = store::Keys::new(&config.database);
     let reads = store::Reads::new(config.database.clone(), &config.replicas.replicas, config.replicas.max_lag);
     let access = AccessServiceServer::new(rpc::AccessRpc::new(config.database.clone()));
+    let repeating = ScheduleServiceServer::new(schedules::ScheduleRpc::new(config.database.clone()));
     let retention = config.upload_retention;
     let uploads = UploadServiceServer::new(rpc::UploadRpc::new(config.database.clone(), retention));
     // By every process: each step may be repeated.
@@ -64,10 +66,12 @@ pub async fn serve(
         tasks::spawn_owned("uploads", maintenance::run_uploads(config.database.clone(), store, retention))
     });
     let shared = rpc::Shared { config, keys, current: engine, reads, storage, shutdown: shutdown.clone() };
+    let shared = Arc::new(shared);
+    drop(tasks::spawn("schedules", schedules::run(Arc::clone(&shared), shutdown.clone())));
     let service = rpc::QueueRpc::new(shared);
     let service = QueueServiceServer::new(service)
         .max_decoding_message_size(hashmesh::limits::MAX_DECODED_MESSAGE_BYTES + FRAME_OVERHEAD_BYTES);
-    let server = GrpcServer::new("queue", health).tls(tls).mount(service).mount(access).mount(uploads);
+    let server = GrpcServer::new("queue", health).tls(tls).mount(service).mount(access).mount(uploads).mount(repeating);
     let served = server.serve(listener, shutdown.clone()).await;
     // The owner waits until every stream has let go of the engine before it releases the ownership.
     shutdown.begin();

@@ -9,6 +9,7 @@ mod algorithms;
 mod batches;
 mod bench;
 mod cancel;
+mod changes;
 mod compare;
 mod controls;
 mod deliver;
@@ -33,6 +34,7 @@ mod reporter;
 mod results;
 mod resume;
 mod retry;
+mod schedule;
 mod server;
 mod shape;
 mod size;
@@ -76,6 +78,8 @@ pub(crate) enum Verb {
     Resume(controls::ResumeArgs),
     Controls(controls::ControlsArgs),
     Stats(stats::StatsArgs),
+    Schedule(schedule::ScheduleArgs),
+    Changes(changes::ChangesArgs),
     Admin(admin::AdminArgs),
     Bench(bench::BenchArgs),
 }
@@ -117,6 +121,8 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Resume(args) => args.run().await,
         Verb::Controls(args) => args.run().await,
         Verb::Stats(args) => args.run().await,
+        Verb::Schedule(args) => args.run().await,
+        Verb::Changes(args) => args.run().await,
         Verb::Admin(args) => args.run().await,
         Verb::Bench(args) => args.run().await,
     }

@@ -56,6 +56,11 @@ pub(super) fn json(submission: &Submission) -> Value {
             object.insert(key.to_owned(), json!(text));
         }
     }
+    for (key, text) in [("schedule", &submission.schedule), ("previous_run", &submission.previous_run)] {
+        if !text.is_empty() {
+            object.insert(key.to_owned(), json!(text));
+        }
+    }
     if !submission.retry_of.is_empty() {
         object.insert("retry_of".to_owned(), json!(submission.retry_of));
     }

@@ -33,11 +33,12 @@ pub(super) fn needed(path: &str) -> Option<Scope> {
 fn of_gateway(method: &str) -> Option<Scope> {
     match method {
         "SubmitTasks" | "CreateSubmission" | "AppendBatch" | "SealSubmission" | "SubmitBatch" | "CancelSubmission"
-        | "RetryTasks" | "ComputeDigest" | "ComputeDigestStream" | "UploadObject" | "DeleteUpload"
+        | "RetryTasks" | "ComputeDigest" | "ComputeDigestStream" | "CreateSchedule" | "DeleteSchedule"
+        | "UploadObject" | "DeleteUpload"
         // Of the tenant's own work. Of everyone's they need `admin` too (`controls.rs`).
         | "PauseWork" | "ResumeWork" | "SetTenantLimits" => Some(Scope::Submit),
         "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "ListResults" | "StreamResults" | "GetControls"
-        | "GetStats" | "GetUpload" => Some(Scope::Read),
+        | "GetStats" | "GetSchedule" | "ListSchedules" | "GetUpload" => Some(Scope::Read),
         // Clients of every kind ask this first.
         "GetCapabilities" => None,
         _ => Some(Scope::Admin),

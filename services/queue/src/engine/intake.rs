@@ -216,6 +216,7 @@ impl Engine {
             retry_of: None,
             order: recovered.order,
             expansion_uri: recovered.expansion_uri.clone(),
+            run: None,
             // Its key is in the tables, where callers look first.
             idempotency: None,
         };

@@ -17,7 +17,7 @@ use crate::{
     core::{AlgorithmSet, NewBatchMeta},
     engine::IncomingBatch,
     error::QueueError,
-    store::model::{IdempotencyKey, NewSubmission, WorkOrder},
+    store::model::{IdempotencyKey, NewSubmission, ScheduledRun, WorkOrder},
     wall::WallTime,
 };
 
@@ -100,9 +100,19 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
         labels: options.labels.clone(),
         retry_of,
         order: work_order(&options)?,
+        run: scheduled_run(open)?,
         expansion_uri: options.expansion.as_ref().map(|expansion| expansion_uri(&expansion.source_uri)).transpose()?,
         idempotency,
     })
+}
+
+/// The schedule that a submission is a run of.
+fn scheduled_run(open: &OpenSubmission) -> Result<Option<ScheduledRun>, QueueError> {
+    if open.schedule.is_empty() {
+        return Ok(None);
+    }
+    let previous = if open.previous_run.is_empty() { None } else { Some(submission_id(&open.previous_run)?) };
+    Ok(Some(ScheduledRun { schedule: open.schedule.clone(), previous }))
 }
 
 /// What workers are asked to list.

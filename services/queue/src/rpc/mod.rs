@@ -67,8 +67,8 @@ pub(crate) struct QueueRpc {
 }
 
 impl QueueRpc {
-    pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 }
 

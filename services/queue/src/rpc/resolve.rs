@@ -23,7 +23,7 @@ const KEY_TRIES: u32 = 5;
 
 /// A submission of the caller's tenant.
 #[derive(Clone, Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Unfinished: the engine knows it.
     Live(Arc<SubmissionHandle>),
     /// Completed or cancelled: only the tables know it, and nothing changes any more.
@@ -31,7 +31,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    pub(super) fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> Uuid {
         match self {
             Self::Live(handle) => handle.id,
             Self::Finished(id, _) => *id,
@@ -46,7 +46,7 @@ pub(super) fn final_state(submission: &Submission) -> bool {
 
 impl Shared {
     /// The engine, if this process owns the queue now.
-    pub(super) async fn engine(&self) -> Result<EngineHandle, QueueError> {
+    pub(crate) async fn engine(&self) -> Result<EngineHandle, QueueError> {
         if let Some(engine) = &*self.current.borrow() {
             return Ok(engine.clone());
         }
@@ -105,7 +105,7 @@ impl Shared {
 
     /// The submission that `open` asks for, created if need be; `whole` is its only batch. The creation is committed.
     /// True: it was created by this call, `whole` included.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &self,
         open: &OpenSubmission,
         retry_of: Option<Uuid>,

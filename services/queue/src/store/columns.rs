@@ -60,6 +60,8 @@ pub(super) struct Created<'a> {
     retention_seconds: Vec<Option<i64>>,
     part_bytes: Vec<Option<i64>>,
     expansion_uris: Vec<Option<&'a str>>,
+    schedules: Vec<Option<&'a str>>,
+    previous_runs: Vec<Option<Uuid>>,
 }
 
 /// Rows of `idempotency_keys`.
@@ -266,6 +268,8 @@ impl<'a> Created<'a> {
         let part_bytes = i64::try_from(submission.part_bytes).unwrap_or(i64::MAX);
         self.part_bytes.push((part_bytes > 0).then_some(part_bytes));
         self.expansion_uris.push(submission.expansion_uri.as_deref());
+        self.schedules.push(submission.run.as_ref().map(|run| run.schedule.as_str()));
+        self.previous_runs.push(submission.run.as_ref().and_then(|run| run.previous));
         Ok(())
     }
 
@@ -317,6 +321,8 @@ impl<'a> Created<'a> {
             &self.completed,
             &self.part_bytes,
             &self.expansion_uris,
+            &self.schedules,
+            &self.previous_runs,
         ];
         Some(parameters)
     }

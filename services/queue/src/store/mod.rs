@@ -7,7 +7,7 @@
 //! - [`recover`]: what a new owner starts from.
 //! - [`load`]: the batches that come into memory as work goes on.
 //! - [`partitions`]: the days of the large tables; [`expiry`]: what retention takes out of them.
-//! - [`access`]: keys and the audit trail; [`uploads`]: which bytes of uploads count.
+//! - [`access`]: keys and the audit trail; [`uploads`]: which bytes of uploads count; [`schedules`].
 //! - [`reads`]: what clients and leases are answered from; [`replicas`]: where.
 //!
 //! Every write of work is a transaction under [`fence`].
@@ -28,6 +28,7 @@ mod partitions;
 mod reads;
 mod recover;
 mod replicas;
+mod schedules;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -50,6 +51,9 @@ pub(crate) use reads::{
 };
 pub(crate) use recover::{load_one, load_unfinished};
 pub(crate) use replicas::Reads;
+pub(crate) use schedules::{
+    DueSchedule, advance_schedule, create_schedule, delete_schedule, due_schedules, schedule, schedules,
+};
 pub(crate) use uploads::{
     NewBytes, StoredUpload, complete_upload, create_upload, delete_upload, deleted_uploads, expire_uploads,
     forget_upload, note_emptied, seal_upload, store_bytes, take_upload, upload, upload_id, upload_runs,

@@ -61,7 +61,17 @@ pub(crate) struct NewSubmission {
     pub(crate) order: WorkOrder,
     /// What workers list, in its canonical form; `None`: callers send batches.
     pub(crate) expansion_uri: Option<String>,
+    /// Of a schedule.
+    pub(crate) run: Option<ScheduledRun>,
     pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+/// Which schedule a submission is a run of.
+#[derive(Clone, Debug)]
+pub(crate) struct ScheduledRun {
+    pub(crate) schedule: String,
+    /// The run before.
+    pub(crate) previous: Option<Uuid>,
 }
 
 /// When a submission's tasks are leased, and before whose.

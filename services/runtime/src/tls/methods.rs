@@ -47,6 +47,10 @@ pub(super) fn rule(path: &str) -> Option<Rule> {
             | "NoteAudit" | "ListAudit" => Some(Rule::Only(Role::Gateway)),
             _ => None,
         },
+        "hashmesh.queue.v1.ScheduleService" => match method {
+            "CreateSchedule" | "GetSchedule" | "ListSchedules" | "DeleteSchedule" => Some(Rule::Only(Role::Gateway)),
+            _ => None,
+        },
         "hashmesh.queue.v1.UploadService" => match method {
             "OpenUpload" | "StoreBytes" | "SealUpload" | "CompleteUpload" | "GetUpload" | "DeleteUpload" => {
                 Some(Rule::Only(Role::Gateway))

@@ -155,24 +155,8 @@ impl CompareArgs {
             }
         }
         let [Some(a), Some(b)] = read else { return Ok(failure::OK) };
-        comparable(&a, &b)?;
-        for (who, side) in [("A", &a), ("B", &b)] {
-            if side.left_out > 0 {
-                reporter.inform(&format!("hashmesh: {} names of {who} are not below its root", side.left_out));
-            }
-        }
-        let flawed = a.malformed + b.malformed > 0;
-        let (in_a, in_b) = (a.names, b.names);
-        let telling = Telling { format: self.output, quiet: self.quiet, reporter: reporter.clone() };
-        let joined = tokio::task::spawn_blocking(move || {
-            let lost = |error| Failure::local("cannot sort the names", &error);
-            let mut out = BufWriter::new(io::stdout().lock());
-            join(a.sorted().map_err(lost)?, b.sorted().map_err(lost)?, &telling, &mut out)
-        });
-        let tally = joined.await.map_err(|error| Failure::local("cannot compare", &error))??;
-        let seconds = started.elapsed().as_secs_f64();
-        reporter.inform(&format!("hashmesh: {in_a} names in A, {in_b} in B: {tally} in {seconds:.2} s"));
-        Ok(if tally.flawed() || flawed { failure::TROUBLE } else { failure::OK })
+        let telling = Telling { format: self.output, quiet: self.quiet, reporter };
+        report(a, b, telling, started).await
     }
 
     /// Reads a side that is not a directory.
@@ -184,18 +168,10 @@ impl CompareArgs {
         who: &'static str,
         reporter: &Reporter,
     ) -> Result<Option<Side>, Failure> {
-        let mut side = Side::new(root);
+        let side = Side::new(root);
         match given {
             Given::Directory(_) | Given::Place(_) => Ok(None),
-            Given::Submission(id) => {
-                let submission = recorded::ended(client, id).await?;
-                side.part_bytes = submission.options.map_or(0, |options| options.part_bytes);
-                let read = recorded::read(client, id, move |mut recorded| {
-                    recorded.try_for_each(|outcomes| side.take(&outcomes))?;
-                    Ok(side)
-                });
-                read.await.map(Some)
-            }
+            Given::Submission(id) => of_submission(client, id, side).await.map(Some),
             Given::Manifest(path) => {
                 let (path, args, reporter) = (path.clone(), self.read.clone(), reporter.clone());
                 let hints = Hints { algorithms: self.algorithms.named()?, part_bytes: self.algorithms.part_bytes() };
@@ -213,6 +189,53 @@ impl CompareArgs {
             }
         }
     }
+}
+
+/// Tells what changed from one submission to another: `+` is new, `-` has gone.
+pub(super) async fn changes(
+    client: &Client,
+    before: &str,
+    after: &str,
+    format: Format,
+    reporter: Reporter,
+) -> Result<u8, Failure> {
+    let started = Instant::now();
+    let a = of_submission(client, after, Side::new(Root::default())).await?;
+    let b = of_submission(client, before, Side::new(Root::default())).await?;
+    report(a, b, Telling { format, quiet: true, reporter }, started).await
+}
+
+/// All that a submission recorded.
+async fn of_submission(client: &Client, id: &str, mut side: Side) -> Result<Side, Failure> {
+    let submission = recorded::ended(client, id).await?;
+    side.part_bytes = submission.options.map_or(0, |options| options.part_bytes);
+    let read = recorded::read(client, id, move |mut recorded| {
+        recorded.try_for_each(|outcomes| side.take(&outcomes))?;
+        Ok(side)
+    });
+    read.await
+}
+
+/// Sorts both sides, and tells how they differ.
+async fn report(a: Side, b: Side, telling: Telling, started: Instant) -> Result<u8, Failure> {
+    comparable(&a, &b)?;
+    let reporter = telling.reporter.clone();
+    for (who, side) in [("A", &a), ("B", &b)] {
+        if side.left_out > 0 {
+            reporter.inform(&format!("hashmesh: {} names of {who} are not below its root", side.left_out));
+        }
+    }
+    let flawed = a.malformed + b.malformed > 0;
+    let (in_a, in_b) = (a.names, b.names);
+    let joined = tokio::task::spawn_blocking(move || {
+        let lost = |error| Failure::local("cannot sort the names", &error);
+        let mut out = BufWriter::new(io::stdout().lock());
+        join(a.sorted().map_err(lost)?, b.sorted().map_err(lost)?, &telling, &mut out)
+    });
+    let tally = joined.await.map_err(|error| Failure::local("cannot compare", &error))??;
+    let seconds = started.elapsed().as_secs_f64();
+    reporter.inform(&format!("hashmesh: {in_a} names in A, {in_b} in B: {tally} in {seconds:.2} s"));
+    Ok(if tally.flawed() || flawed { failure::TROUBLE } else { failure::OK })
 }
 
 /// Which digests of a directory's files are needed.

@@ -130,6 +130,8 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
     let end_reason: Option<&str> = row.try_get("end_reason").map_err(&failed)?;
 
     let expansion_uri: Option<String> = row.try_get("expansion_uri").map_err(&failed)?;
+    let schedule: Option<String> = row.try_get("schedule").map_err(&failed)?;
+    let previous_run: Option<Uuid> = row.try_get("previous_run").map_err(&failed)?;
     let error_reason: Option<String> = row.try_get("end_error_reason").map_err(&failed)?;
     let error_message: Option<String> = row.try_get("end_error_message").map_err(&failed)?;
     let expansion_error = error_reason.map(|reason| TaskError { reason, message: error_message.unwrap_or_default() });
@@ -169,6 +171,8 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
         retry_of: retry_of.map(|id| id.to_string()).unwrap_or_default(),
         end_reason: if state == SubmissionState::Cancelled { order::end_reason(end_reason).into() } else { 0 },
         expansion_error,
+        schedule: schedule.unwrap_or_default(),
+        previous_run: previous_run.map(|id| id.to_string()).unwrap_or_default(),
         ..Submission::default()
     };
     Ok((row.try_get("tenant").map_err(&failed)?, submission))

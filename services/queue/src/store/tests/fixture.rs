@@ -77,6 +77,7 @@ pub(super) fn create() -> Write {
 pub(super) fn new_submission() -> NewSubmission {
     NewSubmission {
         expansion_uri: None,
+        run: None,
         tenant: "default".to_owned(),
         algorithms: ALGORITHMS.to_vec(),
         part_bytes: PART_BYTES,

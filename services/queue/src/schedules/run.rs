@@ -1,0 +1,87 @@
+//! What is due becomes a submission.
+//!
+//! A run's submission has an idempotency key of the schedule and the time that was due. So it does not matter where this is
+//! interrupted: whoever goes on finds the submission that was created, and moves the schedule on.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use hashmesh::queue::v1::OpenSubmission;
+use hashmesh_runtime::shutdown::Shutdown;
+use tokio::time::{MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use super::cron::Times;
+use crate::{
+    error::QueueError,
+    rpc::Shared,
+    store::{self, DueSchedule},
+};
+
+/// How late a run may be for not having been looked for.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs what is due while this process owns the queue, until the shutdown.
+pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
+    let mut interval = interval(INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return,
+            _ = interval.tick() => {}
+        }
+        if shared.current.borrow().is_none() {
+            continue;
+        }
+        if let Err(error) = run_due(&shared).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "schedules could not be run; trying again");
+        }
+    }
+}
+
+async fn run_due(shared: &Shared) -> Result<(), QueueError> {
+    for due in store::due_schedules(&shared.config.database).await? {
+        // One that fails must not keep the others from their runs.
+        if let Err(error) = run_one(shared, &due).await {
+            let (tenant, name) = (&due.tenant, &due.schedule.name);
+            tracing::warn!(tenant, name, error = &error as &dyn std::error::Error, "a schedule could not be run");
+        }
+    }
+    Ok(())
+}
+
+async fn run_one(shared: &Shared, due: &DueSchedule) -> Result<(), QueueError> {
+    let times = Times::parse(&due.schedule.cron, &due.schedule.time_zone)?;
+    // What was missed meanwhile is made up for once.
+    let next = times.next(SystemTime::now());
+    let id = if unfinished(shared, due.last_run).await? {
+        tracing::warn!(
+            tenant = due.tenant,
+            name = due.schedule.name,
+            "a run is left out: the one before has not ended"
+        );
+        None
+    } else {
+        let since = due.due_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let open = OpenSubmission {
+            tenant: due.tenant.clone(),
+            options: due.schedule.options.clone(),
+            idempotency_key: format!("schedule {} {}", due.schedule.name, since.as_millis()),
+            schedule: due.schedule.name.clone(),
+            previous_run: due.last_run.map(|id| id.to_string()).unwrap_or_default(),
+            ..OpenSubmission::default()
+        };
+        let (found, _) = shared.open(&open, None, None).await?;
+        Some(found.id())
+    };
+    store::advance_schedule(&shared.config.database, due, next, id).await?;
+    Ok(())
+}
+
+/// True if the run before is still under way.
+async fn unfinished(shared: &Shared, run: Option<Uuid>) -> Result<bool, QueueError> {
+    let Some(id) = run else { return Ok(false) };
+    Ok(shared.engine().await?.find(id).await?.is_some())
+}

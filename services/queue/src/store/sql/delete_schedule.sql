@@ -1,0 +1,3 @@
+DELETE FROM schedules
+WHERE tenant = $1 AND name = $2
+RETURNING name
