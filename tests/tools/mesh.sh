@@ -67,11 +67,11 @@ start_roles_on() {
     export HASHMESH_SERVER=$ROLE_URL
 }
 
-# Starts a role at a free port and waits until it is ready: `start_role HASHMESH ROLE OPTION…`. Sets ROLE_URL.
+# Starts a role at ROLE_PORT, else at a free port, and waits until it is ready: `start_role HASHMESH ROLE OPTION…`. Sets ROLE_URL.
 start_role() {
     local hashmesh=$1 name=$2 log=target/run/$2.log port deadline=$((SECONDS + 60))
     shift 2
-    port=$(free_port) admin=$(free_port)
+    port=${ROLE_PORT:-$(free_port)} admin=$(free_port)
     "$hashmesh" "$name" --listen "127.0.0.1:$port" --admin-listen "127.0.0.1:$admin" "$@" 2>"$log" &
     ROLES+=("$!") ROLE_NAMES+=("$name")
     ROLE_URL=http://127.0.0.1:$port
@@ -84,6 +84,21 @@ start_role() {
         fi
         sleep 0.1
     done
+}
+
+# `kill -9` of a role, and another in its place: `replace_role HASHMESH ROLE OPTION…`.
+replace_role() {
+    local index
+    for index in "${!ROLES[@]}"; do
+        [ "${ROLE_NAMES[index]}" = "$2" ] || continue
+        kill -KILL "${ROLES[index]}"
+        wait "${ROLES[index]}" 2>/dev/null || true
+        start_role "$@"
+        ROLES[index]=${ROLES[-1]}
+        unset 'ROLES[-1]' 'ROLE_NAMES[-1]'
+        return
+    done
+    return 1
 }
 
 # A port that nobody listens on now.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Many small objects and a few large ones, each read once for three digests, by reference: `objects.sh HASHMESH OBJECTS GIB`. OBJECTS
 # small ones and one of 2 GiB in an S3 store on loopback, a sparse one of GIB GiB as a file and from a web server. Checks each
-# SHA-256 against sha256sum, verifies the manifest, and prints rates and the most memory that worker and Queue have taken.
+# SHA-256 against sha256sum, verifies the manifest, and prints rates and the most memory that worker and Queue have taken. Then the mesh
+# lists the bucket itself, while its worker and its Queue are killed by `kill -9`: every object must be there once.
 set -euo pipefail
 
 hashmesh=$1 objects=$2 gib=$3
@@ -54,6 +55,19 @@ large=$(sha256sum "$work/web/large" | cut -d' ' -f1)
 memory=()
 for index in "${!ROLES[@]}"; do memory+=("\"${ROLE_NAMES[index]}_kib\": $(most_memory "${ROLES[index]}")"); done
 (IFS=,; echo "{${memory[*]}}")
+
+began=$EPOCHREALTIME
+id=$("$hashmesh" submit s3://bucket -a sha256 -a md5 -a blake3 --detach --quiet)
+recorded() {
+    until [ "$("$hashmesh" get "$id" --output json | jq .recorded_tasks)" -ge "$1" ]; do :; done
+}
+recorded $((objects / 10))
+replace_role "$hashmesh" worker --queue "$QUEUE_URL"
+recorded $((objects / 4))
+ROLE_PORT=${QUEUE_URL##*:} replace_role "$hashmesh" queue --database-url "$MESH_DATABASE?sslmode=disable"
+"$hashmesh" results "$id" --follow --output jsonl >"$work/listed.jsonl"
+echo "{\"listed\": $(wc -l <"$work/listed.jsonl"), \"kills\": 2, \"seconds\": $(bc <<<"$EPOCHREALTIME - $began")}"
+jq -r '.digests.sha256 + "  " + .name' "$work/listed.jsonl" | sort | cmp - "$work/wanted"
 stop_mesh
 kill "${servers[@]}"
 rm -rf "$work"
