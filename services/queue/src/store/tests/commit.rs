@@ -12,17 +12,17 @@ use super::{
         submission, write_behind,
     },
     cluster::database,
-    fixture::{LONG, Owner, batch, cancel, create, new_id, new_submission, number, results, unit},
+    fixture::{LONG, Owner, batch, cancel, create, mint, new_id, new_submission, number, results, unit},
 };
 use crate::core::Resolved;
-use crate::shard::{IdMint, Shard};
+use crate::shard::Shard;
 
 const BATCHES: &str = "SELECT COUNT(*) FROM batches";
 
 fn keyed(key: &str, fingerprint: u8) -> Unit {
     let idempotency = Some(IdempotencyKey { key: key.to_owned(), options_fingerprint: [fingerprint; 32] });
     let shard = Shard::of_key("default", key);
-    let id = IdMint::default().mint(Some(shard));
+    let id = mint(Some(shard));
     unit(id, [Write::Create(NewSubmission { idempotency, ..new_submission() })])
 }
 

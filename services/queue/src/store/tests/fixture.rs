@@ -1,6 +1,10 @@
 //! What the tests write.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hashmesh::v1::{Algorithm, EndReason, PackedFailure, PackedNames, PackedOutcomes, PackedTasks, TaskError};
@@ -62,8 +66,14 @@ pub(super) async fn take_as(db: &Database, address: &str, lease: Duration) -> Ar
 /// Nothing here asks whether an algorithm needs it.
 pub(super) const PART_BYTES: u64 = 5 << 30;
 
+/// Greater than all that were made before.
 pub(super) fn new_id() -> Uuid {
-    IdMint::default().mint(None)
+    mint(None)
+}
+
+pub(super) fn mint(shard: Option<Shard>) -> Uuid {
+    static MINT: LazyLock<Mutex<IdMint>> = LazyLock::new(Mutex::default);
+    MINT.lock().unwrap().mint(shard)
 }
 
 pub(super) fn unit(submission: Uuid, writes: impl Into<Vec<Write>>) -> Unit {

@@ -23,9 +23,7 @@ const ALL: ResultsLimit = ResultsLimit { tasks: u64::MAX, bytes: usize::MAX };
 async fn pages_of_submissions_are_newest_first_and_filtered() {
     let db = database().await;
     let mut owner = Owner::new(&db, LONG).await;
-    let mut mint = crate::shard::IdMint::default();
-    let mut ids: Vec<Uuid> = (0..7).map(|_| mint.mint(None)).collect();
-    ids.sort();
+    let ids: Vec<Uuid> = (0..7).map(|_| new_id()).collect();
     for (index, id) in ids.iter().enumerate() {
         let mut options = NewSubmission {
             labels: BTreeMap::from([("odd".to_owned(), (index % 2).to_string())]),
