@@ -19,7 +19,7 @@ mod validated;
 mod views;
 
 pub use bounded::TaskRows;
-pub use columns::Malformed;
+pub use columns::{INLINE as KIND_INLINE, Malformed, OBJECT as KIND_OBJECT};
 pub use join::Joined;
 pub(crate) use names::sum as names_bytes;
 pub use rows::from_rows;

@@ -21,10 +21,6 @@ use hashmesh::{
         WaitReason,
     },
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
 use tonic::Status;
 
 use crate::support::{
@@ -32,11 +28,11 @@ use crate::support::{
     cli::hashmesh,
     guarded::Guarded,
     heavy,
-    mesh::own_host,
     oracle::{self, sha256_hex},
     raw::{assert_refused, inline, packed, violated_fields},
     rundir,
     s3::S3,
+    scripted_web,
     tree::{hostile_entries, hostile_files},
     wait::{PATIENCE, until},
 };
@@ -281,35 +277,20 @@ type Answers = &'static [(&'static str, &'static str)];
 
 /// A store that answers each request for a bucket's keys with the next of its answers, and with the last for good.
 async fn scripted_store(buckets: &'static [(&'static str, Answers)]) -> String {
-    let listener = TcpListener::bind((own_host().as_str(), 0)).await.expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    tokio::spawn(async move {
-        let mut asked: BTreeMap<&str, usize> = BTreeMap::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let (mut request, mut bytes) = (Vec::new(), [0; 4096]);
-            while !request.ends_with(b"\r\n\r\n") {
-                match stream.read(&mut bytes).await {
-                    Ok(length) if length > 0 => request.extend_from_slice(&bytes[..length]),
-                    _ => break,
-                }
+    let mut asked: BTreeMap<&str, usize> = BTreeMap::new();
+    let answer = move |request: &str| {
+        let listed = buckets.iter().find(|(bucket, _)| request.starts_with(&format!("GET /{bucket}?list-type=2")));
+        let (status, body) = match listed {
+            Some((bucket, answers)) => {
+                let nth = asked.entry(bucket).or_default();
+                *nth += 1;
+                answers[(*nth - 1).min(answers.len() - 1)]
             }
-            let request = String::from_utf8_lossy(&request).into_owned();
-            let listed = buckets.iter().find(|(bucket, _)| request.starts_with(&format!("GET /{bucket}?list-type=2")));
-            let (status, body) = match listed {
-                Some((bucket, answers)) => {
-                    let nth = asked.entry(bucket).or_default();
-                    *nth += 1;
-                    answers[(*nth - 1).min(answers.len() - 1)]
-                }
-                None => ("200 OK", "x"),
-            };
-            let length = body.len();
-            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
-            // Who has gone asks again.
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    format!("http://{address}")
+            None => ("200 OK", "x"),
+        };
+        Some((status.to_owned(), body.to_owned()))
+    };
+    format!("http://{}", scripted_web::serve(answer).await)
 }
 
 const TWO_KEYS: &str = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents>\

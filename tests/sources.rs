@@ -18,10 +18,7 @@ use hashmesh::{
         ByteRange, ObjectReference, Outcome, OutcomeStatus, SubmissionState, Task, TaskRows, WaitReason, task::Source,
     },
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{
     Gateway, Mesh, MeshOptions, Up,
@@ -31,6 +28,7 @@ use crate::support::{
     oracle::{self, sha256_hex},
     process, rundir,
     s3::S3,
+    scripted_web,
     wait::{PATIENCE, until},
 };
 
@@ -318,30 +316,15 @@ async fn a_name_that_resolves_to_another_address_each_time_gains_nothing() {
 
 /// A web server that answers each request for a path with the next of its answers, and with the last for good.
 async fn scripted(answers: &'static [(&'static str, &'static [&'static str])]) -> String {
-    let listener = TcpListener::bind((own_host().as_str(), 0)).await.expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    tokio::spawn(async move {
-        let mut asked: BTreeMap<String, usize> = BTreeMap::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let (mut request, mut bytes) = (Vec::new(), [0; 4096]);
-            while !request.ends_with(b"\r\n\r\n") {
-                match stream.read(&mut bytes).await {
-                    Ok(length) if length > 0 => request.extend_from_slice(&bytes[..length]),
-                    _ => break,
-                }
-            }
-            let request = String::from_utf8_lossy(&request).into_owned();
-            let path = request.split(' ').nth(1).unwrap_or_default();
-            let Some((_, answers)) = answers.iter().find(|(known, _)| *known == path) else { continue };
-            let nth = asked.entry(path.to_owned()).or_default();
-            let answer = answers[(*nth).min(answers.len() - 1)];
-            *nth += 1;
-            let answer = format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
-            // Who has gone asks again.
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    address
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    scripted_web::serve(move |request| {
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let (_, answers) = answers.iter().find(|(known, _)| *known == path)?;
+        let nth = asked.entry(path.to_owned()).or_default();
+        *nth += 1;
+        Some((answers[(*nth - 1).min(answers.len() - 1)].to_owned(), "ok".to_owned()))
+    })
+    .await
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::v1::{Algorithm, Limits, PackedNames, PackedTasks};
+use crate::{
+    tasks::{KIND_INLINE, KIND_OBJECT},
+    v1::{Algorithm, Limits, PackedNames, PackedTasks},
+};
 
 /// Collects tasks until a batch is full. Allocates per batch, never per task.
 ///
@@ -85,13 +88,13 @@ impl BatchBuilder {
 
     /// Adds a task whose input is given here. An empty name is none.
     pub fn push_inline(&mut self, name: &[u8], input: &[u8]) {
-        self.push(name, input, 0);
+        self.push(name, input, KIND_INLINE);
     }
 
     /// Adds a task whose input is an object that workers read.
     pub fn push_object(&mut self, name: &[u8], uri: &str) {
         self.any_object = true;
-        self.push(name, uri.as_bytes(), 1);
+        self.push(name, uri.as_bytes(), KIND_OBJECT);
     }
 
     /// Says which digest the task that was added last ought to have. At most once per algorithm.

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use crate::v1::{Algorithm, PackedTasks};
 
-/// The kind of a task whose input is inline.
-pub(super) const INLINE: u8 = 0;
-/// The kind of a task whose input is a URI.
-pub(super) const OBJECT: u8 = 1;
+/// Of `PackedTasks.kinds`: the task's input is inline.
+pub const INLINE: u8 = 0;
+/// Of `PackedTasks.kinds`: the task's input is a URI.
+pub const OBJECT: u8 = 1;
 
 /// Columns that disagree with one another: counts that differ, lengths that do not add up, numbers without a meaning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -19,6 +19,7 @@ pub(crate) mod redis;
 pub(crate) mod reflect;
 pub(crate) mod rundir;
 pub(crate) mod s3;
+pub(crate) mod scripted_web;
 pub(crate) mod scripted_worker;
 pub(crate) mod shared;
 pub(crate) mod standby;

@@ -88,12 +88,10 @@ fn repeated(options: SubmissionOptions) -> Result<SubmissionOptions, Status> {
 }
 
 fn schedule_name(name: String) -> Result<String, Status> {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
-    if name.is_empty() || name.len() > MAX_SCHEDULE_NAME_BYTES || !name.bytes().all(letter) {
-        let wanted = format!("must be 1 to {MAX_SCHEDULE_NAME_BYTES} bytes of a-z, A-Z, 0-9, `.`, `_`, `-`, `/`");
-        return Err(bad_field("name", wanted));
+    match validate::word(&name, MAX_SCHEDULE_NAME_BYTES) {
+        Ok(()) => Ok(name),
+        Err(wanted) => Err(bad_field("name", wanted)),
     }
-    Ok(name)
 }
 
 fn bounded(field: &str, text: String, most: usize) -> Result<String, Status> {

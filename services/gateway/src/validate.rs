@@ -159,12 +159,18 @@ pub(crate) fn labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(
         return Err(bad_field(field, format!("may have {MAX_LABELS} labels, has {found}")));
     }
     for (key, value) in labels {
-        let characters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
-        if key.is_empty() || key.len() > MAX_LABEL_KEY_BYTES || !key.bytes().all(characters) {
-            let wanted = format!("a key must be 1 to {MAX_LABEL_KEY_BYTES} bytes of a-z, A-Z, 0-9, `.`, `_`, `-`, `/`");
-            return Err(bad_field(&format!("{field}[{:?}]", shortened(key)), wanted));
-        }
+        word(key, MAX_LABEL_KEY_BYTES)
+            .map_err(|wanted| bad_field(&format!("{field}[{:?}]", shortened(key)), format!("a key {wanted}")))?;
         text(&format!("{field}[{key:?}]"), value, MAX_LABEL_VALUE_BYTES)?;
+    }
+    Ok(())
+}
+
+/// What people name things with and type again; the error is what it must be.
+pub(crate) fn word(text: &str, most: usize) -> Result<(), String> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    if text.is_empty() || text.len() > most || !text.bytes().all(letter) {
+        return Err(format!("must be 1 to {most} bytes of a-z, A-Z, 0-9, `.`, `_`, `-`, `/`"));
     }
     Ok(())
 }

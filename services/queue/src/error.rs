@@ -146,6 +146,11 @@ impl From<QueueError> for Status {
 }
 
 impl QueueError {
+    /// A field of a request that cannot be; `description` goes on where the field's name ends, as "must …".
+    pub(crate) fn invalid(field: &'static str, description: impl Into<String>) -> Self {
+        Self::Invalid { field, description: description.into() }
+    }
+
     /// The error for a refused batch.
     pub(crate) fn append(refusal: AppendRefusal, sequence: u32) -> Self {
         match refusal {
@@ -154,10 +159,10 @@ impl QueueError {
             AppendRefusal::Conflict => Self::Conflict(sequence),
             AppendRefusal::Sealed => Self::Sealed,
             AppendRefusal::Cancelled => Self::Cancelled,
-            AppendRefusal::UnexpectedAlgorithm => Self::Invalid {
-                field: "batch.tasks.expected",
-                description: "a digest is expected of an algorithm that the submission does not compute".to_owned(),
-            },
+            AppendRefusal::UnexpectedAlgorithm => Self::invalid(
+                "batch.tasks.expected",
+                "a digest is expected of an algorithm that the submission does not compute",
+            ),
         }
     }
 

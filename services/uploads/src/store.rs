@@ -1,11 +1,6 @@
 //! The store: parts are put, read and deleted.
 
-use std::{
-    fs, io,
-    path::{Path as FilePath, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, path::Path as FilePath, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -45,8 +40,6 @@ pub struct UploadStore {
     place: UploadPlace,
     /// What all names begin with.
     prefix: String,
-    /// Where the store is a directory: it.
-    directory: Option<PathBuf>,
 }
 
 impl UploadStore {
@@ -62,14 +55,13 @@ impl UploadStore {
                 let path = path.canonicalize().map_err(unusable)?;
                 let store =
                     LocalFileSystem::new_with_prefix(&path).map_err(|error| unusable(io::Error::other(error)))?;
-                let place = UploadPlace::Directory(path.clone());
-                Ok(Self { store: Arc::new(store), place, prefix: String::new(), directory: Some(path) })
+                Ok(Self { store: Arc::new(store), place: UploadPlace::Directory(path), prefix: String::new() })
             }
             UploadPlace::Bucket { bucket, prefix } => {
                 let store = s3(bucket, access).map_err(PlaceError::Bucket)?;
                 let place = place.clone();
                 let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-                Ok(Self { store, place, prefix, directory: None })
+                Ok(Self { store, place, prefix })
             }
         }
     }
@@ -144,7 +136,7 @@ impl UploadStore {
     /// [`StoreError`], but not where there is nothing.
     pub async fn delete(&self, key: &UploadKey) -> Result<(), StoreError> {
         let what = "delete an upload";
-        if let Some(directory) = &self.directory {
+        if let UploadPlace::Directory(directory) = &self.place {
             // What a killed process left half written too, which a listing passes over.
             let path = directory.join(&key.tenant).join(&key.upload_id);
             let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(path));
@@ -164,7 +156,7 @@ impl UploadStore {
 
     async fn put(&self, name: &Path, payload: PutPayload, what: &'static str) -> Result<(), StoreError> {
         self.store.put(name, payload).await.map_err(StoreError::of(what))?;
-        let Some(directory) = &self.directory else { return Ok(()) };
+        let UploadPlace::Directory(directory) = &self.place else { return Ok(()) };
         let path = directory.join(name.as_ref());
         let synced = tokio::task::spawn_blocking(move || sync(&path)).await;
         synced.map_err(|error| StoreError::of(what)(error.into()))?.map_err(|error| StoreError::io(what, error))

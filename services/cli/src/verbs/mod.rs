@@ -24,6 +24,7 @@ mod name;
 mod order;
 mod outcome;
 mod output;
+mod place;
 mod placement;
 mod print;
 mod progress;

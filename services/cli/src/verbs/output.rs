@@ -1,9 +1,13 @@
 //! Standard output: data and nothing else.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::failure::Failure;
 
@@ -72,6 +76,26 @@ impl Output {
 /// Puts a value as JSON.
 pub(super) fn put_json(buffer: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Failure> {
     serde_json::to_writer(buffer, value).map_err(|error| Failure::local("cannot write JSON", &error))
+}
+
+/// A JSON object as lines `key: value`, for people.
+pub(super) fn lines(document: &Value) -> String {
+    let mut lines = String::new();
+    for (key, value) in document.as_object().into_iter().flatten() {
+        let shown = match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
+                .collect::<Vec<_>>()
+                .join(" "),
+            other => other.to_string(),
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(lines, "{key}: {shown}");
+    }
+    lines
 }
 
 /// Writes one value as a document: for people to read with `json`, on one line with `jsonl`.

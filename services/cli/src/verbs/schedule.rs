@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 use super::{
     algorithms::{AlgorithmArgs, numbers},
     failure::{self, Failure},
-    output::{Format, write_document, write_text},
+    output::{Format, lines, write_document, write_text},
+    place::{NO_PLACE, place},
     server::ServerArgs,
     submission::{algorithms, timestamp},
-    submit::{parse_label, place::place},
+    submit::parse_label,
 };
 
 /// Have the mesh list and digest a bucket or directory again and again; `hashmesh changes NAME` tells what changed.
@@ -105,10 +106,7 @@ impl ScheduleArgs {
 impl CreateArgs {
     async fn run(self) -> Result<(), Failure> {
         let Some(place) = place(&self.source)? else {
-            let shown = self.source.display();
-            let text =
-                format!("{shown} is no place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/)");
-            return Err(Failure::Usage(text));
+            return Err(Failure::Usage(format!("{} {NO_PLACE}", self.source.display())));
         };
         let options = SubmissionOptions {
             algorithms: numbers(&self.algorithms.or_default()?),
@@ -148,17 +146,7 @@ async fn write(format: Format, schedule: &Schedule) -> Result<(), Failure> {
     if format != Format::Text {
         return write_document(format, &document).await;
     }
-    let mut lines = String::new();
-    for (key, value) in document.as_object().into_iter().flatten() {
-        let shown = match value {
-            Value::String(text) => text.clone(),
-            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-            other => other.to_string(),
-        };
-        // Writing to a string does not fail.
-        let _ = writeln!(lines, "{key}: {shown}");
-    }
-    write_text(&lines).await
+    write_text(&lines(&document)).await
 }
 
 fn document(schedule: &Schedule) -> Value {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     failure::{self, Failure},
-    output::{Format, write_document, write_text},
+    output::{Format, lines, write_document, write_text},
 };
 
 /// The submission as a JSON object. What is not set is left out.
@@ -75,23 +75,7 @@ pub(super) fn json(submission: &Submission) -> Value {
 
 /// The submission as lines `key: value`, the same as in JSON.
 pub(super) fn text(submission: &Submission) -> String {
-    let mut lines = String::new();
-    let Value::Object(object) = json(submission) else { return lines };
-    for (key, value) in object {
-        let shown = match value {
-            Value::String(text) => text,
-            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-            Value::Object(map) => map
-                .iter()
-                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
-                .collect::<Vec<_>>()
-                .join(" "),
-            other => other.to_string(),
-        };
-        // Writing to a string does not fail.
-        let _ = writeln!(lines, "{key}: {shown}");
-    }
-    lines
+    lines(&json(submission))
 }
 
 /// What happened, on one line.

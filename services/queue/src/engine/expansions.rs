@@ -181,6 +181,7 @@ impl Expansions {
         let Some(listing) = self.listings.get_mut(&id) else { return };
         listing.asked = None;
         listing.pause(now, error, Duration::ZERO);
+        listing.failures += 1;
         self.changed = true;
     }
 
@@ -254,11 +255,8 @@ impl Expansions {
         if !failure.retryable || failure.charged && listing.failures + 1 >= MOST_FAILURES {
             return Some(failure.error);
         }
-        let failures = listing.failures;
         listing.pause(now, failure.error, failure.retry_after);
-        if !failure.charged {
-            listing.failures = failures;
-        }
+        listing.failures += u32::from(failure.charged);
         None
     }
 
@@ -285,10 +283,10 @@ impl Listing {
         lister.covers(&self.uri) && !self.unable.contains(&lister.worker)
     }
 
+    /// Not asked for for a while, the longer the more has failed. The caller counts the failure.
     fn pause(&mut self, now: Now, error: TaskError, retry_after: Duration) {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
         self.due = now + pause.max(retry_after.min(LONGEST_RETRY_AFTER));
-        self.failures += 1;
         self.error = Some(error);
     }
 }

@@ -75,12 +75,7 @@ impl Engine {
             other => tracing::error!(?other, "the first batch of a new submission was not taken"),
         }
         if let Ok(Sealed::New { complete }) = self.core.seal(id, 1) {
-            writes.push(Write::Seal { batch_count: 1 });
-            after.sealed = true;
-            if complete {
-                writes.push(Write::Complete);
-                after.ended = true;
-            }
+            write_seal(1, complete, writes, after);
         }
     }
 
@@ -158,11 +153,8 @@ impl Engine {
             // The first seal is in the lane or committed; an empty unit behind it answers after it.
             Ok(Sealed::Repeated) => self.push(id, Vec::new(), After { reply: Some(reply), ..After::default() }),
             Ok(Sealed::New { complete }) => {
-                let mut writes = vec![Write::Seal { batch_count }];
-                if complete {
-                    writes.push(Write::Complete);
-                }
-                let after = After { sealed: true, ended: complete, reply: Some(reply), ..After::default() };
+                let (mut writes, mut after) = (Vec::new(), After { reply: Some(reply), ..After::default() });
+                write_seal(batch_count, complete, &mut writes, &mut after);
                 self.push(id, writes, after);
             }
         }
@@ -241,5 +233,15 @@ impl Engine {
         let NewSubmission { keep_inputs, part_bytes, .. } = *new;
         self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key, keep_inputs, part_bytes });
         handle
+    }
+}
+
+/// Adds a new seal to a unit, and that the submission is complete with it if it is.
+pub(super) fn write_seal(batch_count: u32, complete: bool, writes: &mut Vec<Write>, after: &mut After) {
+    writes.push(Write::Seal { batch_count });
+    after.sealed = true;
+    if complete {
+        writes.push(Write::Complete);
+        after.ended = true;
     }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     Admitted, IncomingBatch,
     expansions::{Lister, PageFailure},
+    intake::write_seal,
     lane::After,
     run::{ConnectedWorker, Engine},
 };
@@ -111,12 +112,7 @@ impl Engine {
         if end && let Ok(Sealed::New { complete }) = self.core.seal(id, batch_count) {
             tracing::info!(%id, batches = batch_count, "a submission's source is listed");
             self.expansions.end(id);
-            writes.push(Write::Seal { batch_count });
-            after.sealed = true;
-            if complete {
-                writes.push(Write::Complete);
-                after.ended = true;
-            }
+            write_seal(batch_count, complete, &mut writes, &mut after);
         }
         if !writes.is_empty() {
             self.push(id, writes, after);

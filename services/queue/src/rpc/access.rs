@@ -39,16 +39,12 @@ impl AccessRpc {
     }
 }
 
-fn invalid(field: &'static str, description: &str) -> QueueError {
-    QueueError::Invalid { field, description: description.to_owned() }
-}
-
 fn key_id(field: &'static str, id: &str) -> Result<(), QueueError> {
-    if is_id(id) { Ok(()) } else { Err(invalid(field, "must be a key's id: 16 of 0-9 a-f")) }
+    if is_id(id) { Ok(()) } else { Err(QueueError::invalid(field, "must be a key's id: 16 of 0-9 a-f")) }
 }
 
 fn text_hash(hash: &[u8]) -> Result<(), QueueError> {
-    if hash.len() == 32 { Ok(()) } else { Err(invalid("text_hash", "must be the 32 bytes of a SHA-256")) }
+    if hash.len() == 32 { Ok(()) } else { Err(QueueError::invalid("text_hash", "must be the 32 bytes of a SHA-256")) }
 }
 
 /// Cuts off the one more that says that there are more.
@@ -70,11 +66,11 @@ impl AccessService for AccessRpc {
 
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
         let CreateKeyRequest { actor, key, text_hash: hash } = request.into_inner();
-        let key = key.ok_or_else(|| invalid("key", "must be set"))?;
+        let key = key.ok_or_else(|| QueueError::invalid("key", "must be set"))?;
         key_id("key.key_id", &key.key_id)?;
         text_hash(&hash)?;
         if key.tenant.is_empty() || key.scopes.is_empty() {
-            return Err(invalid("key", "must have a tenant and a scope").into());
+            return Err(QueueError::invalid("key", "must have a tenant and a scope").into());
         }
         let key = store::create_api_key(&self.database, &actor, &key, &hash).await.map_err(QueueError::from)?;
         Ok(Response::new(CreateKeyResponse { key }))
@@ -93,7 +89,8 @@ impl AccessService for AccessRpc {
         key_id("key_id", &id)?;
         text_hash(&hash)?;
         let keep = keep_previous.unwrap_or_default();
-        let keep = Duration::try_from(keep).map_err(|_| invalid("keep_previous", "must not be negative"))?;
+        let keep =
+            Duration::try_from(keep).map_err(|_| QueueError::invalid("keep_previous", "must not be negative"))?;
         let rotated = store::rotate_api_key(&self.database, &actor, &id, &hash, keep).await;
         match rotated.map_err(QueueError::from)? {
             Some(key) => Ok(Response::new(RotateKeyResponse { key: Some(key) })),
@@ -133,7 +130,7 @@ impl AccessService for AccessRpc {
     }
 
     async fn note_audit(&self, request: Request<NoteAuditRequest>) -> Result<Response<NoteAuditResponse>, Status> {
-        let entry = request.into_inner().entry.ok_or_else(|| invalid("entry", "must be set"))?;
+        let entry = request.into_inner().entry.ok_or_else(|| QueueError::invalid("entry", "must be set"))?;
         store::note_audit(&self.database, &entry).await.map_err(QueueError::from)?;
         Ok(Response::new(NoteAuditResponse {}))
     }

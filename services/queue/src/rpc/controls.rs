@@ -15,10 +15,9 @@ use crate::{engine::Command, error::QueueError, store::model::ControlsChange};
 impl Shared {
     pub(super) async fn set_controls(&self, request: SetControlsRequest) -> Result<SetControlsResponse, QueueError> {
         let SetControlsRequest { tenant, everyone, paused, max_leased_tasks, tasks_per_day, bytes_per_day } = request;
-        let invalid = |field, description: &str| QueueError::Invalid { field, description: description.to_owned() };
         if tenant.is_empty() {
             // An empty name stands for everyone in the tables.
-            return Err(invalid("tenant", "must not be empty"));
+            return Err(QueueError::invalid("tenant", "must not be empty"));
         }
         let per_tenant = [
             ("max_leased_tasks", max_leased_tasks.is_some()),
@@ -26,15 +25,15 @@ impl Shared {
             ("bytes_per_day", bytes_per_day.is_some()),
         ];
         if everyone && let Some((field, _)) = per_tenant.into_iter().find(|(_, set)| *set) {
-            return Err(invalid(field, "is for one tenant and not for everyone"));
+            return Err(QueueError::invalid(field, "is for one tenant and not for everyone"));
         }
         for (field, limit) in [("tasks_per_day", tasks_per_day), ("bytes_per_day", bytes_per_day)] {
             if limit > Some(MAX_QUOTA) {
-                return Err(invalid(field, &format!("must be 0 to {MAX_QUOTA}")));
+                return Err(QueueError::invalid(field, format!("must be 0 to {MAX_QUOTA}")));
             }
         }
         if max_leased_tasks.is_some_and(|max| max > MAX_LEASED_TASKS) {
-            return Err(invalid("max_leased_tasks", &format!("must be 0 to {MAX_LEASED_TASKS}")));
+            return Err(QueueError::invalid("max_leased_tasks", format!("must be 0 to {MAX_LEASED_TASKS}")));
         }
         let of = if everyone { String::new() } else { tenant.clone() };
         let change = ControlsChange { tenant: of, paused, max_leased_tasks, tasks_per_day, bytes_per_day };

@@ -21,10 +21,6 @@ use crate::{
     wall::WallTime,
 };
 
-fn invalid(field: &'static str, description: impl Into<String>) -> QueueError {
-    QueueError::Invalid { field, description: description.into() }
-}
-
 /// A submission's id.
 pub(super) fn submission_id(text: &str) -> Result<Uuid, QueueError> {
     Uuid::try_parse(text).map_err(|_| QueueError::NotFound)
@@ -33,7 +29,8 @@ pub(super) fn submission_id(text: &str) -> Result<Uuid, QueueError> {
 /// Algorithms by their numbers.
 pub(super) fn algorithms(numbers: &[i32]) -> Result<Vec<Algorithm>, QueueError> {
     let known = |number: &i32| {
-        Algorithm::known(*number).ok_or_else(|| invalid("algorithms", format!("unknown algorithm {number}")))
+        Algorithm::known(*number)
+            .ok_or_else(|| QueueError::invalid("algorithms", format!("unknown algorithm {number}")))
     };
     numbers.iter().map(known).collect()
 }
@@ -45,22 +42,23 @@ pub(super) fn known_algorithms(numbers: &[i32]) -> Vec<Algorithm> {
 
 /// A validated batch.
 pub(super) fn batch(batch: ValidatedBatch) -> Result<IncomingBatch, QueueError> {
-    let fingerprint =
-        <[u8; 32]>::try_from(&*batch.fingerprint).map_err(|_| invalid("batch.fingerprint", "must have 32 bytes"))?;
+    let fingerprint = <[u8; 32]>::try_from(&*batch.fingerprint)
+        .map_err(|_| QueueError::invalid("batch.fingerprint", "must have 32 bytes"))?;
     if batch.task_count == 0 || batch.task_count > limits::MAX_BATCH_TASKS {
-        return Err(invalid("batch.task_count", format!("must be 1 to {}", limits::MAX_BATCH_TASKS)));
+        return Err(QueueError::invalid("batch.task_count", format!("must be 1 to {}", limits::MAX_BATCH_TASKS)));
     }
     if batch.sequence >= limits::MAX_BATCHES {
-        return Err(invalid("batch.sequence", format!("must be below {}", limits::MAX_BATCHES)));
+        return Err(QueueError::invalid("batch.sequence", format!("must be below {}", limits::MAX_BATCHES)));
     }
     let names = match &batch.names {
         empty if empty.is_empty() => None,
-        encoded => {
-            Some(PackedNames::decode(encoded.clone()).map_err(|error| invalid("batch.names", error.to_string()))?)
-        }
+        encoded => Some(
+            PackedNames::decode(encoded.clone())
+                .map_err(|error| QueueError::invalid("batch.names", error.to_string()))?,
+        ),
     };
     if names.as_ref().is_some_and(|names| names.lengths.len() != batch.task_count as usize) {
-        return Err(invalid("batch.names", "must be one per task"));
+        return Err(QueueError::invalid("batch.names", "must be one per task"));
     }
     let prefix = (!batch.reference_prefix.is_empty()).then(|| Arc::from(batch.reference_prefix.as_str()));
     let meta = NewBatchMeta {
@@ -79,12 +77,12 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
     let options = open.options.clone().unwrap_or_default();
     let algorithms = algorithms(&options.algorithms)?;
     if algorithms.is_empty() || algorithms.len() > limits::MAX_ALGORITHMS {
-        return Err(invalid("options.algorithms", format!("must be 1 to {}", limits::MAX_ALGORITHMS)));
+        return Err(QueueError::invalid("options.algorithms", format!("must be 1 to {}", limits::MAX_ALGORITHMS)));
     }
     check_part_bytes(&algorithms, options.part_bytes)
-        .map_err(|error| invalid("options.part_bytes", error.to_string()))?;
+        .map_err(|error| QueueError::invalid("options.part_bytes", error.to_string()))?;
     if options.max_attempts == 0 || options.max_attempts > limits::MAX_MAX_ATTEMPTS {
-        return Err(invalid("options.max_attempts", format!("must be 1 to {}", limits::MAX_MAX_ATTEMPTS)));
+        return Err(QueueError::invalid("options.max_attempts", format!("must be 1 to {}", limits::MAX_MAX_ATTEMPTS)));
     }
     let idempotency = (!open.idempotency_key.is_empty()).then(|| IdempotencyKey {
         key: open.idempotency_key.clone(),
@@ -119,16 +117,17 @@ fn scheduled_run(open: &OpenSubmission) -> Result<Option<ScheduledRun>, QueueErr
 fn expansion_uri(uri: &str) -> Result<String, QueueError> {
     let field = "options.expansion.source_uri";
     if uri.len() > limits::MAX_URI_BYTES {
-        return Err(invalid(field, format!("may have {} bytes", limits::MAX_URI_BYTES)));
+        return Err(QueueError::invalid(field, format!("may have {} bytes", limits::MAX_URI_BYTES)));
     }
-    let place = Place::of(uri.as_bytes()).map_err(|wanted| invalid(field, wanted))?;
+    let place = Place::of(uri.as_bytes()).map_err(|wanted| QueueError::invalid(field, wanted))?;
     Ok(place.uri())
 }
 
 /// Whole seconds, rounded up; `None` where the queue's default holds.
 fn retention_seconds(retention: Option<prost_types::Duration>) -> Result<Option<u64>, QueueError> {
     let Some(retention) = retention else { return Ok(None) };
-    let wanted = || invalid("options.retention", format!("must be 0 to {} s", limits::MAX_RETENTION.as_secs()));
+    let wanted =
+        || QueueError::invalid("options.retention", format!("must be 0 to {} s", limits::MAX_RETENTION.as_secs()));
     let duration = std::time::Duration::try_from(retention).map_err(|_| wanted())?;
     if duration > limits::MAX_RETENTION {
         return Err(wanted());
@@ -142,10 +141,10 @@ fn work_order(options: &SubmissionOptions) -> Result<WorkOrder, QueueError> {
     let priority = options.priority.unwrap_or(limits::DEFAULT_PRIORITY);
     let wanted = format!("must be 0 to {}", limits::MAX_PRIORITY);
     let fitting = u8::try_from(priority).ok().filter(|_| priority <= limits::MAX_PRIORITY);
-    let priority = fitting.ok_or_else(|| invalid("options.priority", wanted))?;
+    let priority = fitting.ok_or_else(|| QueueError::invalid("options.priority", wanted))?;
     if options.max_leased_tasks > limits::MAX_LEASED_TASKS {
         let wanted = format!("must be 0 to {}", limits::MAX_LEASED_TASKS);
-        return Err(invalid("options.max_leased_tasks", wanted));
+        return Err(QueueError::invalid("options.max_leased_tasks", wanted));
     }
     Ok(WorkOrder {
         priority,

@@ -79,17 +79,16 @@ fn proto_duration(duration: Duration) -> prost_types::Duration {
 }
 
 fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
-    let invalid = |field, description: &str| QueueError::Invalid { field, description: description.to_owned() };
     if hello.worker_id.is_empty() || hello.worker_id.len() > 255 || hello.worker_id.contains('\0') {
-        return Err(invalid("hello.worker_id", "must be 1 to 255 bytes without NUL"));
+        return Err(QueueError::invalid("hello.worker_id", "must be 1 to 255 bytes without NUL"));
     }
     let session = Uuid::from_slice(&hello.session);
-    let session = session.map_err(|_| invalid("hello.session", "must be a UUID's 16 bytes"))?;
+    let session = session.map_err(|_| QueueError::invalid("hello.session", "must be a UUID's 16 bytes"))?;
     let well_formed = |root: &hashmesh::v1::SourceRoot| {
         root.uri_prefix.ends_with('/') && root.uri_prefix.len() <= limits::MAX_URI_BYTES
     };
     if !hello.sources.iter().all(well_formed) {
-        return Err(invalid("hello.sources", "each uri_prefix must end with `/`"));
+        return Err(QueueError::invalid("hello.sources", "each uri_prefix must end with `/`"));
     }
     Ok(WorkerInfo {
         name: hello.worker_id.clone(),
@@ -102,8 +101,7 @@ fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
 
 /// What a worker says it still holds.
 fn claims(hello: &Hello) -> Result<Vec<Claim>, QueueError> {
-    let invalid =
-        |description: &str| QueueError::Invalid { field: "hello.held_leases", description: description.to_owned() };
+    let invalid = |description: &str| QueueError::invalid("hello.held_leases", description);
     if hello.held_leases.len() > MAX_HELD_LEASES {
         return Err(invalid("must have at most 4096"));
     }

@@ -66,7 +66,7 @@ impl UploadRpc {
         let id = parse(&upload_id)?;
         let new = NewBytes { writer, offset, bytes };
         let end = offset.checked_add(bytes).filter(|_| bytes > 0);
-        let end = end.ok_or_else(|| invalid("bytes", "must be at least 1, and end below 2^64"))?;
+        let end = end.ok_or_else(|| QueueError::invalid("bytes", "must be at least 1, and end below 2^64"))?;
         if let Some(stored) = store::store_bytes(&self.database, &tenant, id, new, self.retention).await? {
             return Ok(StoreBytesResponse { upload: Some(stored.upload) });
         }
@@ -115,11 +115,7 @@ fn opened(stored: StoredUpload) -> OpenUploadResponse {
 
 fn parse(upload_id: &str) -> Result<Uuid, QueueError> {
     let id = is_upload_id(upload_id).then(|| Uuid::try_parse(upload_id).ok()).flatten();
-    id.ok_or_else(|| invalid("upload_id", "must be 32 of 0-9 a-f"))
-}
-
-fn invalid(field: &'static str, description: &str) -> QueueError {
-    QueueError::Invalid { field, description: description.to_owned() }
+    id.ok_or_else(|| QueueError::invalid("upload_id", "must be 32 of 0-9 a-f"))
 }
 
 #[tonic::async_trait]

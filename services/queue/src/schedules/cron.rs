@@ -18,14 +18,13 @@ pub(super) struct Times {
 impl Times {
     /// Reads both; the error says which field is at fault.
     pub(super) fn parse(cron: &str, time_zone: &str) -> Result<Self, QueueError> {
-        let invalid = |field, description| QueueError::Invalid { field, description };
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(cron).map_err(|error| {
             let wanted = "must be five fields as crontab(5) has them, such as `0 3 * * *`";
-            invalid("cron", format!("{wanted}: {error}"))
+            QueueError::invalid("cron", format!("{wanted}: {error}"))
         })?;
         let zone = Tz::from_str(time_zone).map_err(|_| {
-            invalid(
+            QueueError::invalid(
                 "time_zone",
                 format!("must be the IANA name of a time zone, such as Europe/Berlin; is {time_zone:?}"),
             )

@@ -31,13 +31,11 @@ impl ScheduleRpc {
     async fn create(&self, tenant: &str, schedule: Schedule) -> Result<Schedule, QueueError> {
         let times = Times::parse(&schedule.cron, &schedule.time_zone)?;
         if schedule.options.as_ref().is_none_or(|options| options.expansion.is_none()) {
-            let description = "must be set: a run lists its tasks anew".to_owned();
-            return Err(QueueError::Invalid { field: "options.expansion", description });
+            return Err(QueueError::invalid("options.expansion", "must be set: a run lists its tasks anew"));
         }
         let next = times.next(SystemTime::now());
         if next.is_none() {
-            let description = "never comes to a time; check day and month".to_owned();
-            return Err(QueueError::Invalid { field: "cron", description });
+            return Err(QueueError::invalid("cron", "never comes to a time; check day and month"));
         }
         if let Some(created) = store::create_schedule(&self.database, tenant, &schedule, next, MAX_SCHEDULES).await? {
             return Ok(created);

@@ -10,7 +10,7 @@ use hashmesh_database::{
 };
 
 use super::{
-    StoreError, integer,
+    StoreError, integer, long,
     reads::{many, one},
 };
 
@@ -140,7 +140,7 @@ pub(crate) async fn note_audit(db: &Database, entry: &AuditEntry) -> Result<(), 
 /// A page of the audit trail, newest first; one more than asked for if there are more.
 pub(crate) async fn audit(db: &Database, before: u64, page_size: u32) -> Result<Vec<AuditEntry>, StoreError> {
     let what = "read the audit trail";
-    let before = i64::try_from(before).unwrap_or(i64::MAX);
+    let before = long(before);
     let limit = i64::from(page_size) + 1;
     let parameters = [(&before as _, Type::INT8), (&limit as _, Type::INT8)];
     let rows = many(db, what, include_str!("sql/audit.sql"), &parameters).await?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     StoreError,
     fence::{self, Fence},
-    integer,
+    integer, long,
     model::LeaseRow,
     ownership::Ownership,
     reads::{many, natural},
@@ -164,8 +164,8 @@ impl<'a> Brought<'a> {
         for ((tenant, day), used) in latest {
             columns.tenants.push(tenant);
             columns.days.push(day);
-            columns.tasks.push(i64::try_from(used.tasks).unwrap_or(i64::MAX));
-            columns.bytes.push(i64::try_from(used.bytes).unwrap_or(i64::MAX));
+            columns.tasks.push(long(used.tasks));
+            columns.bytes.push(long(used.bytes));
         }
         columns
     }
@@ -238,7 +238,7 @@ impl Raised {
                 *known = *resolved;
             }
         }
-        let position = |resolved: &Resolved| i64::try_from(resolved.outcomes_after).unwrap_or(i64::MAX);
+        let position = |resolved: &Resolved| long(resolved.outcomes_after);
         Self {
             submissions: furthest.keys().copied().collect(),
             through: furthest.values().map(|resolved| integer(resolved.through)).collect(),

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     elision::Elision,
+    long,
     model::{ControlsChange, NewBatch, NewResults, NewSubmission, Unit, Write},
     reads::end_reason_text,
 };
@@ -147,8 +148,7 @@ impl Cancelled<'_> {
 impl<'a> Controls<'a> {
     fn push(&mut self, change: &'a ControlsChange) -> Result<(), Unfit> {
         let max = change.max_leased_tasks.map(|max| integer("max_leased_tasks", max)).transpose()?;
-        let whole = |number: Option<u64>| number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-        let (tasks, bytes) = (whole(change.tasks_per_day), whole(change.bytes_per_day));
+        let (tasks, bytes) = (change.tasks_per_day.map(long), change.bytes_per_day.map(long));
         // No statement may write a row twice, so the later of two changes joins the earlier.
         if let Some(row) = self.tenants.iter().position(|tenant| *tenant == change.tenant) {
             self.paused[row] = change.paused.or(self.paused[row]);
@@ -262,10 +262,9 @@ impl<'a> Created<'a> {
         self.batch_counts.push(None);
         self.completed.push(false);
         self.keep_inputs.push(submission.keep_inputs);
-        self.retention_seconds
-            .push(submission.retention_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)));
+        self.retention_seconds.push(submission.retention_seconds.map(long));
         // Checked where it came in: far below.
-        let part_bytes = i64::try_from(submission.part_bytes).unwrap_or(i64::MAX);
+        let part_bytes = long(submission.part_bytes);
         self.part_bytes.push((part_bytes > 0).then_some(part_bytes));
         self.expansion_uris.push(submission.expansion_uri.as_deref());
         self.schedules.push(submission.run.as_ref().map(|run| run.schedule.as_str()));

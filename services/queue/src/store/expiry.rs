@@ -6,7 +6,7 @@ use std::time::Duration;
 use hashmesh_database::postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{Change, Maintenance, StoreError};
+use super::{Change, Maintenance, StoreError, long};
 
 const WHAT: &str = "delete what has expired";
 /// Rows of `submissions` that one transaction deletes.
@@ -30,7 +30,7 @@ impl Maintenance {
     /// Up to 1,000 submissions that are OPEN and to which nothing has happened for so long, oldest first.
     pub(crate) async fn idle_open(&self, idle: Duration) -> Result<Vec<Uuid>, StoreError> {
         let failed = StoreError::statement("look for idle submissions");
-        let seconds = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
+        let seconds = long(idle.as_secs());
         let rows = self
             .connection
             .query_typed(include_str!("sql/idle_open.sql"), &[(&seconds, Type::INT8)])

@@ -9,7 +9,7 @@ use hashmesh_database::{
 use uuid::Uuid;
 
 use super::{
-    StoreError, integer,
+    StoreError, integer, long,
     model::{LoadedBatches, RecoveredBatch, RecoveredLease, WantedBatches},
     reads::{fingerprint, natural},
 };
@@ -225,8 +225,7 @@ async fn outcomes_behind(
 }
 
 fn positions<'a>(requests: impl Iterator<Item = &'a WantedBatches>) -> (Vec<i64>, Vec<i64>) {
-    let position = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    requests.map(|request| (position(request.after_position), position(request.to_position))).unzip()
+    requests.map(|request| (long(request.after_position), long(request.to_position))).unzip()
 }
 
 /// Loaded batches by submission and sequence.

@@ -63,3 +63,8 @@ pub(crate) use uploads::{
 fn integer(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
+
+/// For Postgres. Nothing here counts that far: bytes, positions, seconds.
+fn long(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -58,6 +58,17 @@ pub(in crate::store) async fn one(
     connection.query_typed_opt(sql, parameters).await.map_err(StoreError::statement(what))
 }
 
+/// The one row that there may be, as `read` reads it.
+pub(in crate::store) async fn one_as<T>(
+    db: &impl Sessions,
+    what: &'static str,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+    read: impl FnOnce(&Row, &'static str) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    one(db, what, sql, parameters).await?.map(|row| read(&row, what)).transpose()
+}
+
 pub(in crate::store) async fn many(
     db: &impl Sessions,
     what: &'static str,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     StoreError,
-    reads::{many, one},
+    reads::{many, one, one_as},
 };
 
 /// A schedule whose time has come.
@@ -44,16 +44,14 @@ pub(crate) async fn create_schedule(
         (&next_run_at as _, Type::TIMESTAMPTZ),
         (&i64::from(most) as _, Type::INT8),
     ];
-    let row = one(db, what, include_str!("sql/create_schedule.sql"), &parameters).await?;
-    row.map(|row| read(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/create_schedule.sql"), &parameters, read).await
 }
 
 /// The tenant's schedule of this name.
 pub(crate) async fn schedule(db: &Database, tenant: &str, name: &str) -> Result<Option<Schedule>, StoreError> {
     let what = "read a schedule";
     let parameters = [(&tenant as _, Type::TEXT), (&name as _, Type::TEXT)];
-    let row = one(db, what, include_str!("sql/schedule.sql"), &parameters).await?;
-    row.map(|row| read(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/schedule.sql"), &parameters, read).await
 }
 
 /// All of a tenant's, by name.

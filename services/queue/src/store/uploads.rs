@@ -16,8 +16,8 @@ use hashmesh_database::{
 use uuid::Uuid;
 
 use super::{
-    StoreError, integer,
-    reads::{many, one},
+    StoreError, integer, long,
+    reads::{many, one, one_as},
 };
 
 /// Uploads whose store is emptied in one round.
@@ -54,8 +54,7 @@ pub(crate) struct NewBytes {
 pub(crate) async fn upload(db: &Database, tenant: &str, id: Uuid) -> Result<Option<StoredUpload>, StoreError> {
     let what = "read an upload";
     let parameters = [(&id as _, Type::UUID), (&tenant as _, Type::TEXT)];
-    let row = one(db, what, include_str!("sql/upload.sql"), &parameters).await?;
-    row.map(|row| stored(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/upload.sql"), &parameters, stored).await
 }
 
 /// A new upload. `None`: there is one with this id, or the tenant has as many open ones as it may.
@@ -69,8 +68,7 @@ pub(crate) async fn create_upload(
     let (seconds, most) = (retention.as_secs_f64(), i64::from(MAX_OPEN_UPLOADS));
     let parameters =
         [(&id as _, Type::UUID), (&tenant as _, Type::TEXT), (&seconds as _, Type::FLOAT8), (&most as _, Type::INT8)];
-    let row = one(db, what, include_str!("sql/create_upload.sql"), &parameters).await?;
-    row.map(|row| stored(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/create_upload.sql"), &parameters, stored).await
 }
 
 /// Makes the caller the writer of an open upload of this many bytes. `None`: there is no such one, or it had too many.
@@ -84,8 +82,7 @@ pub(crate) async fn take_upload(
     let (offset, most) = (long(offset), i64::from(MAX_UPLOAD_RUNS));
     let parameters =
         [(&id as _, Type::UUID), (&tenant as _, Type::TEXT), (&offset as _, Type::INT8), (&most as _, Type::INT8)];
-    let row = one(db, what, include_str!("sql/take_upload.sql"), &parameters).await?;
-    row.map(|row| stored(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/take_upload.sql"), &parameters, stored).await
 }
 
 /// Notes bytes. `None`: the caller does not write there now.
@@ -107,8 +104,7 @@ pub(crate) async fn store_bytes(
         (&bytes as _, Type::INT8),
         (&seconds as _, Type::FLOAT8),
     ];
-    let row = one(db, what, include_str!("sql/store_bytes.sql"), &parameters).await?;
-    row.map(|row| stored(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/store_bytes.sql"), &parameters, stored).await
 }
 
 /// Closes an open upload. `None`: the caller does not write there now.
@@ -123,8 +119,7 @@ pub(crate) async fn seal_upload(
     let (writer, total) = (integer(writer), long(total_bytes));
     let parameters =
         [(&id as _, Type::UUID), (&tenant as _, Type::TEXT), (&writer as _, Type::INT4), (&total as _, Type::INT8)];
-    let row = one(db, what, include_str!("sql/seal_upload.sql"), &parameters).await?;
-    row.map(|row| stored(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/seal_upload.sql"), &parameters, stored).await
 }
 
 /// What each writer of an upload stored, in order.
@@ -150,8 +145,7 @@ pub(crate) async fn complete_upload(
     let what = "complete an upload";
     let seconds = retention.as_secs_f64();
     let parameters = [(&id as _, Type::UUID), (&tenant as _, Type::TEXT), (&seconds as _, Type::FLOAT8)];
-    let row = one(db, what, include_str!("sql/complete_upload.sql"), &parameters).await?;
-    row.map(|row| stored(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/complete_upload.sql"), &parameters, stored).await
 }
 
 /// Deletes an upload. False: there is none.
@@ -195,10 +189,6 @@ pub(crate) async fn forget_upload(db: &Database, id: Uuid) -> Result<(), StoreEr
 /// The id as clients write it.
 pub(crate) fn upload_id(id: Uuid) -> String {
     id.simple().to_string()
-}
-
-fn long(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn stored(row: &Row, what: &'static str) -> Result<StoredUpload, StoreError> {

@@ -29,12 +29,12 @@ use super::{
     feed::object_uri,
     manifest::{Hints, Manifest, ReadArgs},
     output::Format,
+    place::{NO_PLACE, place},
     placement::PlacementArgs,
     progress::ProgressArgs,
     recorded,
     reporter::Reporter,
     server::ServerArgs,
-    submit::place::place,
 };
 
 /// Compare two sides, name by name: manifests, submissions, directories, buckets.
@@ -100,10 +100,7 @@ impl Given {
             return Ok(Self::Place(place));
         }
         if let Some(uri) = object_uri(path) {
-            let text = format!(
-                "{uri} is no place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/): submit it, and \
-                 compare the submission by its id"
-            );
+            let text = format!("{uri} {NO_PLACE}: submit it, and compare the submission by its id");
             return Err(Failure::Usage(text));
         }
         Ok(if path.is_dir() { Self::Directory(path.to_owned()) } else { Self::Manifest(path.to_owned()) })

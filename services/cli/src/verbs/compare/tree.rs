@@ -18,11 +18,11 @@ use crate::verbs::{
     failure::Failure,
     feed::{self, Unread, path_name},
     output::Output,
+    place,
     placement::PlacementArgs,
     reporter::Reporter,
     resume::Resume,
     submission,
-    submit::place,
     walk::{Walk, What},
 };
 

@@ -2,7 +2,6 @@
 
 mod lines;
 mod paths;
-pub(super) mod place;
 mod stream;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
@@ -24,6 +23,7 @@ use super::{
     feed::Fed,
     order::OrderArgs,
     output::{Format, Output, write_document, write_text},
+    place,
     placement::PlacementArgs,
     print::OutcomePrinter,
     progress::ProgressArgs,

@@ -10,6 +10,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::{Sessions, StoreError, algorithms, many, names, natural};
+use crate::store::long;
 
 const READ: &str = "read results";
 
@@ -42,7 +43,7 @@ pub(crate) async fn results(
     after_position: u64,
     limit: ResultsLimit,
 ) -> Result<Vec<PackedOutcomes>, StoreError> {
-    let after = i64::try_from(after_position).unwrap_or(i64::MAX - 1).min(i64::MAX - 1);
+    let after = long(after_position).min(i64::MAX - 1);
     let rows = many(
         db,
         READ,
@@ -50,7 +51,7 @@ pub(crate) async fn results(
         &[
             (&id, Type::UUID),
             (&after, Type::INT8),
-            (&i64::try_from(limit.tasks).unwrap_or(i64::MAX), Type::INT8),
+            (&long(limit.tasks), Type::INT8),
             (&i64::try_from(limit.bytes).unwrap_or(i64::MAX), Type::INT8),
         ],
     )
@@ -88,7 +89,7 @@ pub(crate) async fn dead_letters(
 ) -> Result<Vec<DeadLetters>, StoreError> {
     let what = "read dead letters";
     let failed = StoreError::statement(what);
-    let after = i64::try_from(after_position).unwrap_or(i64::MAX - 1).min(i64::MAX - 1);
+    let after = long(after_position).min(i64::MAX - 1);
     let rows = many(
         db,
         what,

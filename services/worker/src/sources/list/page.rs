@@ -5,14 +5,11 @@ use hashmesh::{
     error::TaskReason,
     limits::MAX_NAME_BYTES,
     queue::v1::SourcePage,
-    tasks::validated,
+    tasks::{KIND_OBJECT, validated},
     v1::{PackedNames, PackedTasks},
 };
 
 use crate::sources::Failure;
-
-/// What is stored of a task besides its URI, which is also its name.
-const KIND_OBJECT: u8 = 1;
 
 /// Objects in order, and how far the listing is.
 #[derive(Debug)]

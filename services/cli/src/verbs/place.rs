@@ -1,4 +1,4 @@
-//! `hashmesh submit URI/`: a place that the mesh lists itself.
+//! Places: what the mesh lists itself, for `submit`, `compare` and `schedule`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,13 @@ use hashmesh::{
     v1::{Expansion, SubmissionOptions},
 };
 
-use crate::verbs::{failure::Failure, feed::object_uri};
+use super::{failure::Failure, feed::object_uri};
+
+/// What is said of a path that had to be one.
+pub(super) const NO_PLACE: &str = "is no place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/)";
 
 /// The place that a path names: a bucket, or a URI that ends with `/`. Of web servers no such URI is a place.
-pub(in crate::verbs) fn place(path: &Path) -> Result<Option<Place>, Failure> {
+pub(super) fn place(path: &Path) -> Result<Option<Place>, Failure> {
     let Some(uri) = object_uri(path) else { return Ok(None) };
     let bucket = uri.strip_prefix("s3://").is_some_and(|rest| !rest.contains('/'));
     let listed = matches!(Scheme::of(uri.as_bytes()), Some(Scheme::S3 | Scheme::File)) && uri.ends_with('/');
@@ -36,7 +39,7 @@ pub(super) fn only_place(paths: &[PathBuf]) -> Result<Option<Place>, Failure> {
 }
 
 /// Creates a submission that takes its tasks from a place. Gives its id.
-pub(in crate::verbs) async fn create(
+pub(super) async fn create(
     client: &Client,
     place: &Place,
     options: SubmissionOptions,
