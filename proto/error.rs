@@ -115,6 +115,9 @@ reasons! {
     KeyInvalid = "KEY_INVALID", Unauthenticated;
     /// The API key lacks the scope that the call needs; `scope` in the metadata names it.
     ScopeMissing = "SCOPE_MISSING", PermissionDenied;
+    /// The tenant may not have this read: a task or an expansion names something outside of what an administrator has allowed
+    /// it. Ask for it (`hashmesh admin tenants sources`), or submit the bytes, or an upload.
+    SourceForbidden = "SOURCE_FORBIDDEN", PermissionDenied;
     /// The caller's certificate is of a role that may not make this call, or of none.
     RoleNotAllowed = "ROLE_NOT_ALLOWED", PermissionDenied;
     /// The call came as plain text to an address that speaks TLS: use `https://`.
@@ -162,7 +165,8 @@ named! {
     /// The worker may not read it: give its user the right to read the file, or its credentials that to read the object.
     SourceDenied = "SOURCE_DENIED";
     /// The path has a `..`, or leads out of what may be read (`--allow-source`) by a symbolic link or a redirect; or the host is
-    /// at an address that is not public (`--allow-network`).
+    /// at an address that is not public (`--allow-network`); or it belongs to the mesh's store of uploads; or the tenant may
+    /// not have it read any more.
     SourceNotAllowed = "SOURCE_NOT_ALLOWED";
     /// It is a directory, a FIFO, a socket or a device. Only regular files are read.
     SourceNotRegular = "SOURCE_NOT_REGULAR";

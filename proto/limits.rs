@@ -58,6 +58,10 @@ pub const MAX_WAIT_TASKS: u32 = 1_000;
 pub const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Bytes of outcomes in the answer of a `SubmitBatch` that waits.
 pub const MAX_WAIT_ANSWER_BYTES: usize = 3 * 1024 * 1024;
+/// Places that a tenant may name (`TenantSources`).
+pub const MAX_TENANT_SOURCES: usize = 32;
+/// Bytes of each.
+pub const MAX_TENANT_SOURCE_BYTES: usize = 1_024;
 /// Schedules of one tenant.
 pub const MAX_SCHEDULES: u32 = 1_000;
 /// Bytes of a schedule's name.

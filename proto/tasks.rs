@@ -26,8 +26,8 @@ pub use rows::from_rows;
 pub use stored::without_inputs;
 pub use uploads::foreign_upload;
 pub use uri::{
-    ANY_SOURCE, Place, S3Object, Scheme, UploadName, check_uri, file_path, file_uri, is_upload_id, percent_decoded,
-    s3_object, s3_uri, upload_name, upload_uri,
+    ANY_SOURCE, AllowedSource, AllowedSources, BucketRoot, NoSource, Place, S3Object, Scheme, SiteRoot, UploadName,
+    check_uri, file_path, file_uri, is_upload_id, percent_decoded, s3_object, s3_uri, upload_name, upload_uri,
 };
 pub use validate::{Summary, Violation, validate};
 pub use validated::validated;

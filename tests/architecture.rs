@@ -78,7 +78,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["hashmesh-runtime", "hashmesh-worker"]),
     ("aws-", &["hashmesh-worker"]),
     ("quick-xml", &["hashmesh-worker"]),
-    ("url", &["hashmesh-worker"]),
+    // Also the API: what an allowed site covers.
+    ("url", &["hashmesh-worker", "hashmesh"]),
     ("axum", &["hashmesh-runtime"]),
     ("governor", &["hashmesh-middleware"]),
     ("clap", &["hashmesh-cli"]),

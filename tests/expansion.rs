@@ -414,6 +414,7 @@ async fn promise_10_a_tenant_has_no_more_listed_than_it_may_bring() {
     }
     let mesh = Guarded::start("expansion-quota", &["--allow-source", tree.to_str().expect("UTF-8")]).await;
     let key = mesh.key("small", &[Scope::Submit, Scope::Read]).await;
+    mesh.allow("small", &directory_uri(&tree)).await;
     let limit = async |tasks_per_day| {
         let request = SetTenantControlsRequest {
             tenant: "small".to_owned(),

@@ -191,6 +191,8 @@ async fn promise_10_anothers_schedule_is_unknown() {
     let mesh = Guarded::start("schedules-tenants", &[]).await;
     let scopes = [Scope::Submit, Scope::Read];
     let (ours, theirs) = (mesh.key("ours", &scopes).await, mesh.key("theirs", &scopes).await);
+    mesh.allow("ours", "s3://bucket/").await;
+    mesh.allow("theirs", "s3://other/").await;
     let (ours, theirs) = (mesh.client(&ours), mesh.client(&theirs));
     ours.create_schedule(wanted("nightly", "s3://bucket/")).await.expect("it is created");
     assert!(theirs.list_schedules().await.expect("listed").is_empty());

@@ -3,6 +3,7 @@
 mod every_bound;
 mod every_rpc;
 mod keys;
+mod sources;
 mod verbs;
 mod workers;
 

@@ -3,10 +3,10 @@
 use std::fs;
 
 use hashmesh::{
-    admin::v1::{CreateKeyRequest, admin_service_client::AdminServiceClient},
+    admin::v1::{CreateKeyRequest, SetTenantControlsRequest, admin_service_client::AdminServiceClient},
     client::{Client, ClientConfig, KeyedChannel},
     keys::KeyText,
-    v1::Scope,
+    v1::{Scope, TenantSources},
 };
 use tokio::sync::OnceCell;
 use tonic::transport::Channel;
@@ -51,6 +51,14 @@ impl Guarded {
         let key = KeyText::parse(&answer.text).expect("a key");
         assert_eq!(answer.key.expect("it").key_id, key.id());
         key
+    }
+
+    /// From now on the tenant may have this read. Gateways that have met one of its keys know it a moment later.
+    pub(crate) async fn allow(&self, tenant: &str, uri: &str) {
+        let sources = Some(TenantSources { uri_prefixes: vec![uri.to_owned()] });
+        let request =
+            SetTenantControlsRequest { tenant: tenant.to_owned(), sources, ..SetTenantControlsRequest::default() };
+        self.administration().set_tenant_controls(request).await.expect("it is allowed");
     }
 
     /// A new key of this tenant.

@@ -9,6 +9,7 @@
 //!
 //! All are ASCII. What a path or key has besides is percent-encoded, byte by byte: names are bytes.
 
+mod allowed;
 mod file;
 mod http;
 mod percent;
@@ -17,6 +18,7 @@ mod s3;
 mod upload;
 
 pub use self::{
+    allowed::{AllowedSource, AllowedSources, BucketRoot, NoSource, SiteRoot},
     file::{file_path, file_uri},
     percent::decode as percent_decoded,
     place::Place,

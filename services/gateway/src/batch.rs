@@ -10,7 +10,7 @@ use hashmesh::{
 };
 use tonic::Status;
 
-use crate::heavy;
+use crate::{heavy, reads::Reads};
 
 /// Above this, validating takes more than about 0.5 ms: it reads, hashes and copies every byte once.
 const LARGE_BYTES: usize = 256 * 1024;
@@ -74,13 +74,13 @@ impl Unchecked {
         Err(bad_field(field, wanted))
     }
 
-    /// Validates and encodes what this tenant brings; on a thread for such work if it is much of it.
-    pub(crate) async fn validate(self, tenant: &str) -> Result<ValidatedBatch, Status> {
+    /// Validates and encodes what a caller brings whose tasks may name this; on a thread for such work if it is much of it.
+    pub(crate) async fn validate(self, reads: &Reads) -> Result<ValidatedBatch, Status> {
         if !self.large() {
-            return self.validate_now(tenant);
+            return self.validate_now(reads);
         }
-        let tenant = tenant.to_owned();
-        heavy::run(move || self.validate_now(&tenant)).await?
+        let reads = reads.clone();
+        heavy::run(move || self.validate_now(&reads)).await?
     }
 
     fn large(&self) -> bool {
@@ -96,17 +96,18 @@ impl Unchecked {
         }
     }
 
-    fn validate_now(self, tenant: &str) -> Result<ValidatedBatch, Status> {
+    fn validate_now(self, reads: &Reads) -> Result<ValidatedBatch, Status> {
         let path = self.path;
         let refused = |violation: Violation| bad_field(&format!("{path}{}", violation.field), violation.description);
         let columns = match self.tasks {
             Tasks::Rows(rows) => tasks::from_rows(rows).map_err(refused)?,
             Tasks::Columns(columns) => columns,
         };
-        if let Some(task) = tasks::foreign_upload(&columns, tenant) {
-            // As one that never was.
-            let message = format!("there is no upload of yours as task {task} names it; check its URI");
-            return Err(StatusBuilder::new(Reason::UploadNotFound, message).build());
+        reads.check_uploads(&columns)?;
+        if let Err(forbidden) = reads.check_tasks(&columns) {
+            // Who writes no URI ought to learn that.
+            tasks::validate(&columns).map_err(refused)?;
+            return Err(forbidden);
         }
         let batch = tasks::validated(self.sequence, columns).map_err(refused)?;
         if let Some(algorithms) = &self.algorithms {
@@ -151,6 +152,10 @@ mod tests {
         PackedTasks { data: vec![7; count * bytes].into(), lengths: vec![bytes as u32; count], ..Default::default() }
     }
 
+    fn anything() -> Reads {
+        Reads::new("default".into(), None)
+    }
+
     fn unchecked(tasks: Tasks) -> Unchecked {
         Unchecked { sequence: 3, path: "batch.", tasks, algorithms: Some(vec![Algorithm::Sha256.into()]) }
     }
@@ -159,7 +164,7 @@ mod tests {
     async fn names_travel_beside_the_tasks_and_not_within() {
         let names = PackedNames { data: "ab".into(), lengths: vec![1, 1] };
         let named = PackedTasks { names: Some(names.clone()), ..columns(2, 5) };
-        let batch = unchecked(Tasks::Columns(named)).validate("default").await.unwrap();
+        let batch = unchecked(Tasks::Columns(named)).validate(&anything()).await.unwrap();
         assert_eq!(PackedTasks::decode(batch.tasks).unwrap(), columns(2, 5));
         assert_eq!(PackedNames::decode(batch.names).unwrap(), names);
         assert_eq!((batch.sequence, batch.task_count, batch.byte_count, batch.fingerprint.len()), (3, 2, 12, 32));
@@ -169,15 +174,15 @@ mod tests {
     async fn names_that_are_all_empty_are_no_names() {
         let names = PackedNames { data: Bytes::new(), lengths: vec![0, 0] };
         let named = PackedTasks { names: Some(names), ..columns(2, 5) };
-        assert!(unchecked(Tasks::Columns(named)).validate("default").await.unwrap().names.is_empty());
+        assert!(unchecked(Tasks::Columns(named)).validate(&anything()).await.unwrap().names.is_empty());
     }
 
     #[tokio::test]
     async fn a_large_batch_is_validated_elsewhere_with_the_same_result() {
         let large = columns(10_000, 400);
         assert!(unchecked(Tasks::Columns(large.clone())).large());
-        let elsewhere = unchecked(Tasks::Columns(large.clone())).validate("default").await.unwrap();
-        assert_eq!(elsewhere, unchecked(Tasks::Columns(large)).validate_now("default").unwrap());
+        let elsewhere = unchecked(Tasks::Columns(large.clone())).validate(&anything()).await.unwrap();
+        assert_eq!(elsewhere, unchecked(Tasks::Columns(large)).validate_now(&anything()).unwrap());
     }
 
     #[tokio::test]
@@ -185,16 +190,16 @@ mod tests {
         let expected = vec![Digest { algorithm: Algorithm::Md5.into(), hex: "00".repeat(16) }];
         let task = Task { source: Some(Source::Data(Bytes::new())), expected, ..Default::default() };
         let rows = TaskRows { tasks: vec![task] };
-        let status = unchecked(Tasks::Rows(rows)).validate("default").await.unwrap_err();
+        let status = unchecked(Tasks::Rows(rows)).validate(&anything()).await.unwrap_err();
         assert!(status.message().contains("md5"), "{status}");
     }
 
     #[tokio::test]
     async fn a_violation_is_named_by_its_whole_path() {
-        let status = unchecked(Tasks::Columns(columns(0, 0))).validate("default").await.unwrap_err();
+        let status = unchecked(Tasks::Columns(columns(0, 0))).validate(&anything()).await.unwrap_err();
         assert!(status.message().starts_with("batch.columns.lengths: "), "{status}");
         let rows = TaskRows { tasks: vec![Task::default()] };
-        let status = unchecked(Tasks::Rows(rows)).validate("default").await.unwrap_err();
+        let status = unchecked(Tasks::Rows(rows)).validate(&anything()).await.unwrap_err();
         assert!(status.message().starts_with("batch.rows.tasks[0]: "), "{status}");
     }
 

@@ -5,6 +5,7 @@ use tonic::{Request, Status};
 use crate::{
     auth::{self, Caller},
     deadline::Deadline,
+    reads::Reads,
 };
 
 /// Who calls, and until when an answer is of use.
@@ -18,6 +19,11 @@ impl Call {
     /// What this request came with.
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         Ok(Self { caller: auth::caller(request)?, deadline: Deadline::of(request) })
+    }
+
+    /// What its tasks may name.
+    pub(crate) fn reads(&self) -> Reads {
+        self.caller.reads()
     }
 
     /// Whose submissions it sees and makes.

@@ -24,6 +24,7 @@ mod limits;
 mod outbound;
 mod pings;
 mod readiness;
+mod reads;
 mod results;
 mod schedules;
 mod serve;

@@ -44,6 +44,9 @@ pub(crate) async fn create(
         options: Some(repeated(validate::options("options", options)?)?),
         ..Schedule::default()
     };
+    if let Some(options) = &schedule.options {
+        call.reads().check_expansion(options)?;
+    }
     let request = queue::CreateScheduleRequest { tenant: call.tenant(), schedule: Some(schedule) };
     let answer = ask!(gateway, call, create_schedule(request))?;
     Ok(api::CreateScheduleResponse { schedule: answer.schedule })

@@ -287,7 +287,7 @@ impl GatewayService for Gateway {
         &self,
         request: Request<api::GetCapabilitiesRequest>,
     ) -> Result<Response<api::GetCapabilitiesResponse>, Status> {
-        self.answer(request, |_, call| stats::capabilities(self, call.deadline)).await
+        self.answer(request, |_, call| stats::capabilities(self, call)).await
     }
 
     async fn get_stats(

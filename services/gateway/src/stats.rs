@@ -11,7 +11,7 @@ use hashmesh::{
 use tokio::{sync::Mutex, time::Instant};
 use tonic::Status;
 
-use crate::{UploadConfig, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
+use crate::{UploadConfig, call::Call, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
 
 /// Capabilities may be this old: every client asks for them at its start.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -24,7 +24,8 @@ pub(crate) struct StatsCache {
 }
 
 /// What this mesh can do.
-pub(crate) async fn capabilities(gateway: &Gateway, deadline: Deadline) -> Result<GetCapabilitiesResponse, Status> {
+pub(crate) async fn capabilities(gateway: &Gateway, call: Call) -> Result<GetCapabilitiesResponse, Status> {
+    let deadline = call.deadline;
     let info = |algorithm: Algorithm| AlgorithmInfo {
         algorithm: algorithm.into(),
         name: algorithm.name().to_owned(),
@@ -38,6 +39,7 @@ pub(crate) async fn capabilities(gateway: &Gateway, deadline: Deadline) -> Resul
         limits: Some(announced()),
         sources: deadline.limit(sources(gateway, deadline)).await?,
         uploads: gateway.uploads.as_ref().map(UploadConfig::announced),
+        tenant_sources: call.reads().allowed(),
     })
 }
 

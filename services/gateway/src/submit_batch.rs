@@ -47,7 +47,7 @@ pub(crate) async fn submit_batch(
     if request.wait {
         batch.check_wait()?;
     }
-    let batch = batch.validate(&call.tenant()).await?;
+    let batch = batch.validate(&call.reads()).await?;
     let repeat = repeat_by_key(&open.idempotency_key);
     let inner = queue::SubmitBatchRequest { open: Some(open), batch: Some(batch), wait: request.wait };
     let stored = ask!(gateway, repeat, call.deadline, submit_batch(inner))?;

@@ -34,9 +34,11 @@ pub(crate) async fn create_submission(
     request: api::CreateSubmissionRequest,
     call: Call,
 ) -> Result<api::CreateSubmissionResponse, Status> {
+    let options = validate::options("options", request.options)?;
+    call.reads().check_expansion(&options)?;
     let open = queue::OpenSubmission {
         tenant: call.tenant(),
-        options: Some(validate::options("options", request.options)?),
+        options: Some(options),
         idempotency_key: validate::idempotency_key("idempotency_key", request.idempotency_key)?,
         ..Default::default()
     };
@@ -53,7 +55,7 @@ pub(crate) async fn append_batch(
 ) -> Result<api::AppendBatchResponse, Status> {
     let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
     let batch = request.batch.ok_or_else(|| bad_field("batch", "must be set"))?;
-    let batch = Unchecked::of_batch(batch, None)?.validate(&call.tenant()).await?;
+    let batch = Unchecked::of_batch(batch, None)?.validate(&call.reads()).await?;
     let request = queue::AppendBatchRequest { tenant: call.tenant(), submission_id, batch: Some(batch) };
     let answer = ask!(gateway, Repeat::Safe, call.deadline, append_batch(request))?;
     Ok(api::AppendBatchResponse { through_sequence: answer.through_sequence })

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use hashmesh::tasks::AllowedSource;
 use hashmesh_runtime::{resources, tls::Tls};
 use hashmesh_uploads::UploadStore;
 
 use crate::{
     error::WorkerError,
-    sources::{AllowedSource, READ_BYTES, RemoteSettings},
+    sources::{READ_BYTES, RemoteSettings},
 };
 
 /// A worker's settings.

@@ -31,4 +31,4 @@ mod stream;
 pub use config::WorkerConfig;
 pub use error::WorkerError;
 pub use serve::serve;
-pub use sources::{AllowedSource, BucketRoot, RemoteSettings, S3Credentials, S3Settings, SiteRoot, SourcesError};
+pub use sources::{RemoteSettings, S3Credentials, S3Settings, SourcesError};

@@ -7,7 +7,8 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
-use hashmesh_worker::{AllowedSource, RemoteSettings, S3Credentials, S3Settings};
+use hashmesh::tasks::AllowedSource;
+use hashmesh_worker::{RemoteSettings, S3Credentials, S3Settings};
 use ipnet::IpNet;
 
 use super::{limits::network, uploads::S3Args};

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hashmesh::tasks::AllowedSource;
 use hashmesh_gateway::RateLimits;
-use hashmesh_worker::AllowedSource;
 
 use super::State;
 use crate::{output::print, postgres::Postgres};

@@ -3,6 +3,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
+use hashmesh::tasks::AllowedSource;
 use hashmesh_cache::CacheConfig;
 use hashmesh_database::Database;
 use hashmesh_gateway::{Auth, GatewayConfig, RateLimits, UploadConfig};
@@ -10,7 +11,7 @@ use hashmesh_hash::HashConfig;
 use hashmesh_queue::{QueueConfig, ReplicaConfig};
 use hashmesh_runtime::{health::Health, shutdown::Shutdown, tasks, tls::Tls};
 use hashmesh_uploads::UploadStore;
-use hashmesh_worker::{AllowedSource, RemoteSettings, WorkerConfig};
+use hashmesh_worker::{RemoteSettings, WorkerConfig};
 use ipnet::IpNet;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 

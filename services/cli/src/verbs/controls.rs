@@ -75,6 +75,7 @@ pub(super) async fn write(format: Format, controls: &TenantControls) -> Result<u
         "bytes_per_day": controls.bytes_per_day,
         "tasks_today": controls.tasks_today,
         "bytes_today": controls.bytes_today,
+        "sources": controls.sources.as_ref().map(|sources| &sources.uri_prefixes),
     });
     write_one(format, &document).await
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use hashmesh::{
     client::Client,
     limits::MAX_URI_BYTES,
-    tasks::{file_path, file_uri},
+    tasks::{AllowedSources, file_path, file_uri},
     v1::SourceRoot,
 };
 
@@ -50,7 +50,11 @@ pub(super) struct Placement {
 enum Mode {
     Inline,
     Always,
-    Below(Vec<Root>),
+    Below {
+        roots: Vec<Root>,
+        /// What the caller may name below them. `None`: everything.
+        allowed: Option<AllowedSources>,
+    },
 }
 
 /// A directory that workers may read and that is the same here.
@@ -70,8 +74,9 @@ impl PlacementArgs {
         } else if self.inline || !on_loopback(client) {
             Mode::Inline
         } else {
-            let sources = client.get_capabilities().await?.sources;
-            Mode::Below(sources.iter().filter_map(same_here).collect())
+            let capabilities = client.get_capabilities().await?;
+            let roots = capabilities.sources.iter().filter_map(same_here).collect();
+            Mode::Below { roots, allowed: capabilities.tenant_sources.as_ref().map(AllowedSources::of) }
         };
         let large = self.upload.then(|| LargeFiles::new(client));
         Ok(Placement { mode, last: None, large })
@@ -100,19 +105,23 @@ impl Placement {
     pub(super) fn uri(&mut self, path: &Path, follow: bool) -> io::Result<Option<String>> {
         match &self.mode {
             Mode::Inline => return Ok(None),
-            Mode::Below(roots) if roots.is_empty() => return Ok(None),
-            Mode::Below(_) | Mode::Always => {}
+            Mode::Below { roots, .. } if roots.is_empty() => return Ok(None),
+            Mode::Below { .. } | Mode::Always => {}
         }
         let real = self.real_path(path, follow)?;
         let named = match &self.mode {
-            Mode::Below(roots) => roots.iter().find_map(|root| {
+            Mode::Below { roots, .. } => roots.iter().find_map(|root| {
                 let rest = real.strip_prefix(&root.canonical).ok()?;
                 Some(root.announced.join(rest))
             }),
             Mode::Always | Mode::Inline => Some(real),
         };
         let uri = named.map(|path| file_uri(path.as_os_str().as_bytes()));
-        Ok(uri.filter(|uri| uri.len() <= MAX_URI_BYTES))
+        let named = |uri: &String| match &self.mode {
+            Mode::Below { allowed: Some(allowed), .. } => allowed.cover(uri.as_bytes()),
+            _ => true,
+        };
+        Ok(uri.filter(|uri| uri.len() <= MAX_URI_BYTES && named(uri)))
     }
 
     /// The absolute path without links.
@@ -144,6 +153,8 @@ pub(super) fn remedy(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hashmesh::v1::TenantSources;
+
     use super::*;
 
     fn root_of(path: &Path) -> SourceRoot {
@@ -161,13 +172,23 @@ mod tests {
         fs::write(real.join("outside"), "").unwrap();
         std::os::unix::fs::symlink("root", real.join("alias")).unwrap();
         let root = same_here(&root_of(&real.join("alias"))).unwrap();
-        let mut placement = Placement { mode: Mode::Below(vec![root]), last: None, large: None };
+        let mode = Mode::Below { roots: vec![root], allowed: None };
+        let mut placement = Placement { mode, last: None, large: None };
 
         let expected = file_uri(real.join("alias/sub/a b").as_os_str().as_bytes());
         for path in ["root/sub/a b", "alias/sub/a b", "alias/../root/./sub/a b"] {
             assert_eq!(placement.uri(&real.join(path), false).unwrap().as_ref(), Some(&expected), "{path}");
         }
         assert_eq!(placement.uri(&real.join("outside"), false).unwrap(), None);
+
+        // What the caller may not name is sent instead.
+        for (below, named) in [("alias/sub", true), ("alias/other", false)] {
+            let uri_prefixes = vec![format!("{}/", file_uri(real.join(below).as_os_str().as_bytes()))];
+            let root = same_here(&root_of(&real.join("alias"))).unwrap();
+            let allowed = Some(AllowedSources::of(&TenantSources { uri_prefixes }));
+            let mut placement = Placement { mode: Mode::Below { roots: vec![root], allowed }, last: None, large: None };
+            assert_eq!(placement.uri(&real.join("root/sub/a b"), false).unwrap().is_some(), named, "{below}");
+        }
     }
 
     #[test]

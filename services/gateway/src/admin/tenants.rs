@@ -11,18 +11,26 @@ pub(super) async fn set_controls(
     request: api::SetTenantControlsRequest,
     call: Call,
 ) -> Result<api::SetTenantControlsResponse, Status> {
-    let api::SetTenantControlsRequest { tenant, paused, max_leased_tasks, tasks_per_day, bytes_per_day } = request;
+    let api::SetTenantControlsRequest { tenant, paused, max_leased_tasks, tasks_per_day, bytes_per_day, sources } =
+        request;
     let tenant = validate::tenant("tenant", tenant)?;
     if let Some(max) = max_leased_tasks {
         crate::validate::max_leased_tasks("max_leased_tasks", max)?;
     }
     validate::quota("tasks_per_day", tasks_per_day)?;
     validate::quota("bytes_per_day", bytes_per_day)?;
-    let request =
-        queue::SetControlsRequest { tenant, everyone: false, paused, max_leased_tasks, tasks_per_day, bytes_per_day };
+    let request = queue::SetControlsRequest {
+        tenant,
+        everyone: false,
+        paused,
+        max_leased_tasks,
+        tasks_per_day,
+        bytes_per_day,
+        sources: validate::sources("sources.uri_prefixes", sources)?,
+    };
     let detail = detail(&request);
     if detail.is_empty() {
-        return Err(bad_field("paused", "nothing is to be changed: set `paused` or a limit"));
+        return Err(bad_field("paused", "nothing is to be changed: set `paused`, a limit or `sources`"));
     }
     audit::note(gateway, &call, "tenant.control", &request.tenant, &detail).await?;
     Ok(api::SetTenantControlsResponse { controls: controls::set(gateway, request, call.deadline).await? })
@@ -43,5 +51,9 @@ fn detail(change: &queue::SetControlsRequest) -> String {
     let leased = change.max_leased_tasks.map(|max| format!("at most {max} tasks leased"));
     let tasks = change.tasks_per_day.map(|limit| format!("{limit} tasks a day"));
     let bytes = change.bytes_per_day.map(|limit| format!("{limit} bytes a day"));
-    [paused, leased, tasks, bytes].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let sources = change.sources.as_ref().map(|sources| match &sources.uri_prefixes[..] {
+        [] => "may have nothing read".to_owned(),
+        uris => format!("may have read {}", uris.join(" ")),
+    });
+    [paused, leased, tasks, bytes, sources].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

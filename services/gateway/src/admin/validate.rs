@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use hashmesh::{
     error::bad_field,
     keys::is_id,
-    limits::{MAX_CALLS, MAX_QUOTA},
-    v1::Scope,
+    limits::{MAX_CALLS, MAX_QUOTA, MAX_TENANT_SOURCE_BYTES, MAX_TENANT_SOURCES},
+    tasks::AllowedSource,
+    v1::{Scope, TenantSources},
 };
 use tonic::Status;
 
@@ -95,6 +96,32 @@ pub(super) fn quota(field: &str, limit: Option<u64>) -> Result<(), Status> {
     Ok(())
 }
 
+/// What a tenant may name, in its one form.
+pub(super) fn sources(field: &str, sources: Option<TenantSources>) -> Result<Option<TenantSources>, Status> {
+    let Some(TenantSources { uri_prefixes: given }) = sources else { return Ok(None) };
+    if given.len() > MAX_TENANT_SOURCES {
+        let found = given.len();
+        return Err(bad_field(
+            field,
+            format!("may have {MAX_TENANT_SOURCES} places, has {found}; name what holds several"),
+        ));
+    }
+    let mut uri_prefixes = Vec::with_capacity(given.len());
+    for (place, uri) in given.iter().enumerate() {
+        let field = format!("{field}[{place}]");
+        let source = AllowedSource::of_uri(uri).map_err(|error| bad_field(&field, error.to_string()))?;
+        let prefix = source.uri_prefix();
+        if prefix.len() > MAX_TENANT_SOURCE_BYTES {
+            let found = prefix.len();
+            return Err(bad_field(&field, format!("may have {MAX_TENANT_SOURCE_BYTES} bytes, has {found}")));
+        }
+        if !uri_prefixes.contains(&prefix) {
+            uri_prefixes.push(prefix);
+        }
+    }
+    Ok(Some(TenantSources { uri_prefixes }))
+}
+
 pub(super) fn key_id(field: &str, id: String) -> Result<String, Status> {
     if is_id(&id) {
         Ok(id)
@@ -121,6 +148,21 @@ mod tests {
 
     fn fits<T>(checked: &Result<T, Status>) -> bool {
         checked.is_ok()
+    }
+
+    #[test]
+    fn what_a_tenant_may_name_is_held_to_each_limit_and_written_in_one_way() {
+        let check = |uris: Vec<String>| sources("s", Some(TenantSources { uri_prefixes: uris }));
+        let buckets = |count: usize| (0..count).map(|number| format!("s3://bucket-{number}")).collect::<Vec<_>>();
+        assert!(fits(&check(vec![])) && fits(&check(buckets(32))) && !fits(&check(buckets(33))));
+        let directory = |bytes: usize| vec![format!("file:///{}", "d".repeat(bytes - 9))];
+        assert_eq!(check(directory(1_024)).unwrap().unwrap().uri_prefixes[0].len(), 1_024);
+        assert!(!fits(&check(directory(1_025))));
+        let twice = check(vec!["s3://bucket".to_owned(), "s3://bucket/".to_owned(), "https://A.example".to_owned()]);
+        assert_eq!(twice.unwrap().unwrap().uri_prefixes, ["s3://bucket/", "https://a.example/"]);
+        assert_eq!(sources("s", None).unwrap(), None);
+        let status = check(vec!["s3://bucket".to_owned(), "/srv".to_owned()]).unwrap_err();
+        assert!(status.message().starts_with("s[1]: "), "{status}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use hashmesh::{
     error::{Reason, StatusBuilder},
     keys::KeyText,
     queue::v1::{FindKeyRequest, FindKeyResponse, NoteKeyUsesRequest},
+    tasks::AllowedSources,
 };
 use moka::future::Cache;
 use subtle::ConstantTimeEq as _;
@@ -54,6 +55,8 @@ pub(super) struct Known {
     pub(super) tenant: Arc<str>,
     pub(super) scopes: Scopes,
     pub(super) calls_per_minute: Option<u32>,
+    /// What its tenant may name: nothing if nothing was said.
+    pub(super) allowed: AllowedSources,
     hashes: Arc<[[u8; 32]]>,
 }
 
@@ -123,6 +126,7 @@ fn known(found: FindKeyResponse) -> Option<Known> {
         tenant: key.tenant.into(),
         scopes: Scopes::of(&key.scopes),
         calls_per_minute: key.calls_per_minute,
+        allowed: AllowedSources::of(&found.sources.unwrap_or_default()),
         hashes: hashes.into(),
     })
 }

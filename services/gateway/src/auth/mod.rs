@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use hashmesh::{
     error::{Reason, StatusBuilder},
     keys::{HEADER, KeyText},
+    tasks::AllowedSources,
     v1::Scope,
 };
 use tonic::{Status, codegen::http::HeaderMap};
@@ -18,7 +19,7 @@ use self::{
     keyring::{Keyring, Known},
     scopes::Scopes,
 };
-use crate::{error, upstream::Upstream};
+use crate::{error, reads::Reads, upstream::Upstream};
 
 /// Whose everything is where keys are not checked.
 const DEFAULT_TENANT: &str = "default";
@@ -52,6 +53,8 @@ pub(crate) struct Caller {
     key: Option<(KeyText, Arc<Keyring>)>,
     /// Of its key alone.
     calls_per_minute: Option<u32>,
+    /// What its tasks may name. `None`: whatever workers may read.
+    allowed: Option<AllowedSources>,
 }
 
 impl Authenticator {
@@ -62,6 +65,7 @@ impl Authenticator {
                 scopes: Scopes::ALL,
                 key: None,
                 calls_per_minute: None,
+                allowed: None,
             }),
             Auth::Keys => Self::Keys(Arc::new(Keyring::new(Arc::clone(queue)))),
         }
@@ -82,11 +86,12 @@ impl Authenticator {
             Self::Keys(keyring) => keyring,
         };
         let key = presented(headers)?;
-        let Some(Known { tenant, scopes, calls_per_minute, .. }) = keyring.find(&key).await? else {
+        let Some(Known { tenant, scopes, calls_per_minute, allowed, .. }) = keyring.find(&key).await? else {
             return Err(refused());
         };
         keyring.used(&key);
-        let caller = Caller { tenant, scopes, key: Some((key, Arc::clone(keyring))), calls_per_minute };
+        let (key, allowed) = (Some((key, Arc::clone(keyring))), Some(allowed));
+        let caller = Caller { tenant, scopes, key, calls_per_minute, allowed };
         if let Some(scope) = scopes::needed(path) {
             caller.require(scope)?;
         }
@@ -103,6 +108,11 @@ impl Caller {
     /// The same, shared.
     pub(crate) fn shared_tenant(&self) -> Arc<str> {
         Arc::clone(&self.tenant)
+    }
+
+    /// What its tasks may name.
+    pub(crate) fn reads(&self) -> Reads {
+        Reads::new(self.shared_tenant(), self.allowed.clone())
     }
 
     /// Who it is, for the audit trail.
@@ -196,8 +206,8 @@ mod tests {
 
     #[test]
     fn a_caller_without_a_scope_is_told_which() {
-        let caller =
-            Caller { tenant: "t".into(), scopes: Scopes::of(&[Scope::Read.into()]), key: None, calls_per_minute: None };
+        let scopes = Scopes::of(&[Scope::Read.into()]);
+        let caller = Caller { tenant: "t".into(), scopes, key: None, calls_per_minute: None, allowed: None };
         assert!(caller.require(Scope::Read).is_ok());
         let status = caller.require(Scope::Admin).unwrap_err();
         assert_eq!(status.code(), tonic::Code::PermissionDenied);

@@ -20,6 +20,7 @@ use crate::{
     deadline, error,
     outbound::{End, Frames, Outbound, respond},
     pings::{self, Liveness},
+    reads::Reads,
     service::Gateway,
     watch::draining_frame,
 };
@@ -39,13 +40,13 @@ pub(crate) fn submit(
 ) -> Result<Frames<SubmitTasksResponse>, Status> {
     let place = gateway.admission.writer()?;
     let gateway = gateway.clone();
-    let tenant = caller.tenant();
-    Ok(respond("submit", place, caller, |outbound| run(gateway, tenant, inbound, outbound)))
+    let reads = caller.reads();
+    Ok(respond("submit", place, caller, |outbound| run(gateway, reads, inbound, outbound)))
 }
 
 async fn run(
     gateway: Gateway,
-    tenant: String,
+    reads: Reads,
     mut inbound: Streaming<SubmitTasksRequest>,
     outbound: Outbound<SubmitTasksResponse>,
 ) -> Result<(), End> {
@@ -53,7 +54,7 @@ async fn run(
     let opened = async {
         let open = uplink::first_frame(&mut inbound, &liveness).await?;
         let answers_pings = open.answers_pings;
-        Ok::<_, End>((Opening::validate(tenant.clone(), open)?.send(&gateway).await?, answers_pings))
+        Ok::<_, End>((Opening::validate(&reads, open)?.send(&gateway).await?, answers_pings))
     };
     let (bridge, answers_pings) = tokio::select! {
         opened = opened => opened?,
@@ -73,7 +74,7 @@ async fn run(
         outbound: &outbound,
         liveness: answers_pings.then_some(&liveness),
         algorithms,
-        tenant: &tenant,
+        reads: &reads,
     });
     let down = downlink::run(&gateway, bridge.from_queue, bridge.shape, &window, &outbound, &liveness);
     let ping = pings::ping(&outbound, |ping| frame(Frame::Ping(ping)), Some(&liveness));

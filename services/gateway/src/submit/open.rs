@@ -16,6 +16,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     error,
+    reads::Reads,
     service::{Gateway, queue_client},
     upstream::{Repeat, StreamSlot},
     validate,
@@ -55,12 +56,19 @@ impl Bridge {
 }
 
 impl Opening {
-    pub(super) fn validate(tenant: String, open: OpenSubmission) -> Result<Self, Status> {
+    pub(super) fn validate(reads: &Reads, open: OpenSubmission) -> Result<Self, Status> {
         let after_position = validate::after_position("open.after_position", open.after_position)?;
         let shape = validate::result_shape("open.result_shape", open.result_shape)?;
-        let mut inner = queue::OpenSubmission { tenant, results: open.results, after_position, ..Default::default() };
+        let mut inner = queue::OpenSubmission {
+            tenant: reads.tenant(),
+            results: open.results,
+            after_position,
+            ..Default::default()
+        };
         if open.submission_id.is_empty() {
-            inner.options = Some(validate::options("open.options", open.options)?);
+            let options = validate::options("open.options", open.options)?;
+            reads.check_expansion(&options)?;
+            inner.options = Some(options);
             inner.idempotency_key = validate::idempotency_key("open.idempotency_key", open.idempotency_key)?;
         } else {
             inner.submission_id = validate::submission_id("open.submission_id", &open.submission_id)?;
@@ -114,11 +122,15 @@ mod tests {
 
     use super::*;
 
+    fn reads() -> Reads {
+        Reads::new("tenant".into(), None)
+    }
+
     const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
     #[test]
     fn a_new_submission_gets_its_defaults_and_the_tenant() {
-        let opening = Opening::validate("tenant".to_owned(), OpenSubmission::default()).unwrap();
+        let opening = Opening::validate(&reads(), OpenSubmission::default()).unwrap();
         assert_eq!(opening.open.tenant, "tenant");
         assert_eq!(opening.open.options.unwrap().max_attempts, 5);
         assert_eq!(opening.shape, ResultShape::Rows);
@@ -127,7 +139,7 @@ mod tests {
     #[test]
     fn an_existing_submission_is_opened_without_options() {
         let existing = || OpenSubmission { submission_id: ID.to_owned(), ..Default::default() };
-        assert_eq!(Opening::validate(String::new(), existing()).unwrap().open.options, None);
+        assert_eq!(Opening::validate(&reads(), existing()).unwrap().open.options, None);
         for open in [
             OpenSubmission { options: Some(SubmissionOptions::default()), ..existing() },
             OpenSubmission { idempotency_key: "key".to_owned(), ..existing() },
@@ -135,7 +147,7 @@ mod tests {
             OpenSubmission { result_shape: 9, ..existing() },
             OpenSubmission { after_position: u64::MAX, ..existing() },
         ] {
-            assert_eq!(reason(&Opening::validate(String::new(), open).unwrap_err()), Some(Reason::InvalidArgument));
+            assert_eq!(reason(&Opening::validate(&reads(), open).unwrap_err()), Some(Reason::InvalidArgument));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     error,
     outbound::{End, Outbound},
     pings::Liveness,
+    reads::Reads,
     validate,
 };
 
@@ -28,7 +29,7 @@ pub(super) struct Uplink<'a> {
     /// Set if the client promised to answer pings.
     pub(super) liveness: Option<&'a Liveness>,
     pub(super) algorithms: Option<Vec<i32>>,
-    pub(super) tenant: &'a str,
+    pub(super) reads: &'a Reads,
 }
 
 /// The first frame, which must be `open`.
@@ -73,7 +74,7 @@ impl Uplink<'_> {
     async fn batch(&mut self, batch: Batch) -> Result<(), End> {
         let sequence = batch.sequence;
         let validated = match Unchecked::of_batch(batch, self.algorithms.clone()) {
-            Ok(unchecked) => unchecked.validate(self.tenant).await,
+            Ok(unchecked) => unchecked.validate(self.reads).await,
             Err(status) => Err(status),
         };
         match validated {

@@ -191,7 +191,7 @@ impl Expansions {
         now: Now,
         listers: &[Lister<'_>],
         held: impl Fn(Uuid) -> bool,
-    ) -> Vec<(WorkerId, ListSource)> {
+    ) -> Vec<(WorkerId, Uuid, ListSource)> {
         if !std::mem::take(&mut self.changed) || listers.is_empty() {
             return Vec::new();
         }
@@ -221,8 +221,10 @@ impl Expansions {
                 cursor: listing.cursor.clone(),
                 max_tasks: MAX_BATCH_TASKS,
                 max_bytes: PAGE_BYTES,
+                // Known to the caller.
+                sources: None,
             };
-            questions.push((worker, question));
+            questions.push((worker, id, question));
         }
         questions
     }
@@ -316,8 +318,8 @@ mod tests {
         PageFailure { error, retryable, elsewhere: false, charged: true, retry_after: Duration::ZERO }
     }
 
-    fn cursors(questions: &[(WorkerId, ListSource)]) -> Vec<(u64, &[u8])> {
-        questions.iter().map(|(worker, question)| (worker.0, &*question.cursor)).collect()
+    fn cursors(questions: &[(WorkerId, Uuid, ListSource)]) -> Vec<(u64, &[u8])> {
+        questions.iter().map(|(worker, _, question)| (worker.0, &*question.cursor)).collect()
     }
 
     #[test]
@@ -331,7 +333,7 @@ mod tests {
         expansions.look_again();
         assert!(expansions.questions(seconds(1), &listers, |_| false).is_empty());
 
-        let question = asked[0].1.question;
+        let question = asked[0].2.question;
         assert_eq!(expansions.answered(WorkerId(2), question), None, "another worker's");
         assert_eq!(expansions.answered(WorkerId(1), question), Some(A));
         assert_eq!(expansions.answered(WorkerId(1), question), None, "answered already");
@@ -355,7 +357,7 @@ mod tests {
             expansions.look_again();
             let asked = expansions.questions(seconds(0), &listers, |_| false);
             assert_eq!(cursors(&asked), [(worker, &b""[..])]);
-            assert_eq!(expansions.answered(WorkerId(worker), asked[0].1.question), Some(A));
+            assert_eq!(expansions.answered(WorkerId(worker), asked[0].2.question), Some(A));
             let elsewhere = PageFailure { elsewhere: true, ..failure(true) };
             assert_eq!(expansions.failed(seconds(0), WorkerId(worker), A, elsewhere), None);
             assert_eq!(expansions.unreached(A, &listers), !left);
@@ -374,7 +376,7 @@ mod tests {
         expansions.begin(now, A, "s3://bucket/", Bytes::new());
         let fail = |expansions: &mut Expansions, now, failure| {
             let asked = expansions.questions(now, &listers, |_| false);
-            expansions.answered(WorkerId(1), asked[0].1.question).unwrap();
+            expansions.answered(WorkerId(1), asked[0].2.question).unwrap();
             expansions.failed(now, WorkerId(1), A, failure)
         };
         let mut pauses = Vec::new();
@@ -405,7 +407,7 @@ mod tests {
         now += seconds(600);
         expansions.look_again();
         let asked = expansions.questions(now, &listers, |_| false);
-        expansions.answered(WorkerId(1), asked[0].1.question).unwrap();
+        expansions.answered(WorkerId(1), asked[0].2.question).unwrap();
         expansions.advance(A, Bytes::from_static(b"x"));
         assert_eq!(expansions.error(A), None);
         assert_eq!(fail(&mut expansions, now, failure(false)), Some(failure(false).error));
@@ -426,7 +428,7 @@ mod tests {
         expansions.tick(again);
         let second = expansions.questions(again, &listers, |_| false);
         assert_eq!(second.len(), 1);
-        assert_eq!(expansions.answered(first[0].0, first[0].1.question), None);
+        assert_eq!(expansions.answered(first[0].0, first[0].2.question), None);
 
         expansions.worker_gone(again, second[0].0, true);
         assert_eq!(expansions.error(A).unwrap().reason, "WORKER_LOST");
@@ -447,7 +449,7 @@ mod tests {
         let mut asked = expansions.questions(seconds(0), &listers, |_| false);
         assert_eq!(asked.len(), 4);
         for _ in 0..8 {
-            let (worker, question) = asked.remove(0);
+            let (worker, _, question) = asked.remove(0);
             let id = expansions.answered(worker, question.question).unwrap();
             turns.push(id.as_u128());
             asked.extend(expansions.questions(seconds(0), &listers, |_| false));
@@ -465,13 +467,13 @@ mod tests {
         expansions.begin(seconds(0), B, "s3://bucket/b", Bytes::new());
         let asked = expansions.questions(seconds(0), &listers, |id| id == A);
         assert_eq!(asked.len(), 1);
-        assert_eq!(expansions.answered(asked[0].0, asked[0].1.question), Some(B));
+        assert_eq!(expansions.answered(asked[0].0, asked[0].2.question), Some(B));
         expansions.hold(seconds(0), B, failure(true).error);
         assert!(expansions.questions(seconds(59), &listers, |id| id == A).is_empty());
         expansions.release_held(seconds(59));
         let asked = expansions.questions(seconds(59), &listers, |id| id == A);
         assert_eq!(asked.len(), 1, "its tenant may bring more now");
-        assert_eq!(expansions.answered(asked[0].0, asked[0].1.question), Some(B));
+        assert_eq!(expansions.answered(asked[0].0, asked[0].2.question), Some(B));
         expansions.hold(seconds(59), B, failure(true).error);
         expansions.tick(seconds(119));
         assert_eq!(expansions.questions(seconds(119), &listers, |_| false).len(), 2);

@@ -162,6 +162,7 @@ impl Engine {
             flow: grant.flow,
             part_bytes: self.live.get(&id).map_or(0, |live| live.part_bytes),
             sizes,
+            sources: self.sources_of(id),
         };
         self.send(grant.worker, Frame::Lease(frame));
     }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use hashmesh::{
     error::{Reason, TaskReason},
-    queue::v1::{AttemptFailure, lease_tasks_response::Frame},
+    queue::v1::{AttemptFailure, ListSource, lease_tasks_response::Frame},
     v1::{EndReason, TaskError},
 };
 use uuid::Uuid;
@@ -66,8 +66,9 @@ impl Engine {
         let listers = listers(&self.workers, &self.drained);
         let held = |id| core.held_back(id).is_some() || core.awaits(id).is_none();
         let questions = self.expansions.questions(now, &listers, held);
-        for (worker, question) in questions {
-            self.send(worker, Frame::List(question));
+        for (worker, id, question) in questions {
+            let sources = self.sources_of(id);
+            self.send(worker, Frame::List(ListSource { sources, ..question }));
         }
     }
 

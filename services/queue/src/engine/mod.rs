@@ -31,16 +31,17 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 pub(crate) use admission::{Admission, Admitted, Busy};
+pub(crate) use controls::TenantStanding;
 pub(crate) use handle::{SubmissionHandle, Tail};
 pub(crate) use listing::{Listed, ListedPage, Standing};
 pub(crate) use outgoing::{ToWorker, to_worker};
-pub(crate) use quota::{Quota, Usage, UsageRow};
+pub(crate) use quota::{Usage, UsageRow};
 pub(crate) use recent::weight;
 pub(crate) use run::{GenerationEnd, GenerationStart, run};
 
 use crate::{
     behind::Snapshot,
-    core::{Claim, LeaseId, NewBatchMeta, TenantControls, WorkerId, WorkerInfo},
+    core::{Claim, LeaseId, NewBatchMeta, WorkerId, WorkerInfo},
     error::QueueError,
     store::model::{ControlsChange, LeaseRow, LoadedBatches, NewSubmission, Recovered},
 };
@@ -137,7 +138,7 @@ pub(crate) enum Command {
     },
     Controls {
         tenant: String,
-        reply: Reply<(TenantControls, Quota, Usage)>,
+        reply: Reply<TenantStanding>,
     },
     DrainWorker {
         name: String,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hashmesh::v1::{QueueStats, SourceRoot};
+use hashmesh::v1::{QueueStats, SourceRoot, TenantSources};
 use hashmesh_database::Database;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -122,6 +122,8 @@ pub(super) struct Engine {
     pub(super) mint: IdMint,
     pub(super) recent: RecentTurns,
     pub(super) quotas: Quotas,
+    /// What tenants may name, of whom that was said.
+    pub(super) sources: BTreeMap<String, TenantSources>,
     pub(super) commands: mpsc::Sender<Command>,
     lanes: Lanes,
     behind: Behind,
@@ -176,6 +178,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         mint: IdMint::default(),
         recent: RecentTurns::new(config.recent_bytes),
         quotas: Quotas::default(),
+        sources: BTreeMap::new(),
         commands: handle.commands(),
         lanes: lane_queues,
         behind,
@@ -242,10 +245,7 @@ impl Engine {
             Command::Cancel { id, reason, reply } => self.cancel(id, reason, reply),
             Command::Standing { id, reply } => drop(reply.send(self.standing(id))),
             Command::Control { change, reply } => self.control(change, reply),
-            Command::Controls { tenant, reply } => {
-                let (quota, used) = self.quotas.of(WallTime::now(), &tenant);
-                let _ = reply.send((self.core.controls(&tenant), quota, used));
-            }
+            Command::Controls { tenant, reply } => drop(reply.send(self.tenant_standing(&tenant))),
             Command::DrainWorker { name, draining, reply } => drop(reply.send(self.set_draining(&name, draining))),
             Command::Stats { reply } => drop(reply.send(self.stats())),
             Command::WorkerConnected(new) => self.worker_connected(*new),

@@ -10,11 +10,15 @@ use hashmesh::{
         NoteKeyUsesResponse, RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, RotateKeyResponse,
         SetKeyLimitsRequest, SetKeyLimitsResponse, access_service_server::AccessService,
     },
+    v1::TenantSources,
 };
 use hashmesh_database::Database;
 use tonic::{Request, Response, Status};
 
-use crate::{error::QueueError, store};
+use crate::{
+    error::QueueError,
+    store::{self, FoundKey},
+};
 
 /// Keys or entries on a page.
 const MAX_PAGE: u32 = 1_000;
@@ -60,8 +64,14 @@ impl AccessService for AccessRpc {
         let FindKeyRequest { key_id: id } = request.into_inner();
         key_id("key_id", &id)?;
         let found = store::api_key(&self.database, &id).await.map_err(QueueError::from)?;
-        let (key, hashes) = found.map_or((None, Vec::new()), |(key, hashes)| (Some(key), hashes));
-        Ok(Response::new(FindKeyResponse { key, accepted_hashes: hashes.into_iter().map(Into::into).collect() }))
+        let Some(FoundKey { key, hashes, sources }) = found else {
+            return Ok(Response::new(FindKeyResponse::default()));
+        };
+        Ok(Response::new(FindKeyResponse {
+            key: Some(key),
+            accepted_hashes: hashes.into_iter().map(Into::into).collect(),
+            sources: sources.map(|uri_prefixes| TenantSources { uri_prefixes }),
+        }))
     }
 
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {

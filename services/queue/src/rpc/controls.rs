@@ -10,11 +10,16 @@ use hashmesh::{
 };
 
 use super::Shared;
-use crate::{engine::Command, error::QueueError, store::model::ControlsChange};
+use crate::{
+    engine::{Command, TenantStanding},
+    error::QueueError,
+    store::model::ControlsChange,
+};
 
 impl Shared {
     pub(super) async fn set_controls(&self, request: SetControlsRequest) -> Result<SetControlsResponse, QueueError> {
-        let SetControlsRequest { tenant, everyone, paused, max_leased_tasks, tasks_per_day, bytes_per_day } = request;
+        let SetControlsRequest { tenant, everyone, paused, max_leased_tasks, tasks_per_day, bytes_per_day, sources } =
+            request;
         if tenant.is_empty() {
             // An empty name stands for everyone in the tables.
             return Err(QueueError::invalid("tenant", "must not be empty"));
@@ -23,6 +28,7 @@ impl Shared {
             ("max_leased_tasks", max_leased_tasks.is_some()),
             ("tasks_per_day", tasks_per_day.is_some()),
             ("bytes_per_day", bytes_per_day.is_some()),
+            ("sources", sources.is_some()),
         ];
         if everyone && let Some((field, _)) = per_tenant.into_iter().find(|(_, set)| *set) {
             return Err(QueueError::invalid(field, "is for one tenant and not for everyone"));
@@ -36,7 +42,12 @@ impl Shared {
             return Err(QueueError::invalid("max_leased_tasks", format!("must be 0 to {MAX_LEASED_TASKS}")));
         }
         let of = if everyone { String::new() } else { tenant.clone() };
-        let change = ControlsChange { tenant: of, paused, max_leased_tasks, tasks_per_day, bytes_per_day };
+        let sources = sources.map(|sources| sources.uri_prefixes);
+        // They are stored as lines.
+        if sources.iter().flatten().any(|uri| uri.contains('\n')) {
+            return Err(QueueError::invalid("sources.uri_prefixes", "must be URIs"));
+        }
+        let change = ControlsChange { tenant: of, paused, max_leased_tasks, tasks_per_day, bytes_per_day, sources };
         self.engine().await?.ask(|reply| Command::Control { change, reply }).await??;
         Ok(SetControlsResponse { controls: Some(self.controls(tenant).await?) })
     }
@@ -55,7 +66,8 @@ impl Shared {
     }
 
     async fn controls(&self, tenant: String) -> Result<TenantControls, QueueError> {
-        let (controls, quota, used) = self.engine().await?.ask(|reply| Command::Controls { tenant, reply }).await?;
+        let standing = self.engine().await?.ask(|reply| Command::Controls { tenant, reply }).await?;
+        let TenantStanding { controls, quota, used, sources } = standing;
         Ok(TenantControls {
             paused: controls.paused,
             everyone_paused: controls.everyone_paused,
@@ -65,6 +77,7 @@ impl Shared {
             bytes_per_day: quota.bytes.unwrap_or(0),
             tasks_today: used.tasks,
             bytes_today: used.bytes,
+            sources,
         })
     }
 }

@@ -14,8 +14,14 @@ use super::{
     reads::{many, one},
 };
 
-/// A key with the hashes of the texts that are accepted now.
-pub(crate) type FoundKey = (ApiKey, Vec<Vec<u8>>);
+/// A key as callers' calls are held against it.
+pub(crate) struct FoundKey {
+    pub(crate) key: ApiKey,
+    /// Of the texts that are accepted now.
+    pub(crate) hashes: Vec<Vec<u8>>,
+    /// What its tenant may name. `None`: nothing was said.
+    pub(crate) sources: Option<Vec<String>>,
+}
 
 /// The key with this id.
 pub(crate) async fn api_key(db: &Database, id: &str) -> Result<Option<FoundKey>, StoreError> {
@@ -26,7 +32,8 @@ pub(crate) async fn api_key(db: &Database, id: &str) -> Result<Option<FoundKey>,
     let failed = StoreError::statement(what);
     let hashes: [Option<Vec<u8>>; 2] =
         [row.try_get("text_hash").map_err(&failed)?, row.try_get("previous_hash").map_err(&failed)?];
-    Ok(Some((key(&row, what)?, hashes.into_iter().flatten().collect())))
+    let sources = row.try_get("sources").map_err(&failed)?;
+    Ok(Some(FoundKey { key: key(&row, what)?, hashes: hashes.into_iter().flatten().collect(), sources }))
 }
 
 /// Stores a new key.

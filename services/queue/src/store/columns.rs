@@ -136,6 +136,8 @@ pub(super) struct Controls<'a> {
     max_leased_tasks: Vec<Option<i32>>,
     tasks_per_day: Vec<Option<i64>>,
     bytes_per_day: Vec<Option<i64>>,
+    /// One text per row: arrays of arrays cannot be taken apart.
+    sources: Vec<Option<String>>,
 }
 
 impl Cancelled<'_> {
@@ -149,25 +151,29 @@ impl<'a> Controls<'a> {
     fn push(&mut self, change: &'a ControlsChange) -> Result<(), Unfit> {
         let max = change.max_leased_tasks.map(|max| integer("max_leased_tasks", max)).transpose()?;
         let (tasks, bytes) = (change.tasks_per_day.map(long), change.bytes_per_day.map(long));
+        let sources = change.sources.as_ref().map(|uris| uris.join("\n"));
         // No statement may write a row twice, so the later of two changes joins the earlier.
         if let Some(row) = self.tenants.iter().position(|tenant| *tenant == change.tenant) {
             self.paused[row] = change.paused.or(self.paused[row]);
             self.max_leased_tasks[row] = max.or(self.max_leased_tasks[row]);
             self.tasks_per_day[row] = tasks.or(self.tasks_per_day[row]);
             self.bytes_per_day[row] = bytes.or(self.bytes_per_day[row]);
+            self.sources[row] = sources.or(self.sources[row].take());
         } else {
             self.tenants.push(&change.tenant);
             self.paused.push(change.paused);
             self.max_leased_tasks.push(max);
             self.tasks_per_day.push(tasks);
             self.bytes_per_day.push(bytes);
+            self.sources.push(sources);
         }
         Ok(())
     }
 
     pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        let per_day: [&(dyn ToSql + Sync); 2] = [&self.tasks_per_day, &self.bytes_per_day];
         let parameters: Parameters<'_> =
-            vec![&self.tenants, &self.paused, &self.max_leased_tasks, &self.tasks_per_day, &self.bytes_per_day];
+            vec![&self.tenants, &self.paused, &self.max_leased_tasks, per_day[0], per_day[1], &self.sources];
         (!self.tenants.is_empty()).then_some(parameters)
     }
 }

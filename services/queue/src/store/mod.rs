@@ -34,7 +34,7 @@ mod tests;
 mod uploads;
 
 pub(crate) use access::{
-    api_key, api_keys, audit, create_api_key, has_admin_key, note_api_key_uses, note_audit, revoke_api_key,
+    FoundKey, api_key, api_keys, audit, create_api_key, has_admin_key, note_api_key_uses, note_audit, revoke_api_key,
     rotate_api_key, set_api_key_limits,
 };
 pub(crate) use behind::{Also, lease_rows, tenant_usage, write_behind};

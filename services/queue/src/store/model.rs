@@ -107,6 +107,8 @@ pub(crate) struct ControlsChange {
     pub(crate) tasks_per_day: Option<u64>,
     /// How many bytes. The same.
     pub(crate) bytes_per_day: Option<u64>,
+    /// What its tasks may name, as beginnings of URIs. `None`: as before.
+    pub(crate) sources: Option<Vec<String>>,
 }
 
 /// A key that makes a rerun find its submission.

@@ -21,7 +21,7 @@ use crate::{
     hung::Busy,
     leases::HeldLease,
     poison,
-    sources::{Failure, Progress, Read, ReadError, Sources},
+    sources::{Failure, Progress, Read, ReadError, Sources, Wanted},
 };
 
 /// A group and all it needs, to be moved to a thread.
@@ -106,7 +106,8 @@ impl GroupWork {
                 Read { hashed_bytes, identity: ObjectIdentity { size: hashed_bytes, ..ObjectIdentity::default() } }
             }
             Input::Object { uri, range } => {
-                self.sources.digest(uri, *range, algorithms, digests, &LeaseReading(&self.held))?
+                let wanted = Wanted { uri, range: *range, algorithms, allowed: self.plan.allowed.as_ref() };
+                self.sources.digest(wanted, digests, &LeaseReading(&self.held))?
             }
         };
         Ok((compare(task, algorithms, digests), read))

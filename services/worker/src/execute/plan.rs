@@ -4,6 +4,7 @@ use hashmesh::{
     algorithm::stride,
     limits::MAX_RESULTS_FRAME_BYTES,
     queue::v1::Lease,
+    tasks::AllowedSources,
     v1::{Algorithm, PackedTasks},
 };
 use hashmesh_hash::{NoPartSize, Recipe};
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) algorithms: Recipe,
     /// Neighbouring tasks, together all of them.
     pub(crate) groups: Vec<Group>,
+    /// What the tenant's objects may be. `None`: whatever may be read.
+    pub(crate) allowed: Option<AllowedSources>,
     /// Some task is an object.
     pub(crate) reads_objects: bool,
     /// Inline bytes without expected digests, the common case.
@@ -110,7 +113,8 @@ impl Plan {
         };
         let cost = |group: &Group| (group.data_bytes + group.count * TASK_COST) * algorithms.len();
         let small = plain && matches!(&groups[..], [only] if cost(only) <= SMALL_COST);
-        Ok(Self { tasks, task_count, algorithms, groups, reads_objects, plain, sizes: lease.sizes, small })
+        let allowed = lease.sources.as_ref().filter(|_| reads_objects).map(AllowedSources::of);
+        Ok(Self { tasks, task_count, algorithms, groups, allowed, reads_objects, plain, sizes: lease.sizes, small })
     }
 }
 

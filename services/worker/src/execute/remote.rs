@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     leases::HeldLease,
-    sources::{Failure, Read, ReadError, Sources},
+    sources::{Failure, Read, ReadError, Sources, Wanted},
 };
 
 /// A group and all it needs. Dropped, it stops.
@@ -54,7 +54,8 @@ impl RemoteGroup {
         };
         let algorithms = &self.plan.algorithms;
         let progress = LeaseReading(&self.held);
-        let read = self.sources.digest_remote(uri, *range, algorithms, digests, &progress).await?;
+        let wanted = Wanted { uri, range: *range, algorithms, allowed: self.plan.allowed.as_ref() };
+        let read = self.sources.digest_remote(wanted, digests, &progress).await?;
         Ok((compare(task, algorithms, digests), read))
     }
 }

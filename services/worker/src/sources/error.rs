@@ -29,14 +29,6 @@ pub enum SourcesError {
         /// The path as given.
         path: PathBuf,
     },
-    /// No place at all.
-    #[error("--allow-source {text:?} names no place to read from; wanted {wanted}")]
-    Form {
-        /// As given.
-        text: String,
-        /// What could have been.
-        wanted: &'static str,
-    },
     /// No store's endpoint.
     #[error("--s3-endpoint {text:?} is none; wanted https://HOST[:PORT] without user, query and fragment")]
     Endpoint {

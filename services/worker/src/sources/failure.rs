@@ -39,6 +39,18 @@ impl Failure {
         Self { uncharged: true, ..Self::retryable(TaskReason::CannotReachSource, message) }
     }
 
+    /// The tenant may not name it, whatever this worker may read.
+    pub(crate) fn not_the_tenants() -> Self {
+        let message = "the tenant may not have this read; an administrator allows it (hashmesh admin tenants sources)";
+        Self::permanent(TaskReason::SourceNotAllowed, message)
+    }
+
+    /// It belongs to the mesh's own store, where every tenant's bytes are.
+    pub(crate) fn of_the_store() -> Self {
+        let message = "the object belongs to the mesh's store of uploads; name the upload (upload://TENANT/ID)";
+        Self::permanent(TaskReason::SourceNotAllowed, message)
+    }
+
     /// The URI's path has a `..`.
     pub(crate) fn parent_in_path() -> Self {
         Self::permanent(TaskReason::SourceNotAllowed, "the path contains `..`; name the file by a path without")

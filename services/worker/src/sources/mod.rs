@@ -1,6 +1,8 @@
 //! What a worker may read besides inline bytes.
 //!
-//! - [`allow`]: what it was started with. Nothing else is read, whoever asks.
+//! Nothing is read that it was not started with ([`AllowedSource`]), and nothing that the task's tenant may not name
+//! ([`AllowedSources`]).
+//!
 //! - [`root`], [`file`]: files, by blocking threads.
 //! - [`remote`]: objects of hosts and buckets, by async tasks; [`uploads`]: likewise, of the mesh's own store.
 //! - [`list`]: which objects a directory or bucket has.
@@ -9,7 +11,6 @@
 //! descriptor, so that neither `..` nor a symbolic link leads out of it, whatever happens to the tree meanwhile. Symbolic
 //! links that are relative and stay below the root are followed.
 
-mod allow;
 mod error;
 mod failure;
 mod file;
@@ -18,17 +19,14 @@ mod remote;
 mod root;
 mod uploads;
 
-use std::path::PathBuf;
-
 use hashmesh::{
-    tasks::{Scheme, file_path},
+    tasks::{AllowedSource, AllowedSources, BucketRoot, Scheme, SiteRoot, file_path},
     v1::{ByteRange, ObjectIdentity, SourceRoot},
 };
 use hashmesh_hash::{HashPool, Recipe};
 use hashmesh_uploads::UploadStore;
 
 pub use self::{
-    allow::{AllowedSource, BucketRoot, SiteRoot},
     error::SourcesError,
     remote::{RemoteSettings, S3Credentials, S3Settings},
 };
@@ -38,7 +36,11 @@ pub(crate) use self::{
     list::list,
     remote::{READ_BYTES, Remote},
 };
-use self::{file::DigestFileError, root::Root, uploads::Uploads};
+use self::{
+    file::DigestFileError,
+    root::{Below, Root},
+    uploads::Uploads,
+};
 
 /// Everything that this worker may read.
 #[derive(Debug)]
@@ -48,6 +50,17 @@ pub(crate) struct Sources {
     remote: Option<Remote>,
     uploads: Option<Uploads>,
     announced: Vec<SourceRoot>,
+}
+
+/// What is wanted of an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) uri: &'a [u8],
+    /// `None`: all of it.
+    pub(crate) range: Option<ByteRange>,
+    pub(crate) algorithms: &'a Recipe,
+    /// What the tenant may name. `None`: whatever may be read.
+    pub(crate) allowed: Option<&'a AllowedSources>,
 }
 
 /// What was read.
@@ -90,10 +103,7 @@ impl Sources {
         announced.extend(roots.iter().map(|root| root.announced().clone()));
         let prefixes = sites.iter().map(SiteRoot::uri_prefix).chain(buckets.iter().map(BucketRoot::uri_prefix));
         announced.extend(prefixes.map(|uri_prefix| SourceRoot { uri_prefix, device: 0, inode: 0 }));
-        if let Some(store) = &uploads {
-            if allowed.iter().any(|source| uploads::exposed_by(store, source)) {
-                tracing::warn!("--allow-source covers the store of uploads: every tenant can have its files digested");
-            }
+        if uploads.is_some() {
             announced.push(SourceRoot { uri_prefix: uploads::ANNOUNCED.to_owned(), device: 0, inode: 0 });
         }
         let uploads = uploads.map(|store| Uploads::new(store, pool.clone(), remote.stall, remote.total));
@@ -107,50 +117,61 @@ impl Sources {
         self.announced.clone()
     }
 
-    /// Reads the object `uri` of a host, a bucket or the mesh's own store, or `range` of it, once, and appends its digests to
-    /// `digests`. On an error `digests` is as it was.
+    /// Reads what is wanted of a host, a bucket or the mesh's own store, once, and appends its digests to `digests`. On an
+    /// error `digests` is as it was.
     pub(crate) async fn digest_remote(
         &self,
-        uri: &[u8],
-        range: Option<ByteRange>,
-        algorithms: &Recipe,
+        wanted: Wanted<'_>,
         digests: &mut Vec<u8>,
         progress: &(dyn Progress + Sync),
     ) -> Result<Read, ReadError> {
+        self.not_of_the_store(wanted.uri)?;
         match (&self.uploads, &self.remote) {
-            (Some(uploads), _) if Scheme::of(uri) == Some(Scheme::Upload) => {
-                uploads.digest(uri, range, algorithms, digests, progress).await
+            // Whose it is was checked where the task came in.
+            (Some(uploads), _) if Scheme::of(wanted.uri) == Some(Scheme::Upload) => {
+                uploads.digest(wanted, digests, progress).await
             }
-            (_, Some(remote)) => remote.digest(uri, range, algorithms, digests, progress).await,
+            (_, Some(remote)) => remote.digest(wanted, digests, progress).await,
             _ => Err(ReadError::Failed(Failure::cannot_reach())),
         }
     }
 
-    /// Reads the file `uri`, or `range` of it, once, and appends its digests to `digests`. On an error `digests` is as it
-    /// was.
+    /// Reads what is wanted of a file, once, and appends its digests to `digests`. On an error `digests` is as it was.
     ///
     /// Blocks on the disk; not for async threads.
     pub(crate) fn digest(
         &self,
-        uri: &[u8],
-        range: Option<ByteRange>,
-        algorithms: &Recipe,
+        wanted: Wanted<'_>,
         digests: &mut Vec<u8>,
         progress: &dyn Progress,
     ) -> Result<Read, ReadError> {
-        let path = file_path(uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
-        let names = components(&path).map_err(ReadError::Failed)?;
-        let (root, below) = self.root_of(&names).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
-        let file = root.open_file(&below).map_err(|error| ReadError::Failed(Failure::from_open(&error)))?;
-        file::digest_file(&file, range, algorithms, digests, progress).map_err(|error| match error {
+        self.not_of_the_store(wanted.uri)?;
+        let path = file_path(wanted.uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
+        let (root, place) = self.place(&path, wanted.allowed).map_err(ReadError::Failed)?;
+        let file = root.open_file(&place).map_err(|error| ReadError::Failed(Failure::from_open(&error)))?;
+        file::digest_file(&file, wanted.range, wanted.algorithms, digests, progress).map_err(|error| match error {
             DigestFileError::Failed(failure) => ReadError::Failed(failure),
             DigestFileError::Cancelled => ReadError::Cancelled,
         })
     }
 
-    /// The root that a path lies below, and the path from there.
-    fn root_of(&self, names: &[&[u8]]) -> Option<(&Root, PathBuf)> {
-        self.roots.iter().find_map(|root| Some((root, root.below(names)?)))
+    /// Refuses what belongs to the mesh's own store, other than by the URIs of uploads.
+    fn not_of_the_store(&self, uri: &[u8]) -> Result<(), ReadError> {
+        if self.uploads.as_ref().is_some_and(|uploads| uploads.hold(uri)) {
+            return Err(ReadError::Failed(Failure::of_the_store()));
+        }
+        Ok(())
+    }
+
+    /// The root that a path lies below, and where: nothing leads out of what the tenant may name.
+    fn place(&self, path: &[u8], allowed: Option<&AllowedSources>) -> Result<(&Root, Below), Failure> {
+        let names = components(path)?;
+        let within = match allowed {
+            None => 0,
+            Some(allowed) => allowed.directory_above(path).ok_or_else(Failure::not_the_tenants)?,
+        };
+        let found = self.roots.iter().find_map(|root| Some((root, root.below(&names, within)?)));
+        found.ok_or_else(Failure::cannot_reach)
     }
 }
 

@@ -61,30 +61,53 @@ impl Root {
         &self.announced
     }
 
-    /// The relative path of what lies at `names` from `/`, if that is this root or below it.
-    pub(crate) fn below(&self, names: &[&[u8]]) -> Option<PathBuf> {
+    /// What lies at `names` from `/`, if that is this root or below it. Nothing may lead out of the directory that the first
+    /// `within` of the names are, if that is below the root.
+    pub(crate) fn below(&self, names: &[&[u8]], within: usize) -> Option<Below> {
         let (head, rest) = names.split_at_checked(self.names.len())?;
         if !head.iter().zip(&self.names).all(|(name, ours)| *name == ours.as_slice()) {
             return None;
         }
-        let relative: PathBuf = rest.iter().map(|name| OsStr::from_bytes(name)).collect();
-        // The root itself: a directory, and said to be one when it is opened.
-        Some(if relative.as_os_str().is_empty() { PathBuf::from(".") } else { relative })
+        let (within, path) = rest.split_at_checked(within.saturating_sub(self.names.len()))?;
+        let relative = |names: &[&[u8]]| names.iter().map(|name| OsStr::from_bytes(name)).collect::<PathBuf>();
+        let path = relative(path);
+        Some(Below {
+            within: (!within.is_empty()).then(|| relative(within)),
+            // The directory itself: one, and said to be one when it is opened.
+            path: if path.as_os_str().is_empty() { PathBuf::from(".") } else { path },
+        })
     }
 
-    /// Opens a file beneath the root. Never blocks on a FIFO without a writer, never makes a terminal ours.
-    pub(crate) fn open_file(&self, relative: &Path) -> io::Result<File> {
+    /// Opens a file beneath the directory `within` beneath the root. Never blocks on a FIFO without a writer, never makes a
+    /// terminal ours.
+    pub(crate) fn open_file(&self, place: &Below) -> io::Result<File> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(flags.bits().cast_signed());
-        self.directory.open_with(relative, &options).map(cap_std::fs::File::into_std)
+        let open = |directory: &Dir| directory.open_with(&place.path, &options).map(cap_std::fs::File::into_std);
+        match &place.within {
+            None => open(&self.directory),
+            Some(within) => open(&self.directory.open_dir(within)?),
+        }
     }
 
-    /// Opens a directory beneath the root, to read its names.
-    pub(crate) fn open_directory(&self, relative: &Path) -> io::Result<OwnedFd> {
-        let place = self.directory.open_dir(relative)?;
+    /// Opens a directory likewise, to read its names.
+    pub(crate) fn open_directory(&self, place: &Below) -> io::Result<OwnedFd> {
+        let found = match &place.within {
+            None => self.directory.open_dir(&place.path)?,
+            Some(within) => self.directory.open_dir(within)?.open_dir(&place.path)?,
+        };
         // That was only found, by `O_PATH`.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(openat(place, ".", flags, Mode::empty())?)
+        Ok(openat(found, ".", flags, Mode::empty())?)
     }
+}
+
+/// What lies below a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Below {
+    /// The directory below the root that nothing may lead out of; `None`: the root.
+    pub(crate) within: Option<PathBuf>,
+    /// The path from there.
+    pub(crate) path: PathBuf,
 }

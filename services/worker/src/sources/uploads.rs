@@ -5,36 +5,24 @@ use std::time::Duration;
 use hashmesh::{
     error::TaskReason,
     queue::v1::UploadLayout,
-    tasks::upload_name,
+    tasks::{AllowedSource, upload_name},
     v1::{ByteRange, ObjectIdentity},
 };
-use hashmesh_hash::{HashPool, Recipe};
+use hashmesh_hash::HashPool;
 use hashmesh_uploads::{PartRange, StoreError, UploadKey, UploadPlace, UploadStore, parts};
 use tokio::time::timeout;
 
-use super::{AllowedSource, Failure, Progress, Read, ReadError, remote::Feed};
+use super::{Failure, Progress, Read, ReadError, Wanted, remote::Feed};
 
 /// What the queue is told.
 pub(super) const ANNOUNCED: &str = "upload://";
-
-/// True if tasks may name the objects of the store by other URIs than those of uploads, which tell whose they are.
-pub(super) fn exposed_by(store: &UploadStore, source: &AllowedSource) -> bool {
-    match (store.place(), source) {
-        (UploadPlace::Directory(path), AllowedSource::Directory(root)) => {
-            root.canonicalize().is_ok_and(|root| path.starts_with(root))
-        }
-        (UploadPlace::Bucket { bucket, prefix }, AllowedSource::Bucket(root)) => {
-            let below = if prefix.is_empty() { "x".to_owned() } else { format!("{prefix}/x") };
-            root.covers(bucket, below.as_bytes())
-        }
-        _ => false,
-    }
-}
 
 /// Reads uploads.
 #[derive(Debug)]
 pub(super) struct Uploads {
     store: UploadStore,
+    /// Where it is. Nothing of it is read by another URI than that of an upload, which tells whose it is.
+    place: Option<AllowedSource>,
     pool: HashPool,
     /// A store that sends nothing for so long is given up.
     stall: Duration,
@@ -44,19 +32,26 @@ pub(super) struct Uploads {
 
 impl Uploads {
     pub(super) fn new(store: UploadStore, pool: HashPool, stall: Duration, total: Duration) -> Self {
-        Self { store, pool, stall, total }
+        let place = match store.place() {
+            UploadPlace::Directory(path) => Some(AllowedSource::Directory(path.clone())),
+            bucket @ UploadPlace::Bucket { .. } => AllowedSource::of_uri(&bucket.to_string()).ok(),
+        };
+        Self { store, place, pool, stall, total }
     }
 
-    /// Reads the upload `uri`, or `range` of it, once, and appends its digests to `digests`. On an error `digests` is as it
-    /// was. Whose it is was checked where the task came in.
+    /// True for the URI of a file or object that belongs to the store.
+    pub(super) fn hold(&self, uri: &[u8]) -> bool {
+        self.place.as_ref().is_some_and(|place| place.covers(uri))
+    }
+
+    /// Reads what is wanted of an upload, once, and appends its digests to `digests`. On an error `digests` is as it was.
     pub(super) async fn digest(
         &self,
-        uri: &[u8],
-        range: Option<ByteRange>,
-        algorithms: &Recipe,
+        wanted: Wanted<'_>,
         digests: &mut Vec<u8>,
         progress: &(dyn Progress + Sync),
     ) -> Result<Read, ReadError> {
+        let Wanted { uri, range, algorithms, .. } = wanted;
         let name = upload_name(uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
         let key = UploadKey { tenant: name.tenant.to_owned(), upload_id: name.upload_id.to_owned() };
         let mut feed = Feed::new(&self.pool, algorithms);
@@ -166,8 +161,12 @@ fn failed_part(error: &StoreError) -> ReadError {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use hashmesh::{queue::v1::UploadRun, tasks::upload_uri, v1::Algorithm};
-    use hashmesh_hash::{PoolLimits, digest_into};
+    use hashmesh::{
+        queue::v1::UploadRun,
+        tasks::{file_uri, upload_uri},
+        v1::Algorithm,
+    };
+    use hashmesh_hash::{PoolLimits, Recipe, digest_into};
     use hashmesh_uploads::{S3Access, UploadPlace};
 
     use super::*;
@@ -214,7 +213,8 @@ mod tests {
         async fn digest(&self, range: Option<ByteRange>) -> Result<(Vec<u8>, Read), ReadError> {
             let uri = upload_uri("a", ID);
             let mut digests = Vec::new();
-            let read = self.uploads.digest(uri.as_bytes(), range, &self.algorithms, &mut digests, &Any).await?;
+            let wanted = Wanted { uri: uri.as_bytes(), range, algorithms: &self.algorithms, allowed: None };
+            let read = self.uploads.digest(wanted, &mut digests, &Any).await?;
             Ok((digests, read))
         }
 
@@ -249,26 +249,29 @@ mod tests {
     }
 
     #[test]
-    fn a_store_below_an_allowed_source_is_noticed() {
+    fn what_belongs_to_the_store_is_known_by_its_place_however_that_is_written() {
         let directory = tempfile::tempdir().unwrap();
-        let open = |place: UploadPlace| UploadStore::open(&place, &S3Access::default()).unwrap();
+        let pool = || HashPool::new("uploads", 1, PoolLimits::new(1, 1 << 20)).unwrap();
+        let open = |place: UploadPlace| {
+            let store = UploadStore::open(&place, &S3Access::default()).unwrap();
+            Uploads::new(store, pool(), Duration::from_secs(1), Duration::from_secs(1))
+        };
         let store = open(UploadPlace::Directory(directory.path().join("a/uploads")));
-        for (below, exposed) in [("", true), ("a", true), ("a/uploads", true), ("b", false)] {
-            std::fs::create_dir_all(directory.path().join(below)).unwrap();
-            let source = AllowedSource::Directory(directory.path().join(below));
-            assert_eq!(exposed_by(&store, &source), exposed, "{below}");
+        let canonical = directory.path().canonicalize().unwrap();
+        for (below, held) in [("a/uploads/t/x", true), ("a//./uploads/x", true), ("a/uploadsx", false), ("a/x", false)]
+        {
+            let uri = file_uri(canonical.join(below).as_os_str().as_encoded_bytes());
+            assert_eq!(store.hold(uri.as_bytes()), held, "{below}");
         }
         let store = open(UploadPlace::Bucket { bucket: "bucket".to_owned(), prefix: "up".to_owned() });
-        for (text, exposed) in [
-            ("s3://", true),
-            ("s3://bucket", true),
-            ("s3://bucket/up/", true),
-            ("s3://bucket/u/", false),
-            ("s3://other", false),
-            ("https://", false),
+        for (uri, held) in [
+            ("s3://bucket/up/t/x", true),
+            ("s3://bucket/%75p/x", true),
+            ("s3://bucket/u/x", false),
+            ("s3://other/up/x", false),
+            ("upload://t/0123456789abcdef0123456789abcdef", false),
         ] {
-            let source = AllowedSource::parse(std::ffi::OsStr::new(text)).unwrap();
-            assert_eq!(exposed_by(&store, &source), exposed, "{text}");
+            assert_eq!(store.hold(uri.as_bytes()), held, "{uri}");
         }
     }
 

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use hashmesh::{
     admin::v1::{GetTenantControlsRequest, SetTenantControlsRequest},
     limits::MAX_QUOTA,
+    v1::TenantSources,
 };
 
 use super::{
@@ -22,6 +23,9 @@ pub(super) enum Tenants {
     Resume(TenantArgs),
     /// Limit how many of its tasks workers may hold at once, and what it may bring within a day (UTC).
     Limit(LimitArgs),
+    /// Say what its tasks may name besides inline bytes and its own uploads: this and nothing else. Workers must be allowed to
+    /// read it, too (`--allow-source`).
+    Sources(TenantSourcesArgs),
 }
 
 #[derive(Args, Debug)]
@@ -48,6 +52,26 @@ pub(super) struct LimitArgs {
     tenant: TenantArgs,
 }
 
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(super) struct SourcesArgs {
+    /// Everything below a URI: file:///DIRECTORY/, s3://BUCKET/, s3://BUCKET/PREFIX/, https://HOST/; may be given up to 32
+    /// times. file:///, s3://, https:// and http:// alone are all files, buckets and hosts.
+    #[arg(long, value_name = "URI", conflicts_with = "nothing")]
+    allow: Vec<String>,
+    /// Nothing at all.
+    #[arg(long)]
+    nothing: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TenantSourcesArgs {
+    #[command(flatten)]
+    sources: SourcesArgs,
+    #[command(flatten)]
+    tenant: TenantArgs,
+}
+
 impl Tenants {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         match self {
@@ -63,6 +87,10 @@ impl Tenants {
                     ..SetTenantControlsRequest::default()
                 };
                 tenant.set(change).await
+            }
+            Self::Sources(TenantSourcesArgs { sources, tenant }) => {
+                let sources = Some(TenantSources { uri_prefixes: sources.allow });
+                tenant.set(SetTenantControlsRequest { sources, ..SetTenantControlsRequest::default() }).await
             }
         }
     }

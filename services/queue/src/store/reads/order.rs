@@ -26,6 +26,7 @@ pub(crate) async fn tenant_controls(db: &Database) -> Result<Vec<ControlsChange>
             max_leased_tasks: Some(max.map_or(0, i32::unsigned_abs)),
             tasks_per_day: Some(per_day("tasks_per_day")?),
             bytes_per_day: Some(per_day("bytes_per_day")?),
+            sources: row.try_get("sources").map_err(&failed)?,
         })
     };
     rows.iter().map(controls).collect()

@@ -14,12 +14,12 @@ use std::{
 use hashmesh::{
     error::TaskReason,
     queue::v1::{ListSource, SourcePage},
-    tasks::Place,
+    tasks::{AllowedSources, Place},
 };
 use tokio::time::timeout;
 
 pub(crate) use self::page::{Page, PushError};
-use super::{Failure, Sources, components};
+use super::{Failure, Sources};
 
 /// A page that is not full by then is handed over as it is: workers have something to do meanwhile.
 const ENOUGH: Duration = Duration::from_secs(1);
@@ -59,9 +59,13 @@ pub(crate) async fn list(sources: &Arc<Sources>, question: ListSource) -> Source
 }
 
 async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<SourcePage, Failure> {
-    let ListSource { source_uri, cursor, max_tasks, max_bytes, .. } = question;
+    let ListSource { source_uri, cursor, max_tasks, max_bytes, sources: allowed, .. } = question;
+    let allowed = allowed.as_ref().map(AllowedSources::of);
     let unknown = |_| Failure::permanent(TaskReason::SourceNotAllowed, "the source is nothing that can be listed");
     let place = Place::of(source_uri.as_bytes()).map_err(unknown)?;
+    if allowed.as_ref().is_some_and(|allowed| !allowed.cover_place(&place)) {
+        return Err(Failure::not_the_tenants());
+    }
     let mut page = Page::new(max_tasks as usize, max_bytes as usize, &cursor);
     let time = PageTime::begin();
     match place {
@@ -74,9 +78,8 @@ async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<Sour
         Place::Directory(path) => {
             let sources = Arc::clone(sources);
             blocking(move || {
-                let names = components(&path)?;
-                let (root, below) = sources.root_of(&names).ok_or_else(Failure::cannot_reach)?;
-                let directory = root.open_directory(&below).map_err(|error| not_a_directory(&error))?;
+                let (root, place) = sources.place(&path, allowed.as_ref())?;
+                let directory = root.open_directory(&place).map_err(|error| not_a_directory(&error))?;
                 let listed = tree::list(directory, &path, &mut page, time);
                 page.finish(listed)
             })
@@ -106,7 +109,9 @@ mod tests {
     use hashmesh_hash::{HashPool, PoolLimits};
 
     use super::*;
-    use crate::sources::{AllowedSource, RemoteSettings};
+    use hashmesh::{tasks::AllowedSource, v1::TenantSources};
+
+    use crate::sources::RemoteSettings;
 
     fn reading(root: &Path) -> Arc<Sources> {
         let pool = HashPool::new("list", 1, PoolLimits::new(1, 1 << 20)).unwrap();
@@ -116,7 +121,7 @@ mod tests {
 
     fn question(uri: &str, cursor: &[u8], max_tasks: u32) -> ListSource {
         let (source_uri, cursor) = (uri.to_owned(), cursor.to_vec().into());
-        ListSource { question: 7, source_uri, cursor, max_tasks, max_bytes: 1 << 20 }
+        ListSource { question: 7, source_uri, cursor, max_tasks, max_bytes: 1 << 20, sources: None }
     }
 
     fn reason(page: &SourcePage) -> &str {
@@ -134,6 +139,8 @@ mod tests {
         }
         std::os::unix::fs::symlink("../secret", root.join("allowed/out")).unwrap();
         std::os::unix::fs::symlink("a b", root.join("allowed/in")).unwrap();
+        fs::create_dir(root.join("allowed/x")).unwrap();
+        std::os::unix::fs::symlink("../a b", root.join("allowed/x/a b")).unwrap();
         let sources = reading(&root.join("allowed"));
         let uri = |below: &str| format!("file://{}/{below}", root.display());
 
@@ -141,7 +148,7 @@ mod tests {
         let batch = first.batch.expect("two files");
         assert_eq!(
             (first.question, batch.task_count, first.end, &*first.cursor),
-            (7, 2, false, &b"out"[..]),
+            (7, 2, false, &b"x/"[..]),
             "links are passed"
         );
         assert_eq!(batch.reference_prefix, uri("allowed/a%20b/"));
@@ -161,6 +168,19 @@ mod tests {
             ("file:///".to_owned(), "CANNOT_REACH_SOURCE"),
         ] {
             assert_eq!(reason(&list(&sources, question(&uri, b"", 9)).await), wanted, "{uri}");
+        }
+        // What a tenant may name, whatever the worker may read.
+        let the_tenants = |below: &str, places: &[&str]| {
+            let uri_prefixes = places.iter().map(|place| uri(place)).collect();
+            ListSource { sources: Some(TenantSources { uri_prefixes }), ..question(&uri(below), b"", 9) }
+        };
+        let ours = list(&sources, the_tenants("allowed/a%20b/", &["allowed/a%20b/"])).await;
+        assert_eq!(ours.batch.expect("two files").task_count, 2);
+        for (below, place) in
+            [("allowed/", "allowed/a%20b/"), ("allowed/x/a%20b/", "allowed/x/"), ("allowed/", "secret/")]
+        {
+            let page = list(&sources, the_tenants(below, &[place])).await;
+            assert_eq!(reason(&page), "SOURCE_NOT_ALLOWED", "{below} {place}");
         }
         // A cursor is no path that is opened.
         let cursor = list(&sources, question(&uri("allowed/"), b"../secret/", 9)).await;

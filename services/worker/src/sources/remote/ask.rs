@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hashmesh::{error::TaskReason, tasks::S3Object};
+use hashmesh::{
+    error::TaskReason,
+    tasks::{AllowedSources, S3Object},
+};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -31,7 +34,11 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a URI names, as it is asked for.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
-    Site(Url),
+    Site {
+        url: Url,
+        /// What the tenant may name, and redirects may lead to. `None`: whatever may be read.
+        allowed: Option<AllowedSources>,
+    },
     Bucket(S3Object),
 }
 
@@ -64,7 +71,7 @@ impl Remote {
     pub(super) async fn ask(&self, target: &Target, headers: &HeaderMap) -> Result<Answer, Trouble> {
         match target {
             Target::Bucket(object) => self.ask_store(&object.bucket, &self.s3.url(object), headers).await,
-            Target::Site(url) => self.follow(url.clone(), &usual(headers)).await,
+            Target::Site { url, allowed } => self.follow(url.clone(), allowed.as_ref(), &usual(headers)).await,
         }
     }
 
@@ -81,7 +88,12 @@ impl Remote {
         Err(refuse(explained.unwrap_or_else(|_| refusal(parts.status, &parts.headers, SystemTime::now())), turn))
     }
 
-    async fn follow(&self, mut url: Url, headers: &HeaderMap) -> Result<Answer, Trouble> {
+    async fn follow(
+        &self,
+        mut url: Url,
+        allowed: Option<&AllowedSources>,
+        headers: &HeaderMap,
+    ) -> Result<Answer, Trouble> {
         for _ in 0..=MAX_REDIRECTS {
             self.check_address(&url)?;
             let turn = self.hosts.named(&url[..url::Position::BeforePath]).turn().await?;
@@ -101,17 +113,18 @@ impl Remote {
                 return Err(Failure::permanent(TaskReason::SourceUnreadable, message).into());
             };
             next.set_fragment(None);
-            self.check_redirect(&next)?;
+            self.check_redirect(&next, allowed)?;
             url = next;
         }
         let message = format!("the object's host redirects more than {MAX_REDIRECTS} times");
         Err(Failure::permanent(TaskReason::SourceUnreadable, message).into())
     }
 
-    /// A redirect leads where the worker may read anyway, or nowhere.
-    fn check_redirect(&self, url: &Url) -> Result<(), Failure> {
+    /// A redirect leads where the worker may read anyway, and the tenant, or nowhere.
+    fn check_redirect(&self, url: &Url, allowed: Option<&AllowedSources>) -> Result<(), Failure> {
         let plain = url.username().is_empty() && url.password().is_none();
-        if plain && self.sites.iter().any(|site| site.covers(url)) {
+        let the_tenants = allowed.is_none_or(|allowed| allowed.cover(url.as_str().as_bytes()));
+        if plain && the_tenants && self.sites.iter().any(|site| site.covers(url)) {
             return Ok(());
         }
         let message = "the object's host redirects to where this worker may not read";

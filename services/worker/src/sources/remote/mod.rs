@@ -28,10 +28,9 @@ use std::time::Duration;
 
 use hashmesh::{
     error::TaskReason,
-    tasks::{Scheme, s3_object},
-    v1::ByteRange,
+    tasks::{AllowedSources, BucketRoot, Scheme, SiteRoot, s3_object},
 };
-use hashmesh_hash::{HashPool, Recipe};
+use hashmesh_hash::HashPool;
 use ipnet::IpNet;
 use tokio::time::timeout;
 use url::Url;
@@ -45,10 +44,7 @@ use self::{
     object::Reading,
     s3::S3,
 };
-use super::{
-    Failure, Progress, Read, ReadError, SourcesError,
-    allow::{BucketRoot, SiteRoot},
-};
+use super::{Failure, Progress, Read, ReadError, SourcesError, Wanted};
 
 /// How objects are read over the network.
 #[derive(Clone, Debug)]
@@ -137,17 +133,15 @@ impl Remote {
         })
     }
 
-    /// Reads the object `uri`, or `range` of it, once, and appends its digests to `digests`. On an error `digests` is as it
-    /// was.
+    /// Reads what is wanted of an object, once, and appends its digests to `digests`. On an error `digests` is as it was.
     pub(crate) async fn digest(
         &self,
-        uri: &[u8],
-        range: Option<ByteRange>,
-        algorithms: &Recipe,
+        wanted: Wanted<'_>,
         digests: &mut Vec<u8>,
         progress: &(dyn Progress + Sync),
     ) -> Result<Read, ReadError> {
-        let target = self.target(uri).map_err(ReadError::Failed)?;
+        let Wanted { uri, range, algorithms, allowed } = wanted;
+        let target = self.target(uri, allowed).map_err(ReadError::Failed)?;
         let mut feed = Feed::new(&self.pool, algorithms);
         let reading = Reading::new(self, &target, range, progress).map_err(ReadError::Failed)?;
         let read = match timeout(self.limits.total, reading.run(&mut feed)).await {
@@ -160,8 +154,11 @@ impl Remote {
         Ok(read)
     }
 
-    /// What a URI names, if this worker may read it.
-    fn target(&self, uri: &[u8]) -> Result<Target, Failure> {
+    /// What a URI names, if the tenant may name it and this worker may read it.
+    fn target(&self, uri: &[u8], allowed: Option<&AllowedSources>) -> Result<Target, Failure> {
+        if allowed.is_some_and(|allowed| !allowed.cover(uri)) {
+            return Err(Failure::not_the_tenants());
+        }
         match Scheme::of(uri) {
             Some(Scheme::S3) => {
                 let object = s3_object(uri).ok_or_else(Failure::cannot_reach)?;
@@ -175,7 +172,7 @@ impl Remote {
                     return Err(no_url());
                 }
                 if self.sites.iter().any(|site| site.covers(&url)) {
-                    Ok(Target::Site(url))
+                    Ok(Target::Site { url, allowed: allowed.cloned() })
                 } else {
                     Err(Failure::cannot_reach())
                 }

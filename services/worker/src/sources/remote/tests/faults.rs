@@ -243,7 +243,9 @@ async fn no_more_requests_are_under_way_than_a_host_may_be_asked() {
     let url = origin.url("/");
     let one = async || {
         let mut digests = Vec::new();
-        let read = remote.digest(url.as_bytes(), None, &recipe(), &mut digests, &Unwatched).await;
+        let recipe = recipe();
+        let wanted = Wanted { uri: url.as_bytes(), range: None, algorithms: &recipe, allowed: None };
+        let read = remote.digest(wanted, &mut digests, &Unwatched).await;
         UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
         read.map(drop)
     };

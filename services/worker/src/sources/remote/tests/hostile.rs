@@ -137,6 +137,35 @@ async fn redirects_lead_where_the_worker_may_read_anyway_and_three_times_at_most
 }
 
 #[tokio::test]
+async fn promise_10_what_the_tenant_may_not_name_is_not_asked_for_and_no_redirect_leads_there() {
+    let secret = Origin::start(|_| Reply::ok(b"secret")).await;
+    let to = secret.url("/pub/x");
+    let ours = Origin::start(move |seen| {
+        if seen.path == "/pub/there" { Reply::status(302).header("location", &to) } else { Reply::ok(b"ours") }
+    })
+    .await;
+    // The worker may read either.
+    let remote = remote(&[&ours.url("/"), &secret.url("/")], |_| ());
+    let (one, both) = (tenants(&[&ours.url("/pub/")]), tenants(&[&ours.url("/pub/"), &secret.url("/")]));
+    let recipe = recipe();
+    let read = async |url: &str, allowed| {
+        let wanted = Wanted { uri: url.as_bytes(), range: None, algorithms: &recipe, allowed: Some(allowed) };
+        digest_wanted(&remote, wanted).await.map(|(digests, _)| digests)
+    };
+    assert_eq!(read(&ours.url("/pub/x"), &one).await.unwrap(), digests_of(b"ours"));
+    assert_eq!(read(&ours.url("/pub/there"), &both).await.unwrap(), digests_of(b"secret"));
+    let (asked, kept) = (ours.seen().len(), secret.seen().len());
+    for url in [secret.url("/pub/x"), ours.url("/x"), ours.url("/pub/../x"), "s3://bucket/x".to_owned()] {
+        let failure = read(&url, &one).await.unwrap_err();
+        assert_eq!((failure.reason, failure.retryable), ("SOURCE_NOT_ALLOWED", false), "{url}");
+    }
+    assert_eq!(ours.seen().len(), asked);
+    let failure = read(&ours.url("/pub/there"), &one).await.unwrap_err();
+    assert_eq!((failure.reason, failure.retryable), ("SOURCE_NOT_ALLOWED", false));
+    assert_eq!(secret.seen().len(), kept);
+}
+
+#[tokio::test]
 async fn a_redirect_to_where_the_worker_may_not_read_is_not_followed() {
     let secret = Origin::start(|_| Reply::ok(b"secret")).await;
     let outside = secret.url("/pub/x");

@@ -4,14 +4,21 @@ mod faults;
 mod hostile;
 mod origin;
 
-use hashmesh::v1::Algorithm;
-use hashmesh_hash::{PoolLimits, digest_into};
+use hashmesh::{
+    tasks::AllowedSource,
+    v1::{Algorithm, ByteRange, TenantSources},
+};
+use hashmesh_hash::{PoolLimits, Recipe, digest_into};
 
 use super::*;
-use crate::sources::AllowedSource;
 
 fn recipe() -> Recipe {
     Recipe::new([Algorithm::Sha256, Algorithm::Md5], 0).unwrap()
+}
+
+/// What a tenant may name.
+fn tenants(uris: &[&str]) -> AllowedSources {
+    AllowedSources::of(&TenantSources { uri_prefixes: uris.iter().map(|uri| (*uri).to_owned()).collect() })
 }
 
 /// Follows nothing and stops nothing.
@@ -41,8 +48,13 @@ fn remote(allowed: &[&str], change: impl FnOnce(&mut RemoteSettings)) -> Remote 
 }
 
 async fn digest(remote: &Remote, uri: &str, range: Option<ByteRange>) -> Result<(Vec<u8>, Read), Failure> {
+    let recipe = recipe();
+    digest_wanted(remote, Wanted { uri: uri.as_bytes(), range, algorithms: &recipe, allowed: None }).await
+}
+
+async fn digest_wanted(remote: &Remote, wanted: Wanted<'_>) -> Result<(Vec<u8>, Read), Failure> {
     let mut digests = Vec::new();
-    match remote.digest(uri.as_bytes(), range, &recipe(), &mut digests, &Unwatched).await {
+    match remote.digest(wanted, &mut digests, &Unwatched).await {
         Ok(read) => Ok((digests, read)),
         Err(ReadError::Failed(failure)) => {
             assert!(digests.is_empty(), "a failed read leaves nothing behind");
