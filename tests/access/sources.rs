@@ -165,6 +165,20 @@ async fn promise_10_a_tenant_has_nothing_read_that_it_was_not_allowed_whichever_
     refused(&key, &theirs).await;
     refused(&other, &ours).await;
 
+    // What a list names is its tenant's, too.
+    let lines =
+        ["ours", "theirs"].map(|directory| file_uri(tree.join(directory).join("file").as_os_str().as_encoded_bytes()));
+    fs::write(ours.join("list"), lines.join("\n")).expect("a list");
+    let mut options = listing(&ours);
+    let text = format!("list:{}list", uri(&ours));
+    options.expansion = Some(Expansion { source_uri: text.clone() });
+    let id = create(&mut gateway, options.clone()).await.expect("below what it may");
+    let end = reaches(&gateway, &id, SubmissionState::Completed).await;
+    assert_eq!((end.succeeded_tasks, end.failed_tasks), (1, 1));
+    options.expansion = Some(Expansion { source_uri: text.replace("/ours/", "/theirs/") });
+    let status = create(&mut gateway, options).await.expect_err("another's list");
+    assert_eq!(reason(&status), Some(Reason::SourceForbidden));
+
     // Links lead nowhere else, neither as files nor as directories.
     let found = outcomes(&mut gateway, vec![file("in", &ours.join("file")), file("out", &ours.join("out"))]).await;
     assert_eq!((found[0].status(), failure(&found[1])), (OutcomeStatus::Succeeded, "SOURCE_NOT_ALLOWED"));

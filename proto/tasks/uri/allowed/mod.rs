@@ -118,6 +118,8 @@ impl AllowedSource {
         match (self, place) {
             (Self::Directory(root), Place::Directory(path)) => below(root, path).is_some(),
             (Self::Bucket(root), Place::Prefix { bucket, prefix }) => root.covers(bucket, prefix),
+            // What it names is for the tasks that come of it.
+            (source, Place::List(text)) => source.covers(text.as_bytes()),
             _ => false,
         }
     }
@@ -333,6 +335,10 @@ mod tests {
             ("s3://bucket/a/b", true),
             ("s3://bucket/a", false),
             ("s3://bucket", false),
+            ("list:s3://bucket/a/list", true),
+            ("list:s3://bucket/list", false),
+            ("list:file:///srv/a/list", true),
+            ("list:https://example.com/list", false),
         ] {
             assert_eq!(allowed.cover_place(&Place::of(uri.as_bytes()).unwrap()), covered, "{uri}");
         }

@@ -11,10 +11,14 @@ use hashmesh::{
 use super::{failure::Failure, feed::object_uri};
 
 /// What is said of a path that had to be one.
-pub(super) const NO_PLACE: &str = "is no place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/)";
+pub(super) const NO_PLACE: &str =
+    "is no place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/, list:URI)";
 
-/// The place that a path names: a bucket, or a URI that ends with `/`. Of web servers no such URI is a place.
+/// The place that a path names: a bucket, a URI that ends with `/`, or a list. Of web servers no such URI is a place.
 pub(super) fn place(path: &Path) -> Result<Option<Place>, Failure> {
+    if let Some(list) = path.to_str().filter(|text| is_list(text)) {
+        return Place::of(list.as_bytes()).map(Some).map_err(|wanted| Failure::Usage(format!("{list} {wanted}")));
+    }
     let Some(uri) = object_uri(path) else { return Ok(None) };
     let bucket = uri.strip_prefix("s3://").is_some_and(|rest| !rest.contains('/'));
     let listed = matches!(Scheme::of(uri.as_bytes()), Some(Scheme::S3 | Scheme::File)) && uri.ends_with('/');
@@ -22,6 +26,11 @@ pub(super) fn place(path: &Path) -> Result<Option<Place>, Failure> {
         return Ok(None);
     }
     Place::of(uri.as_bytes()).map(Some).map_err(|wanted| Failure::Usage(format!("{uri} {wanted}")))
+}
+
+/// True for `list:` and a URI; a file may be called `list:` and something.
+fn is_list(text: &str) -> bool {
+    text.strip_prefix("list:").is_some_and(|uri| Scheme::of(uri.as_bytes()).is_some())
 }
 
 /// The only place among these paths, if one of them is a place.

@@ -43,7 +43,7 @@ struct CreateArgs {
     /// Its name: up to 63 of a-z, A-Z, 0-9, `.`, `_`, `-`, `/`.
     #[arg(value_name = "NAME")]
     name: String,
-    /// What the mesh lists: s3://BUCKET, s3://BUCKET/PREFIX/, or file:///PATH/ of the workers.
+    /// What the mesh lists: s3://BUCKET, s3://BUCKET/PREFIX/, file:///PATH/ of the workers, or list:URI, a text of URIs.
     #[arg(value_name = "URI")]
     source: PathBuf,
     /// When: minute, hour, day of month, month, day of week, as in crontab(5); or @daily, @weekly, @monthly.

@@ -13,6 +13,7 @@ use hashmesh::{
     error::TaskReason,
     limits::MAX_BATCH_TASKS,
     queue::v1::ListSource,
+    tasks::Place,
     v1::{SourceRoot, TaskError},
 };
 use uuid::Uuid;
@@ -76,8 +77,9 @@ pub(super) struct Lister<'a> {
 }
 
 impl Lister<'_> {
-    /// True if it may read everything that begins with `uri`.
+    /// True if it may read what has to be read to list this.
     fn covers(&self, uri: &str) -> bool {
+        let uri = Place::to_read(uri);
         self.sources.iter().any(|root| uri.starts_with(&root.uri_prefix))
     }
 }

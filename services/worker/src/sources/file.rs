@@ -64,7 +64,7 @@ pub(crate) fn digest_file(
     Ok(Read { hashed_bytes, identity: identity(&before) })
 }
 
-fn identity(metadata: &Metadata) -> ObjectIdentity {
+pub(super) fn identity(metadata: &Metadata) -> ObjectIdentity {
     // Below a thousand million.
     let modify_time = Timestamp { seconds: metadata.mtime(), nanos: metadata.mtime_nsec() as i32 };
     ObjectIdentity { size: metadata.len(), modify_time: Some(modify_time), ..ObjectIdentity::default() }
@@ -178,7 +178,7 @@ fn read_at(file: &File, buffer: &mut [u8], place: u64) -> Result<usize, Failure>
     }
 }
 
-fn require_regular(metadata: &Metadata) -> Result<(), Failure> {
+pub(super) fn require_regular(metadata: &Metadata) -> Result<(), Failure> {
     let kind = metadata.file_type();
     if kind.is_file() {
         return Ok(());

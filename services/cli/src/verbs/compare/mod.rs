@@ -96,8 +96,15 @@ impl Given {
         if recorded::names_a_submission(path) {
             return Ok(Self::Submission(path.to_string_lossy().into_owned()));
         }
-        if let Some(place) = place(path)? {
-            return Ok(Self::Place(place));
+        match place(path)? {
+            // Names of any kind: what they would be relative to nobody knows.
+            Some(Place::List(text)) => {
+                let text =
+                    format!("list:{text} has no names below it: submit it, and compare the submission by its id");
+                return Err(Failure::Usage(text));
+            }
+            Some(place) => return Ok(Self::Place(place)),
+            None => {}
         }
         if let Some(uri) = object_uri(path) {
             let text = format!("{uri} {NO_PLACE}: submit it, and compare the submission by its id");

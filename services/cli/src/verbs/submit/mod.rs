@@ -40,12 +40,13 @@ use super::{
 /// not a regular file, or cannot be read, is reported, and the exit code is then 1.
 ///
 /// A bucket (s3://BUCKET), the beginning of its keys (s3://BUCKET/PREFIX/) and a directory of the workers (file:///PATH/) stand
-/// for all that is in them: the mesh lists them itself, and goes on if this command does not. Objects are named by their URI.
+/// for all that is in them, and list:URI for what that text names, a URI on each line: the mesh lists them itself, and goes on
+/// if this command does not. Objects are named by their URI.
 #[derive(Args, Debug)]
 pub(crate) struct SubmitArgs {
     /// Files, directories, and objects by their URI (s3://BUCKET/KEY, https://…), which workers read if they may
     /// (--allow-source) and which are named by it; a URI of a place that the mesh lists (s3://BUCKET, s3://BUCKET/PREFIX/,
-    /// file:///PATH/) alone; `-` alone is standard input, as one input of any length of which nothing is
+    /// file:///PATH/, list:URI) alone; `-` alone is standard input, as one input of any length of which nothing is
     /// stored.
     #[arg(required_unless_present = "files_from", value_name = "PATH|URI")]
     paths: Vec<PathBuf>,

@@ -1,9 +1,10 @@
-//! Listing: which objects a place has, a page at a time, in byte order of their keys or paths.
+//! Listing: which objects a place has, a page at a time, in byte order of their keys or paths, or in the order of a list.
 //!
 //! Nothing is remembered between two pages: the cursor, the last key or path that was looked at, says all, so that any worker
 //! that reads the place can go on.
 
 mod page;
+mod text;
 mod tree;
 
 use std::{
@@ -14,11 +15,14 @@ use std::{
 use hashmesh::{
     error::TaskReason,
     queue::v1::{ListSource, SourcePage},
-    tasks::{AllowedSources, Place},
+    tasks::{AllowedSources, Place, file_path},
 };
 use tokio::time::timeout;
 
-pub(crate) use self::page::{Page, PushError};
+pub(crate) use self::{
+    page::{Page, PushError},
+    text::TextPart,
+};
 use super::{Failure, Sources};
 
 /// A page that is not full by then is handed over as it is: workers have something to do meanwhile.
@@ -66,6 +70,9 @@ async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<Sour
     if allowed.as_ref().is_some_and(|allowed| !allowed.cover_place(&place)) {
         return Err(Failure::not_the_tenants());
     }
+    if sources.uploads.as_ref().is_some_and(|uploads| uploads.hold(Place::to_read(&source_uri).as_bytes())) {
+        return Err(Failure::of_the_store());
+    }
     let mut page = Page::new(max_tasks as usize, max_bytes as usize, &cursor);
     let time = PageTime::begin();
     match place {
@@ -74,6 +81,15 @@ async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<Sour
             let listed = remote.list(&bucket, &prefix, &mut page, time).await;
             // Every byte is hashed and copied once: too much for an async thread.
             blocking(move || page.finish(listed)).await
+        }
+        Place::List(uri) => {
+            let from = text::Cursor::decode(&cursor)?;
+            let part = text_part(sources, &uri, allowed, from.offset).await?;
+            blocking(move || {
+                let listed = text::list(&from, &part, &mut page);
+                page.finish(listed)
+            })
+            .await
         }
         Place::Directory(path) => {
             let sources = Arc::clone(sources);
@@ -88,7 +104,27 @@ async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<Sour
     }
 }
 
-async fn blocking(work: impl FnOnce() -> Result<SourcePage, Failure> + Send + 'static) -> Result<SourcePage, Failure> {
+/// The next bytes of the text of a list.
+async fn text_part(
+    sources: &Arc<Sources>,
+    uri: &str,
+    allowed: Option<AllowedSources>,
+    offset: u64,
+) -> Result<TextPart, Failure> {
+    let Some(path) = file_path(uri.as_bytes()) else {
+        let remote = sources.remote.as_ref().ok_or_else(Failure::cannot_reach)?;
+        return remote.part(uri.as_bytes(), allowed.as_ref(), offset, text::PART_BYTES).await;
+    };
+    let sources = Arc::clone(sources);
+    blocking(move || {
+        let (root, place) = sources.place(&path, allowed.as_ref())?;
+        let file = root.open_file(&place).map_err(|error| Failure::from_open(&error))?;
+        TextPart::of_file(&file, offset)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Failure::panicked()))
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use hashmesh_hash::{HashError, HashPool, MultiHasher, Recipe};
 
+use super::ask::Trouble;
 use crate::sources::Failure;
 
 /// So much is gathered before it goes to the pool: a trip there costs some 10 µs.
@@ -14,6 +15,18 @@ pub(crate) const GATHERED_BYTES: usize = 256 * 1024;
 /// At most this is hashed right here, times the number of algorithms: some 50 µs, and never near the 0.5 ms that the async
 /// threads may be kept.
 const HERE_BYTES: usize = 64 * 1024;
+
+/// Where an object's bytes go.
+pub(super) trait Sink {
+    /// Takes the next ones.
+    fn put(&mut self, piece: Bytes) -> impl Future<Output = Result<(), Trouble>> + Send;
+}
+
+impl Sink for Feed<'_> {
+    async fn put(&mut self, piece: Bytes) -> Result<(), Trouble> {
+        Ok(Feed::put(self, piece).await?)
+    }
+}
 
 /// Hashes one object. Holds two times [`GATHERED_BYTES`] and a piece at most.
 pub(in crate::sources) struct Feed<'a> {

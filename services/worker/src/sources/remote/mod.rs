@@ -8,6 +8,7 @@
 //!                               │   ├─ client.rs   connections, to permitted addresses (address.rs) only
 //!                               │   └─ answer.rs   statuses and headers
 //!                               └─ feed.rs   bytes to the hash pool
+//! list ─── allowed? ── Target ── part.rs     its next bytes, by object.rs
 //! prefix ─ allowed? ── bucket.rs            its keys, page by page (listing.rs: what the store answers), by ask.rs too
 //! ```
 //!
@@ -22,6 +23,7 @@ mod feed;
 mod host;
 mod listing;
 mod object;
+mod part;
 mod s3;
 
 use std::time::Duration;
@@ -143,7 +145,7 @@ impl Remote {
         let Wanted { uri, range, algorithms, allowed } = wanted;
         let target = self.target(uri, allowed).map_err(ReadError::Failed)?;
         let mut feed = Feed::new(&self.pool, algorithms);
-        let reading = Reading::new(self, &target, range, progress).map_err(ReadError::Failed)?;
+        let mut reading = Reading::new(self, &target, range, progress).map_err(ReadError::Failed)?;
         let read = match timeout(self.limits.total, reading.run(&mut feed)).await {
             Ok(Ok(read)) => read,
             Ok(Err(Trouble::Failed(failure) | Trouble::Broken(failure))) => return Err(ReadError::Failed(failure)),

@@ -17,7 +17,7 @@ use super::{
     Remote,
     answer::{Opened, changed, unsatisfied_total},
     ask::{Answer, Target, Trouble},
-    feed::Feed,
+    feed::Sink,
 };
 use crate::sources::{Failure, Progress, Read};
 
@@ -62,12 +62,12 @@ impl<'a> Reading<'a> {
         Ok(Self { remote, target, start: offset, end, place: offset, known: None, progress })
     }
 
-    /// Reads it all into `feed`.
-    pub(super) async fn run(mut self, feed: &mut Feed<'_>) -> Result<Read, Trouble> {
+    /// Reads it all into `sink`.
+    pub(super) async fn run(&mut self, sink: &mut impl Sink) -> Result<Read, Trouble> {
         let (mut breaks, mut moved_at) = (0_u32, Instant::now());
         loop {
             let from = self.place;
-            let failure = match self.read_on(feed).await {
+            let failure = match self.read_on(sink).await {
                 Ok(()) => break,
                 Err(Trouble::Broken(failure)) => failure,
                 Err(other) => return Err(other),
@@ -82,7 +82,7 @@ impl<'a> Reading<'a> {
             }
             sleep(FIRST_DELAY * (1 << (breaks - 1))).await;
         }
-        let mut identity = self.known.map(|known| known.identity).unwrap_or_default();
+        let mut identity = self.identity();
         if identity.size == 0 && self.start == 0 && self.end.is_none() {
             // Its framing has told where it ends.
             identity.size = self.place;
@@ -90,8 +90,13 @@ impl<'a> Reading<'a> {
         Ok(Read { hashed_bytes: self.place - self.start, identity })
     }
 
+    /// What the object is, as far as it was said.
+    pub(super) fn identity(&self) -> ObjectIdentity {
+        self.known.as_ref().map(|known| known.identity.clone()).unwrap_or_default()
+    }
+
     /// Makes one request and reads what it brings.
-    async fn read_on(&mut self, feed: &mut Feed<'_>) -> Result<(), Trouble> {
+    async fn read_on(&mut self, sink: &mut impl Sink) -> Result<(), Trouble> {
         let ranged = self.place > 0 || self.end.is_some();
         let Answer { response, mut turn } = self.remote.ask(self.target, &self.headers(ranged)).await?;
         turn.attempt.succeeded();
@@ -136,7 +141,7 @@ impl<'a> Reading<'a> {
             if skipped < wanted_end {
                 self.place = from + wanted_end;
                 // Within the piece, hence a usize.
-                feed.put(piece.slice(skipped as usize..wanted_end as usize)).await?;
+                sink.put(piece.slice(skipped as usize..wanted_end as usize)).await?;
             }
         }
         if opened.end.is_some_and(|end| place != end) {

@@ -1,5 +1,7 @@
 //! Submissions whose tasks the mesh lists itself: directories of workers, and buckets.
 
+mod lists;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
