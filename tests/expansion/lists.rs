@@ -1,5 +1,7 @@
 //! Texts that name objects: `list:URI`.
 
+use hashmesh::v1::Algorithm;
+
 use super::*;
 
 #[tokio::test]
@@ -35,14 +37,32 @@ async fn a_list_is_taken_line_by_line_over_pages_wherever_its_text_is() {
         assert_eq!(outcomes[&last].digests[0].hex, sha256_hex(b"11999"), "{text}");
     }
 
+    // A manifest of objects is a list that says what they ought to be.
+    let named = |name: &str| file_uri(tree.join(name).as_os_str().as_bytes());
+    let manifest = format!(
+        "{}  {}\nSHA256 ({}) = {}\nMD5 ({}) = {}\n",
+        sha256_hex(b"1"),
+        named("1"),
+        named("2"),
+        sha256_hex(b"3"),
+        named("3"),
+        "eccbc87e4b5ce2fe28308fd9f2a7baf3"
+    );
+    fs::write(tree.join("manifest"), manifest).expect("a manifest");
+    let uri = |name: &str| format!("list:{}", named(name));
+    let options =
+        SubmissionOptions { algorithms: vec![Algorithm::Sha256.into(), Algorithm::Md5.into()], ..of(&uri("manifest")) };
+    let id = try_create(&mut gateway, options, "").await.expect("it is created");
+    let end = gateway.reaches(&id, SubmissionState::Completed).await;
+    assert_eq!((end.succeeded_tasks, end.mismatched_tasks, end.failed_tasks), (2, 1, 0));
+
     // By the command; and what is no list is none.
-    let uri = |name: &str| format!("list:{}", file_uri(tree.join(name).as_os_str().as_bytes()));
     let verb = |arguments: &[&str]| hashmesh(arguments).env("HASHMESH_SERVER", &up.server);
-    let named = file_uri(tree.join("7").as_os_str().as_bytes());
+    let seven = named("7");
     for (name, text, wanted) in [
-        ("short", format!("{named}\n"), Ok(1)),
+        ("short", format!("{seven}\n"), Ok(1)),
         ("empty", String::new(), Ok(0)),
-        ("spaced", format!("{named}\n {named}\n"), Err("SOURCE_UNREADABLE")),
+        ("spaced", format!("{seven}\n {seven}\n"), Err("SOURCE_UNREADABLE")),
         ("uploads", format!("upload://default/{}\n", "0".repeat(32)), Err("SOURCE_UNREADABLE")),
         ("endless", "x".repeat(5_000_000), Err("SOURCE_UNREADABLE")),
     ] {

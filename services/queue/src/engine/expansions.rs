@@ -225,6 +225,7 @@ impl Expansions {
                 max_bytes: PAGE_BYTES,
                 // Known to the caller.
                 sources: None,
+                algorithms: Vec::new(),
             };
             questions.push((worker, id, question));
         }

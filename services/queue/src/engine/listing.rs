@@ -21,6 +21,7 @@ use super::{
     expansions::{Lister, PageFailure},
     intake::write_seal,
     lane::After,
+    numbers,
     run::{ConnectedWorker, Engine},
 };
 use crate::{
@@ -68,7 +69,8 @@ impl Engine {
         let questions = self.expansions.questions(now, &listers, held);
         for (worker, id, question) in questions {
             let sources = self.sources_of(id);
-            self.send(worker, Frame::List(ListSource { sources, ..question }));
+            let algorithms = self.core.algorithms(id).map(numbers).unwrap_or_default();
+            self.send(worker, Frame::List(ListSource { sources, algorithms, ..question }));
         }
     }
 

@@ -16,6 +16,7 @@ use hashmesh::{
     error::TaskReason,
     queue::v1::{ListSource, SourcePage},
     tasks::{AllowedSources, Place, file_path},
+    v1::Algorithm,
 };
 use tokio::time::timeout;
 
@@ -63,7 +64,7 @@ pub(crate) async fn list(sources: &Arc<Sources>, question: ListSource) -> Source
 }
 
 async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<SourcePage, Failure> {
-    let ListSource { source_uri, cursor, max_tasks, max_bytes, sources: allowed, .. } = question;
+    let ListSource { source_uri, cursor, max_tasks, max_bytes, sources: allowed, algorithms, .. } = question;
     let allowed = allowed.as_ref().map(AllowedSources::of);
     let unknown = |_| Failure::permanent(TaskReason::SourceNotAllowed, "the source is nothing that can be listed");
     let place = Place::of(source_uri.as_bytes()).map_err(unknown)?;
@@ -84,9 +85,10 @@ async fn list_place(sources: &Arc<Sources>, question: ListSource) -> Result<Sour
         }
         Place::List(uri) => {
             let from = text::Cursor::decode(&cursor)?;
+            let algorithms: Vec<_> = algorithms.into_iter().filter_map(Algorithm::known).collect();
             let part = text_part(sources, &uri, allowed, from.offset).await?;
             blocking(move || {
-                let listed = text::list(&from, &part, &mut page);
+                let listed = text::list(&from, &part, &algorithms, &mut page);
                 page.finish(listed)
             })
             .await
@@ -157,7 +159,15 @@ mod tests {
 
     fn question(uri: &str, cursor: &[u8], max_tasks: u32) -> ListSource {
         let (source_uri, cursor) = (uri.to_owned(), cursor.to_vec().into());
-        ListSource { question: 7, source_uri, cursor, max_tasks, max_bytes: 1 << 20, sources: None }
+        ListSource {
+            question: 7,
+            source_uri,
+            cursor,
+            max_tasks,
+            max_bytes: 1 << 20,
+            sources: None,
+            algorithms: Vec::new(),
+        }
     }
 
     fn reason(page: &SourcePage) -> &str {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use hashmesh::{
     error::TaskReason,
-    limits::MAX_NAME_BYTES,
+    limits::{MAX_ALGORITHMS, MAX_NAME_BYTES},
     queue::v1::SourcePage,
     tasks::{KIND_OBJECT, validated},
-    v1::{PackedNames, PackedTasks},
+    v1::{Algorithm, PackedNames, PackedTasks},
 };
 
 use crate::sources::Failure;
@@ -18,8 +18,18 @@ pub(crate) struct Page {
     max_bytes: usize,
     uris: Vec<u8>,
     lengths: Vec<u32>,
+    expected: Expected,
     cursor: Vec<u8>,
     end: bool,
+}
+
+/// The columns of the digests that the objects ought to have.
+#[derive(Debug, Default)]
+struct Expected {
+    digests: Vec<u8>,
+    algorithms: Vec<i32>,
+    /// One per object.
+    counts: Vec<u8>,
 }
 
 /// Why an object is not on the page.
@@ -33,8 +43,15 @@ pub(crate) enum PushError {
 
 impl Page {
     pub(super) fn new(max_tasks: usize, max_bytes: usize, cursor: &[u8]) -> Self {
-        let (uris, lengths) = (Vec::new(), Vec::new());
-        Self { max_tasks: max_tasks.max(1), max_bytes, uris, lengths, cursor: cursor.to_vec(), end: false }
+        Self {
+            max_tasks: max_tasks.max(1),
+            max_bytes,
+            uris: Vec::new(),
+            lengths: Vec::new(),
+            expected: Expected::default(),
+            cursor: cursor.to_vec(),
+            end: false,
+        }
     }
 
     /// The next object, at `place`.
@@ -47,7 +64,8 @@ impl Page {
             );
             return Err(PushError::Failed(Failure::permanent(TaskReason::SourceUnreadable, message)));
         }
-        let full = self.lengths.len() >= self.max_tasks || 2 * (self.uris.len() + uri.len()) > self.max_bytes;
+        let bytes = 2 * (self.uris.len() + uri.len()) + self.expected.digests.len();
+        let full = self.lengths.len() >= self.max_tasks || bytes > self.max_bytes;
         // One always fits.
         if full && !self.lengths.is_empty() {
             return Err(PushError::Full);
@@ -55,8 +73,28 @@ impl Page {
         self.uris.extend_from_slice(uri.as_bytes());
         // At most `MAX_NAME_BYTES`.
         self.lengths.push(uri.len() as u32);
+        self.expected.counts.push(0);
         self.pass(place);
         Ok(())
+    }
+
+    /// The object that was pushed last.
+    pub(super) fn last(&self) -> Option<&[u8]> {
+        self.uris.get(self.uris.len() - *self.lengths.last()? as usize..)
+    }
+
+    /// The object that was pushed last ought to have this digest. False: it has one of this algorithm already, or too many.
+    pub(super) fn expect(&mut self, algorithm: Algorithm, digest: &[u8]) -> bool {
+        let Expected { digests, algorithms, counts } = &mut self.expected;
+        let Some(count) = counts.last_mut() else { return false };
+        let others = &algorithms[algorithms.len() - usize::from(*count)..];
+        if usize::from(*count) >= MAX_ALGORITHMS || others.contains(&algorithm.into()) {
+            return false;
+        }
+        *count += 1;
+        digests.extend_from_slice(digest);
+        algorithms.push(algorithm.into());
+        true
     }
 
     /// Everything up to this place was looked at.
@@ -80,7 +118,7 @@ impl Page {
         if self.lengths.is_empty() {
             listed?;
         }
-        let Self { uris, lengths, cursor, end, .. } = self;
+        let Self { uris, lengths, expected, cursor, end, .. } = self;
         let batch = if lengths.is_empty() {
             None
         } else {
@@ -90,6 +128,9 @@ impl Page {
                 kinds: vec![KIND_OBJECT; lengths.len()].into(),
                 names: Some(PackedNames { data, lengths: lengths.clone() }),
                 lengths,
+                expected_counts: if expected.digests.is_empty() { Bytes::new() } else { expected.counts.into() },
+                expected: expected.digests.into(),
+                expected_algorithms: expected.algorithms,
                 ..PackedTasks::default()
             };
             let unfit = |violation| {

@@ -1,4 +1,4 @@
-//! A text with a URI on each line: which objects it names, from a place in it on.
+//! A text with a URI, or a line of a manifest whose name is one, on each line: which objects it names, from a place in it on.
 //!
 //! The cursor is that place and what the text was: whoever goes on finds out if it is another by now, because then nobody could
 //! tell what was left out.
@@ -9,9 +9,8 @@ use hashmesh::{
     error::TaskReason,
     limits::MAX_NAME_BYTES,
     tasks::{Scheme, check_uri},
-    v1::ObjectIdentity,
+    v1::{Algorithm, ObjectIdentity},
 };
-
 use prost::Message as _;
 
 use super::{Page, PushError};
@@ -76,7 +75,7 @@ impl Cursor {
 }
 
 /// Adds to a page the objects that a part names, which begins at the cursor.
-pub(super) fn list(cursor: &Cursor, part: &TextPart, page: &mut Page) -> Result<(), Failure> {
+pub(super) fn list(cursor: &Cursor, part: &TextPart, algorithms: &[Algorithm], page: &mut Page) -> Result<(), Failure> {
     // At its very end there is nothing left that could be another's.
     let at_the_end = part.last && part.bytes.is_empty();
     if cursor.identity.as_ref().is_some_and(|known| !same(known, &part.identity)) && !at_the_end {
@@ -97,21 +96,63 @@ pub(super) fn list(cursor: &Cursor, part: &TextPart, page: &mut Page) -> Result<
         let place = [&behind.to_le_bytes()[..], &identity].concat();
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
+        offset = behind;
         if text.is_empty() {
             page.pass(&place);
-        } else {
-            match page.push(object(text).ok_or_else(|| no_uri(offset))?, &place) {
-                Ok(()) => {}
-                Err(PushError::Full) => return Ok(()),
-                Err(PushError::Failed(failure)) => return Err(failure),
-            }
+            continue;
         }
-        offset = behind;
+        let Entry { uri, expected } = Entry::of(text, algorithms).ok_or_else(|| no_uri(offset - line.len() as u64))?;
+        // One more digest of the object before.
+        if let Some((algorithm, digest)) = &expected
+            && page.last() == Some(uri.as_bytes())
+            && page.expect(*algorithm, digest)
+        {
+            page.pass(&place);
+            continue;
+        }
+        match page.push(uri, &place) {
+            Ok(()) => {}
+            Err(PushError::Full) => return Ok(()),
+            Err(PushError::Failed(failure)) => return Err(failure),
+        }
+        if let Some((algorithm, digest)) = expected {
+            page.expect(algorithm, &digest);
+        }
     }
     if part.last {
         page.ends();
     }
     Ok(())
+}
+
+/// What a line says.
+#[derive(Debug, PartialEq)]
+struct Entry<'a> {
+    uri: &'a str,
+    expected: Option<(Algorithm, Vec<u8>)>,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads a URI, or a line of a manifest. No URI has what coreutils escape in names.
+    fn of(line: &'a [u8], algorithms: &[Algorithm]) -> Option<Self> {
+        if let Some(uri) = object(line) {
+            return Some(Self { uri, expected: None });
+        }
+        let line = std::str::from_utf8(line).ok()?;
+        let (uri, named, digits) = match line.split_once(' ')? {
+            (tag, rest) if rest.starts_with('(') => {
+                let (uri, digits) = rest[1..].rsplit_once(") = ")?;
+                (uri, Some(tag.parse::<Algorithm>().ok()?), digits)
+            }
+            (digits, rest) => (rest.strip_prefix([' ', '*'])?, None, digits),
+        };
+        let digest = hex::decode(digits).ok()?;
+        let fits = |algorithm: &&Algorithm| {
+            algorithm.digest_bytes() == digest.len() && named.is_none_or(|named| named == **algorithm)
+        };
+        let algorithm = *algorithms.iter().find(fits)?;
+        Some(Self { uri: object(uri.as_bytes())?, expected: Some((algorithm, digest)) })
+    }
 }
 
 /// The URI of an object, if that is what a line is. Uploads are not: whose they are was checked of nobody who wrote the text.
@@ -122,8 +163,8 @@ fn object(line: &[u8]) -> Option<&str> {
 
 fn no_uri(offset: u64) -> Failure {
     let message = format!(
-        "the line at byte {offset} of the list is no URI of a file or object, of at most {MAX_NAME_BYTES} bytes: mend it, and \
-         submit the list anew"
+        "the line at byte {offset} of the list is neither the URI of a file or object, of at most {MAX_NAME_BYTES} bytes, nor one \
+         of a manifest with a digest of the submission's algorithms: mend it, and submit the list anew"
     );
     Failure::permanent(TaskReason::SourceUnreadable, message)
 }
@@ -134,7 +175,11 @@ fn changed() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use hashmesh::v1::PackedTasks;
+
     use super::*;
+
+    const ALGORITHMS: [Algorithm; 3] = [Algorithm::Sha256, Algorithm::Blake3, Algorithm::Md5];
 
     fn tagged(etag: &str) -> ObjectIdentity {
         ObjectIdentity { etag: etag.to_owned(), ..ObjectIdentity::default() }
@@ -152,7 +197,7 @@ mod tests {
             let from = Cursor::decode(&cursor)?;
             let rest = &text[from.offset as usize..];
             let bytes = &rest[..rest.len().min(part_bytes)];
-            list(&from, &part(bytes, bytes.len() == rest.len()), &mut page)?;
+            list(&from, &part(bytes, bytes.len() == rest.len()), &ALGORITHMS, &mut page)?;
             let page = page.finish(Ok(()))?;
             tasks += page.batch.map_or(0, |batch| batch.task_count);
             pages += 1;
@@ -177,6 +222,51 @@ mod tests {
         assert_eq!(list_all(b"", 10, 2).unwrap(), (0, 1));
         assert_eq!(list_all(b"\n\n\n", 1, 2).unwrap().0, 0);
         assert_eq!(list_all(b"s3://bucket/a\n", 14, 2).unwrap().0, 1);
+    }
+
+    #[test]
+    fn a_line_of_a_manifest_says_which_digest_is_expected_of_the_submissions_algorithms() {
+        let uri = "s3://bucket/a(b)%20c";
+        let (long, short) = ("ab".repeat(32), "cd".repeat(16));
+        let expecting = |algorithm, digits: &str| Some((algorithm, hex::decode(digits).unwrap()));
+        for (line, expected) in [
+            (format!("{long}  {uri}"), expecting(Algorithm::Sha256, &long)),
+            (format!("{} *{uri}", short.to_uppercase()), expecting(Algorithm::Md5, &short)),
+            (format!("SHA256 ({uri}) = {long}"), expecting(Algorithm::Sha256, &long)),
+            (format!("BLAKE3 ({uri}) = {long}"), expecting(Algorithm::Blake3, &long)),
+            (uri.to_owned(), None),
+        ] {
+            assert_eq!(Entry::of(line.as_bytes(), &ALGORITHMS), Some(Entry { uri, expected }), "{line}");
+        }
+        for line in [
+            // Of no algorithm that is computed.
+            format!("{}  {uri}", "ab".repeat(20)),
+            format!("SHA1 ({uri}) = {}", "ab".repeat(20)),
+            format!("SHA256 ({uri}) = {short}"),
+            format!("NONE ({uri}) = {long}"),
+            // No line of a manifest.
+            format!("{long} {uri}"),
+            format!("{long}  name"),
+            format!("{long}  upload://t/0123456789abcdef0123456789abcdef"),
+            format!("\\{long}  {uri}"),
+            format!("zz  {uri}"),
+            format!("SHA256 ({uri}) {long}"),
+            format!(" {uri}"),
+            long.clone(),
+        ] {
+            assert_eq!(Entry::of(line.as_bytes(), &ALGORITHMS), None, "{line}");
+        }
+
+        // Digests of one object are one task's; the same once more is another's.
+        let text = format!("{long}  {uri}\n{short}  {uri}\n{long}  {uri}\n{uri}\n{long}  s3://bucket/b\n");
+        let mut page = Page::new(9, 1 << 20, b"");
+        list(&Cursor::decode(b"").unwrap(), &part(text.as_bytes(), true), &ALGORITHMS, &mut page).unwrap();
+        let batch = page.finish(Ok(())).unwrap().batch.unwrap();
+        let tasks = PackedTasks::decode(batch.tasks).unwrap();
+        assert_eq!((batch.task_count, &*tasks.expected_counts), (4, &[2, 1, 0, 1][..]));
+        let [sha256, md5] = [Algorithm::Sha256, Algorithm::Md5].map(i32::from);
+        assert_eq!(tasks.expected_algorithms, [sha256, md5, sha256, sha256]);
+        assert_eq!(tasks.expected.len(), 3 * 32 + 16);
     }
 
     #[test]
@@ -209,14 +299,14 @@ mod tests {
     fn a_text_that_is_another_by_now_is_not_gone_on_with() {
         let text = b"s3://bucket/a\ns3://bucket/b\n";
         let mut page = Page::new(1, 1 << 20, b"");
-        list(&Cursor::decode(b"").unwrap(), &part(text, true), &mut page).unwrap();
+        list(&Cursor::decode(b"").unwrap(), &part(text, true), &ALGORITHMS, &mut page).unwrap();
         let cursor = Cursor::decode(page.cursor()).unwrap();
         assert_eq!(cursor.offset, 14);
         let other = TextPart { identity: tagged("b"), ..part(&text[14..], true) };
-        let failure = list(&cursor, &other, &mut Page::new(1, 1 << 20, b"")).unwrap_err();
+        let failure = list(&cursor, &other, &ALGORITHMS, &mut Page::new(1, 1 << 20, b"")).unwrap_err();
         assert_eq!((failure.reason, failure.retryable), ("SOURCE_CHANGED", false));
         let mut rest = Page::new(1, 1 << 20, page.cursor());
-        list(&cursor, &part(&text[14..], true), &mut rest).unwrap();
+        list(&cursor, &part(&text[14..], true), &ALGORITHMS, &mut rest).unwrap();
         assert!(rest.finish(Ok(())).unwrap().end);
         for cursor in [&b"x"[..], &[0xff; 9]] {
             assert_eq!(Cursor::decode(cursor).unwrap_err().reason, "SOURCE_UNREADABLE");
