@@ -19,8 +19,8 @@ use hashmesh::{
     limits::MAX_TENANT_SOURCES,
     tasks::file_uri,
     v1::{
-        EndReason, Expansion, Outcome, OutcomeStatus, Scope, Submission, SubmissionOptions, SubmissionState, Task,
-        TaskRows, TenantSources,
+        EndReason, Expansion, Outcome, OutcomeStatus, Scope, SourceRoot, Submission, SubmissionOptions,
+        SubmissionState, Task, TaskRows, TenantSources,
     },
 };
 use tonic::{Code, Status};
@@ -162,6 +162,17 @@ async fn promise_10_a_tenant_has_nothing_read_that_it_was_not_allowed_whichever_
     assert_eq!(seen.sources.expect("they").uri_prefixes, [uri(&ours)]);
     let told = mesh.client(&key).get_capabilities().await.expect("they").tenant_sources.expect("they");
     assert_eq!(told.uri_prefixes, [uri(&ours)]);
+    // Who may name nothing is not told what there is.
+    let roots = async |key| {
+        let client = mesh.client(key);
+        let stats = client.get_stats().await.expect("they").queue.expect("it").workers;
+        let files = |roots: &[SourceRoot]| roots.iter().filter(|root| root.uri_prefix.starts_with("file:")).count();
+        let of_workers: usize = stats.iter().map(|worker| files(&worker.sources)).sum();
+        (files(&client.get_capabilities().await.expect("they").sources), of_workers)
+    };
+    let ((seen, of_workers), (hidden, of_no_worker)) = (roots(&key).await, roots(&other).await);
+    assert!(seen >= 1 && of_workers >= 1, "{seen} {of_workers}");
+    assert_eq!((hidden, of_no_worker), (0, 0));
     refused(&key, &theirs).await;
     refused(&other, &ours).await;
 

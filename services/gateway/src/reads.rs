@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashmesh::{
     error::{Reason, StatusBuilder},
-    tasks::{self, AllowedSources, Input, Place, upload_name},
+    tasks::{self, AllowedSources, Input, Place, Scheme, upload_name},
     v1::{PackedTasks, SubmissionOptions, TenantSources},
 };
 use tonic::Status;
@@ -32,6 +32,14 @@ impl Reads {
     /// What an administrator has allowed them. `None`: whatever workers may read.
     pub(crate) fn allowed(&self) -> Option<TenantSources> {
         self.allowed.as_ref().map(AllowedSources::to_sources)
+    }
+
+    /// True if they may name something of what workers announce so: of other places they need not know.
+    pub(crate) fn meet(&self, uri_prefix: &str) -> bool {
+        let meets = |ours: &String| ours.starts_with(uri_prefix) || uri_prefix.starts_with(ours.as_str());
+        // Of uploads everybody has some, or may have.
+        Scheme::of(uri_prefix.as_bytes()) == Some(Scheme::Upload)
+            || self.allowed().is_none_or(|sources| sources.uri_prefixes.iter().any(meets))
     }
 
     /// Refuses tasks that name another tenant's upload. Says nothing of columns that do not agree.
@@ -116,6 +124,24 @@ mod tests {
             assert!(status.message().contains(named) && status.message().contains("tenant ours"), "{status}");
         }
         assert!(reads(Some(&[])).check_tasks(&columns(&["bytes", &upload])).is_ok());
+    }
+
+    #[test]
+    fn promise_10_of_what_workers_read_a_tenant_is_told_what_it_may_name_of() {
+        let reads = reads(Some(&["s3://bucket/a/", "file:///srv/"]));
+        for (announced, told) in [
+            ("s3://", true),
+            ("s3://bucket/", true),
+            ("s3://bucket/a/b/", true),
+            ("s3://bucket/b/", false),
+            ("file:///srv/x/", true),
+            ("file:///home/", false),
+            ("https://", false),
+            ("upload://", true),
+        ] {
+            assert_eq!(reads.meet(announced), told, "{announced}");
+        }
+        assert!(self::reads(None).meet("file:///home/"));
     }
 
     #[test]

@@ -294,6 +294,6 @@ impl GatewayService for Gateway {
         &self,
         request: Request<api::GetStatsRequest>,
     ) -> Result<Response<api::GetStatsResponse>, Status> {
-        self.answer(request, |_, call| stats::stats(self, call.deadline)).await
+        self.answer(request, |_, call| stats::stats(self, call)).await
     }
 }

@@ -6,7 +6,7 @@ use hashmesh::{
     gateway::v1::{AlgorithmInfo, GetCapabilitiesResponse, GetStatsResponse},
     limits::announced,
     queue::v1::{GetQueueStatsRequest, GetQueueStatsResponse},
-    v1::{Algorithm, SourceRoot, WorkerStats},
+    v1::{Algorithm, Scope, SourceRoot, WorkerStats},
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::Status;
@@ -25,7 +25,9 @@ pub(crate) struct StatsCache {
 
 /// What this mesh can do.
 pub(crate) async fn capabilities(gateway: &Gateway, call: Call) -> Result<GetCapabilitiesResponse, Status> {
-    let deadline = call.deadline;
+    let (deadline, reads) = (call.deadline, call.reads());
+    let mut announced_sources = deadline.limit(sources(gateway, deadline)).await?;
+    announced_sources.retain(|root| reads.meet(&root.uri_prefix));
     let info = |algorithm: Algorithm| AlgorithmInfo {
         algorithm: algorithm.into(),
         name: algorithm.name().to_owned(),
@@ -37,15 +39,19 @@ pub(crate) async fn capabilities(gateway: &Gateway, call: Call) -> Result<GetCap
         version: env!("CARGO_PKG_VERSION").to_owned(),
         algorithms: Algorithm::ALL.map(info).to_vec(),
         limits: Some(announced()),
-        sources: deadline.limit(sources(gateway, deadline)).await?,
+        sources: announced_sources,
         uploads: gateway.uploads.as_ref().map(UploadConfig::announced),
-        tenant_sources: call.reads().allowed(),
+        tenant_sources: reads.allowed(),
     })
 }
 
 /// What this mesh is doing now.
-pub(crate) async fn stats(gateway: &Gateway, deadline: Deadline) -> Result<GetStatsResponse, Status> {
-    let answer = queue_stats(gateway, deadline).await?;
+pub(crate) async fn stats(gateway: &Gateway, call: Call) -> Result<GetStatsResponse, Status> {
+    let mut answer = queue_stats(gateway, call.deadline).await?;
+    let (reads, administers) = (call.reads(), call.caller.require(Scope::Admin).is_ok());
+    for worker in answer.queue.iter_mut().flat_map(|queue| &mut queue.workers) {
+        worker.sources.retain(|root| administers || reads.meet(&root.uri_prefix));
+    }
     Ok(GetStatsResponse {
         queue: answer.queue,
         database: answer.database,

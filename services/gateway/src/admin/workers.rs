@@ -10,7 +10,7 @@ use crate::{call::Call, service::Gateway, stats, unary::ask, upstream::Repeat};
 const MAX_NAME: usize = 255;
 
 pub(super) async fn list(gateway: &Gateway, call: Call) -> Result<api::ListWorkersResponse, Status> {
-    let workers = stats::stats(gateway, call.deadline).await?.queue.map(|queue| queue.workers);
+    let workers = stats::stats(gateway, call).await?.queue.map(|queue| queue.workers);
     Ok(api::ListWorkersResponse { workers: workers.unwrap_or_default() })
 }
 

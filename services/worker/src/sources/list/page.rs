@@ -97,6 +97,21 @@ impl Page {
         true
     }
 
+    /// Takes the object back that was pushed last: all before `place` was looked at. The first stays.
+    pub(super) fn take_back(&mut self, place: &[u8]) {
+        if self.lengths.len() < 2 {
+            return;
+        }
+        let length = self.lengths.pop().map_or(0, |length| length as usize);
+        self.uris.truncate(self.uris.len() - length);
+        let Expected { digests, algorithms, counts } = &mut self.expected;
+        for _ in 0..counts.pop().unwrap_or_default() {
+            let algorithm = algorithms.pop().and_then(Algorithm::known);
+            digests.truncate(digests.len() - algorithm.map_or(0, Algorithm::digest_bytes));
+        }
+        self.pass(place);
+    }
+
     /// Everything up to this place was looked at.
     pub(crate) fn pass(&mut self, place: &[u8]) {
         self.cursor.clear();

@@ -82,6 +82,9 @@ pub(super) fn list(cursor: &Cursor, part: &TextPart, algorithms: &[Algorithm], p
         return Err(changed());
     }
     let identity = part.identity.encode_to_vec();
+    let place_at = |offset: u64| [&offset.to_le_bytes()[..], &identity].concat();
+    // Where the last line is that brought an object, and whether one that follows may say more of it.
+    let mut last = None;
     let mut offset = cursor.offset;
     for line in part.bytes.split_inclusive(|byte| *byte == b'\n') {
         let whole = line.ends_with(b"\n");
@@ -90,18 +93,18 @@ pub(super) fn list(cursor: &Cursor, part: &TextPart, algorithms: &[Algorithm], p
             if offset == cursor.offset {
                 return Err(no_uri(offset));
             }
-            return Ok(());
+            break;
         }
         let behind = offset + line.len() as u64;
-        let place = [&behind.to_le_bytes()[..], &identity].concat();
+        let place = place_at(behind);
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        offset = behind;
+        let begin = std::mem::replace(&mut offset, behind);
         if text.is_empty() {
             page.pass(&place);
             continue;
         }
-        let Entry { uri, expected } = Entry::of(text, algorithms).ok_or_else(|| no_uri(offset - line.len() as u64))?;
+        let Entry { uri, expected } = Entry::of(text, algorithms).ok_or_else(|| no_uri(begin))?;
         // One more digest of the object before.
         if let Some((algorithm, digest)) = &expected
             && page.last() == Some(uri.as_bytes())
@@ -115,12 +118,15 @@ pub(super) fn list(cursor: &Cursor, part: &TextPart, algorithms: &[Algorithm], p
             Err(PushError::Full) => return Ok(()),
             Err(PushError::Failed(failure)) => return Err(failure),
         }
+        last = expected.is_some().then_some(begin);
         if let Some((algorithm, digest)) = expected {
             page.expect(algorithm, &digest);
         }
     }
-    if part.last {
-        page.ends();
+    match last {
+        _ if part.last => page.ends(),
+        Some(begin) => page.take_back(&place_at(begin)),
+        None => {}
     }
     Ok(())
 }
@@ -267,6 +273,13 @@ mod tests {
         let [sha256, md5] = [Algorithm::Sha256, Algorithm::Md5].map(i32::from);
         assert_eq!(tasks.expected_algorithms, [sha256, md5, sha256, sha256]);
         assert_eq!(tasks.expected.len(), 3 * 32 + 16);
+
+        // Wherever a part of the text ends.
+        let text = (0..20).map(|object| format!("{long}  s3://bucket/{object}\n{short}  s3://bucket/{object}\n"));
+        let text: String = text.collect();
+        for part_bytes in 250..=400 {
+            assert_eq!(list_all(text.as_bytes(), part_bytes, 9).unwrap().0, 20, "{part_bytes}");
+        }
     }
 
     #[test]
