@@ -144,14 +144,14 @@ async fn hostile_names_are_listed_as_they_are_and_what_is_no_file_fails() {
         let outcome = found.remove(&name).unwrap_or_else(|| panic!("{name} is missing"));
         assert_eq!(outcome.digests[0].hex, sha256_hex(content), "{name}");
     }
-    // Links are left out; the others have a task, which says what they are.
+    // Nothing is left out: what cannot be read has a task, which says why.
     let left: BTreeSet<_> = found.keys().map(|name| name.rsplit('/').next().expect("a name")).collect();
-    assert_eq!(left, BTreeSet::from(["fifo", "socket"]));
+    assert_eq!(left, BTreeSet::from(["dangling", "fifo", "looping", "socket"]));
     assert!(found.values().all(|outcome| outcome.status() == OutcomeStatus::Failed));
-    assert_eq!((end.failed_tasks, end.succeeded_tasks), (2, files.len() as u64));
+    assert_eq!((end.failed_tasks, end.succeeded_tasks), (4, files.len() as u64));
     // What failed can be tried again, by itself.
     let retried = hashmesh(["retry", &id]).env("HASHMESH_SERVER", &up.server).run().await;
-    assert!(retried.stderr.contains("2 tasks") || retried.text().contains("2"), "{}", retried.stderr);
+    assert!(retried.stderr.contains("4 tasks") || retried.text().contains("4"), "{}", retried.stderr);
 }
 
 #[tokio::test]

@@ -49,9 +49,9 @@ pub(super) fn list(directory: OwnedFd, path: &[u8], page: &mut Page, time: PageT
 /// Something that was looked at, by its path below the start.
 #[derive(Debug)]
 enum Found {
-    /// A file, or what cannot be read: its task says why.
+    /// A file, a link, or what cannot be read: its task says what it leads to, or why it cannot.
     Object(Vec<u8>),
-    /// A link, the end of a directory, or what was gone before it was looked at.
+    /// The end of a directory, or what was gone before it was looked at.
     Nothing(Vec<u8>),
 }
 
@@ -87,8 +87,7 @@ struct Name {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Directory,
-    Link,
-    /// Files, and what is none: whoever reads it will say so.
+    /// Files, links, and what is neither: whoever reads it will say so.
     Other,
 }
 
@@ -119,7 +118,6 @@ impl Walk {
             let below = [&level.path[..], &name.key].concat();
             match name.kind {
                 Kind::Other => return Ok(Some(Found::Object(below))),
-                Kind::Link => return Ok(Some(Found::Nothing(below))),
                 Kind::Directory => match level.open(&name) {
                     Ok(directory) => {
                         let from = self.resume.as_ref().map(|names| (names[depth].clone(), depth + 1 < names.len()));
@@ -206,7 +204,6 @@ impl Name {
                 key.push(b'/');
                 Kind::Directory
             }
-            FileType::Symlink => Kind::Link,
             _ => Kind::Other,
         };
         Self { key, kind }
@@ -275,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_not_followed_and_what_is_no_file_is_not_left_out() {
+    fn nothing_is_left_out_and_no_link_is_walked_into() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         fs::create_dir_all(root.join("empty/within")).unwrap();
@@ -283,7 +280,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
         std::os::unix::fs::symlink("file", root.join("link")).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
-        assert_eq!(walked(root, 1, 1), [b"file".to_vec(), b"socket".to_vec()]);
+        assert_eq!(walked(root, 1, 1), [&b"etc"[..], b"file", b"link", b"socket"]);
     }
 
     #[test]
