@@ -21,7 +21,6 @@ use hashmesh::{
     tasks,
     v1::{Algorithm, PackedTasks, Seal, SubmissionOptions, SubmissionState},
 };
-use prost::Message as _;
 use tokio::{sync::mpsc, sync::watch, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -177,15 +176,7 @@ fn batch(sequence: u32, count: u32) -> Outcome<ValidatedBatch> {
     }
     let columns =
         PackedTasks { data: data.into(), lengths: vec![TASK_BYTES as u32; count as usize], ..Default::default() };
-    let summary = tasks::validate(&columns).map_err(|violation| violation.description)?;
-    Ok(ValidatedBatch {
-        sequence,
-        task_count: summary.task_count,
-        byte_count: summary.byte_count,
-        fingerprint: summary.fingerprint.to_vec().into(),
-        tasks: columns.encode_to_vec().into(),
-        ..Default::default()
-    })
+    Ok(tasks::validated(sequence, columns).map_err(|violation| violation.description)?)
 }
 
 /// One task of the small tenant: how long its outcome took.

@@ -21,6 +21,11 @@ pub fn file_path(uri: &[u8]) -> Option<Vec<u8>> {
     percent::decode(path)
 }
 
+/// The names of a path. `//` and `/./` mean nothing; what `..` means depends on symbolic links, and is for the caller.
+pub fn path_names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".")
+}
+
 /// Checks what stands behind `file://`.
 pub(super) fn check(path: &[u8]) -> Result<(), String> {
     if path.first() != Some(&b'/') {

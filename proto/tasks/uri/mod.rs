@@ -19,7 +19,7 @@ mod upload;
 
 pub use self::{
     allowed::{AllowedSource, AllowedSources, BucketRoot, NoSource, SiteRoot},
-    file::{file_path, file_uri},
+    file::{file_path, file_uri, path_names},
     percent::decode as percent_decoded,
     place::Place,
     s3::{S3Object, s3_object, s3_uri},

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Scheme, check_uri, file, file_path, file_uri, percent, s3_object, s3_uri};
+use super::{Scheme, check_uri, file, file_path, file_uri, path_names, percent, s3_object, s3_uri};
 
 /// What stands before the URI of a list.
 const LIST: &str = "list:";
@@ -93,7 +93,7 @@ fn list(uri: &[u8]) -> Result<String, String> {
 fn directory(path: &[u8]) -> Result<Place, String> {
     let mut plain = Vec::with_capacity(path.len() + 1);
     plain.push(b'/');
-    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+    for name in path_names(path) {
         if name == b".." {
             return Err("must not contain `..`: what it means depends on symbolic links".to_owned());
         }

@@ -14,7 +14,7 @@ use std::{
 use url::Url;
 
 pub use self::roots::{BucketRoot, SiteRoot};
-use super::{Place, Scheme, file_path, file_uri, s3_object};
+use super::{Place, Scheme, file_path, file_uri, path_names, s3_object};
 use crate::v1::TenantSources;
 
 /// What names no place to read from.
@@ -125,15 +125,10 @@ impl AllowedSource {
     }
 }
 
-/// The names of a path. `//` and `/./` mean nothing.
-fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".")
-}
-
 /// How many names lie before a path that is `root` or below it. One with `..` is nowhere.
 fn below(root: &Path, path: &[u8]) -> Option<usize> {
-    let (mut ours, mut count) = (names(root.as_os_str().as_bytes()), 0);
-    let mut others = names(path);
+    let (mut ours, mut count) = (path_names(root.as_os_str().as_bytes()), 0);
+    let mut others = path_names(path);
     for name in ours.by_ref() {
         if others.next() != Some(name) {
             return None;

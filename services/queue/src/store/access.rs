@@ -11,7 +11,7 @@ use hashmesh_database::{
 
 use super::{
     StoreError, integer, long,
-    reads::{many, one},
+    reads::{many, one, one_as},
 };
 
 /// A key as callers' calls are held against it.
@@ -60,8 +60,7 @@ pub(crate) async fn create_api_key(
         (&detail as _, Type::TEXT),
         (&calls_per_minute as _, Type::INT4),
     ];
-    let row = one(db, what, include_str!("sql/create_api_key.sql"), &parameters).await?;
-    row.map(|row| key(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/create_api_key.sql"), &parameters, key).await
 }
 
 /// A page of keys, newest first; one more than asked for if there are more.
@@ -94,8 +93,7 @@ pub(crate) async fn rotate_api_key(
         (&text_hash as _, Type::BYTEA),
         (&seconds as _, Type::FLOAT8),
     ];
-    let row = one(db, what, include_str!("sql/rotate_api_key.sql"), &parameters).await?;
-    row.map(|row| key(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/rotate_api_key.sql"), &parameters, key).await
 }
 
 /// Changes a key's limits. `None`: there is no such key, or it is revoked.
@@ -108,16 +106,14 @@ pub(crate) async fn set_api_key_limits(
     let what = "change an API key's limits";
     let calls = calls_per_minute.map(integer);
     let parameters = [(&actor as _, Type::TEXT), (&id as _, Type::TEXT), (&calls as _, Type::INT4)];
-    let row = one(db, what, include_str!("sql/set_api_key_limits.sql"), &parameters).await?;
-    row.map(|row| key(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/set_api_key_limits.sql"), &parameters, key).await
 }
 
 /// Revokes a key. `None`: there is no such key.
 pub(crate) async fn revoke_api_key(db: &Database, actor: &str, id: &str) -> Result<Option<ApiKey>, StoreError> {
     let what = "revoke an API key";
     let parameters = [(&actor as _, Type::TEXT), (&id as _, Type::TEXT)];
-    let row = one(db, what, include_str!("sql/revoke_api_key.sql"), &parameters).await?;
-    row.map(|row| key(&row, what)).transpose()
+    one_as(db, what, include_str!("sql/revoke_api_key.sql"), &parameters, key).await
 }
 
 /// Keys were used just now.

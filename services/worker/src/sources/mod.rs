@@ -20,7 +20,7 @@ mod root;
 mod uploads;
 
 use hashmesh::{
-    tasks::{AllowedSource, AllowedSources, BucketRoot, Scheme, SiteRoot, file_path},
+    tasks::{AllowedSource, AllowedSources, BucketRoot, Scheme, SiteRoot, file_path, path_names},
     v1::{ByteRange, ObjectIdentity, SourceRoot},
 };
 use hashmesh_hash::{HashPool, Recipe};
@@ -182,7 +182,7 @@ pub(crate) fn is_remote(uri: &[u8]) -> bool {
 
 /// The names of a path. `//` and `/./` mean nothing; `..` is refused, because what it means depends on symbolic links.
 fn components(path: &[u8]) -> Result<Vec<&[u8]>, Failure> {
-    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+    let names: Vec<&[u8]> = path_names(path).collect();
     if names.contains(&b"..".as_slice()) {
         return Err(Failure::parent_in_path());
     }
