@@ -26,6 +26,7 @@ mod poison;
 mod pressure;
 mod protocol;
 mod receipts;
+mod redis_failover;
 mod replicas;
 mod retries;
 mod rolling;

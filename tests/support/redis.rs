@@ -1,7 +1,7 @@
 //! A Redis of a test's own.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -19,17 +19,25 @@ use super::{
 pub(crate) struct Redis {
     server: Child,
     directory: PathBuf,
-    host: String,
+    pub(super) host: String,
+    /// Besides the usual ones.
+    options: Vec<String>,
 }
 
 /// Each has a host of its own, so the port is free.
-const PORT: u16 = 6379;
+pub(super) const PORT: u16 = 6379;
 
 impl Redis {
     pub(crate) async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    /// One that is told more than usual.
+    pub(super) async fn start_with(name: &str, options: &[&str]) -> Self {
         let (directory, host) = (rundir::directory(name), own_host());
-        let server = launch(&directory, &host).await;
-        Self { server, directory, host }
+        let options: Vec<String> = options.iter().map(|option| option.replace("HOST", &host)).collect();
+        let server = launch(&directory, &host, &options).await;
+        Self { server, directory, host, options }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -52,7 +60,12 @@ impl Redis {
 
     /// On the same address, with nothing in it.
     pub(crate) async fn restart(&mut self) {
-        self.server = launch(&self.directory, &self.host).await;
+        self.server = launch(&self.directory, &self.host, &self.options).await;
+    }
+
+    /// What it answers.
+    pub(super) fn ask(&self, command: &[&str]) -> String {
+        ask(&self.host, PORT, command)
     }
 
     fn signal(&self, signal: Signal) {
@@ -69,11 +82,18 @@ impl Drop for Redis {
     }
 }
 
-async fn launch(directory: &std::path::Path, host: &str) -> Child {
+/// What a server answers to `redis-cli`.
+pub(super) fn ask(host: &str, port: u16, command: &[&str]) -> String {
+    let output = Command::new("redis-cli").args(["-h", host, "-p", &port.to_string()]).args(command).output();
+    String::from_utf8(output.expect("redis-cli").stdout).expect("text")
+}
+
+async fn launch(directory: &Path, host: &str, options: &[String]) -> Child {
     let mut server = Command::new("setpriv");
     server.args(["--pdeathsig", "KILL", "--", "redis-server"]);
     let port = PORT.to_string();
     server.args(["--bind", host, "--port", &port, "--save", "", "--appendonly", "no", "--logfile", "redis.log"]);
+    server.args(options);
     server.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = process::spawn(server);
     until("redis to listen", PATIENCE, async || TcpStream::connect((host, PORT)).await.ok()).await;

@@ -7,7 +7,9 @@ use hashmesh_runtime::tls::Tls;
 /// The Cache service's settings.
 #[derive(Clone)]
 pub struct CacheConfig {
-    /// Where Redis is: `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, or `rediss://…` with TLS.
+    /// Where Redis is: `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, or
+    /// `redis-sentinel://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]/PRIMARY[/DATABASE]`, where the hosts are sentinels, or
+    /// `redis-cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]`; each with TLS as `rediss…`.
     pub redis_url: String,
     /// How long Redis is waited for.
     pub redis_timeout: Duration,

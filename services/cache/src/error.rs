@@ -9,7 +9,10 @@ use tonic::Status;
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The URL is none of a Redis. Not repeated here: it may hold a password.
-    #[error("wanted Redis' URL as redis://HOST:PORT or rediss://HOST:PORT, found something else ({kind})")]
+    #[error(
+        "wanted Redis' URL as redis://HOST:PORT, redis-sentinel://HOST:PORT/PRIMARY or redis-cluster://HOST:PORT (rediss… with \
+         TLS), found something else ({kind})"
+    )]
     Url {
         /// What is wrong with it.
         kind: String,

@@ -21,7 +21,9 @@ pub(crate) struct CacheArgs {
     /// Where its admin pages are (HTTP); default: the next port.
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<HostPort>,
-    /// The Redis (also REDIS_URL): redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], or rediss://… with TLS.
+    /// The Redis (also REDIS_URL): redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]; or
+    /// redis-sentinel://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]/PRIMARY[/DATABASE], where the hosts are sentinels; or
+    /// redis-cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]. With TLS: rediss…
     #[arg(long, value_name = "URL", required = true)]
     redis_url: String,
     /// How long Redis is waited for.

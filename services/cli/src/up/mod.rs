@@ -71,7 +71,8 @@ pub(crate) struct UpArgs {
     storage: StorageArgs,
     #[command(flatten)]
     replicas: ReplicaArgs,
-    /// A Redis in which calls are counted (also REDIS_URL); default: they are counted in this process.
+    /// A Redis in which calls are counted (also REDIS_URL): redis://…, redis-sentinel://… or redis-cluster://…, as `hashmesh
+    /// cache` has it; default: they are counted in this process.
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     #[command(flatten)]

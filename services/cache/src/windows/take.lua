@@ -1,13 +1,14 @@
 -- KEYS: windows, each a hash of parts (which part since 1970, calls in it).
--- ARGV: the cost, parts of a window; then for each window its limit and its length in ms.
--- Answers for each window: whether the cost fits, calls that are left, ms until there is (more) room.
+-- ARGV: the cost, parts of a window, whether to count (1) or only to look (0); then for each window its limit and its
+-- length in ms.
+-- Answers for each window: whether the cost fits, calls that are left, ms until there is (more) room, the current part.
 local cost, parts = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local fits, windows = true, {}
+local fits, windows = ARGV[3] == '1', {}
 
 for index, key in ipairs(KEYS) do
-    local limit, length = tonumber(ARGV[1 + 2 * index]), tonumber(ARGV[2 + 2 * index])
+    local limit, length = tonumber(ARGV[2 + 2 * index]), tonumber(ARGV[3 + 2 * index])
     local part = math.max(1, math.floor(length / parts))
     local current = math.floor(now / part)
     local total, kept, old = 0, {}, {}
@@ -48,6 +49,7 @@ for index, window in ipairs(windows) do
         redis.call('PEXPIRE', window.key, window.lasts)
         counted = counted + cost
     end
-    answer[index] = { window.over == 0 and 1 or 0, math.max(0, window.limit - counted), math.max(0, window.reset) }
+    answer[index] = { window.over == 0 and 1 or 0, math.max(0, window.limit - counted), math.max(0, window.reset),
+                      window.current }
 end
 return answer
