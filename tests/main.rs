@@ -9,6 +9,7 @@ mod attack;
 mod backlog;
 mod breaker;
 mod cli;
+mod coalescing;
 mod compare;
 mod end_to_end;
 mod expansion;

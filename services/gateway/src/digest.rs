@@ -1,6 +1,6 @@
 //! `ComputeDigest` and `ComputeDigestStream`: through Hash, nothing stored.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hashmesh::{
     error::bad_field,
@@ -9,11 +9,13 @@ use hashmesh::{
     },
     hash::v1 as hash,
 };
+use hashmesh_runtime::flights::{Begun, Flights, Input};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::{
+    call::Call,
     deadline::Deadline,
     error,
     service::{Gateway, hash_client},
@@ -26,17 +28,48 @@ const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// Pieces on their way to Hash.
 const CAPACITY: usize = 1;
 
-/// Digests of one small input.
+/// Digests that Hash has been asked for and has not answered.
+pub(crate) type Digests = Flights<Asked, Result<hash::ComputeDigestResponse, Status>>;
+
+/// What makes two calls equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
+    /// No tenant learns by the time it takes what another has hashed.
+    tenant: Arc<str>,
+    algorithms: Vec<i32>,
+    part_bytes: u64,
+    data: Input,
+}
+
+/// Digests of one small input. Calls for the same at the same time are one to Hash.
 pub(crate) async fn compute(
     gateway: &Gateway,
     request: ComputeDigestRequest,
-    deadline: Deadline,
+    call: Call,
 ) -> Result<ComputeDigestResponse, Status> {
     let (algorithms, part_bytes) = algorithms(&request.algorithms, request.part_bytes)?;
     validate::digest_data(&request.data)?;
+    let (tenant, data) = (call.caller.shared_tenant(), Input(request.data.clone()));
+    let asked = Asked { tenant, algorithms: algorithms.clone(), part_bytes, data };
     let request = hash::ComputeDigestRequest { data: request.data, algorithms, part_bytes };
-    let answer = ask_by!(gateway.hash, hash_client, Repeat::Safe, deadline, compute_digest(request))?;
-    Ok(ComputeDigestResponse { digests: answer.digests, hashed_bytes: answer.hashed_bytes })
+    let deadline = call.deadline;
+    loop {
+        let (upstream, request) = (Arc::clone(&gateway.hash), request.clone());
+        let ask = || async move { ask_by!(upstream, hash_client, Repeat::Safe, deadline, compute_digest(request)) };
+        let run = async { Ok(gateway.digests.run(asked.clone(), ask).await) };
+        match deadline.limit(run).await? {
+            // Who began had less time than we have.
+            (Begun::Before, Ok(Err(status))) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => {}
+            (_, Ok(answer)) => {
+                let hash::ComputeDigestResponse { digests, hashed_bytes } = answer?;
+                return Ok(ComputeDigestResponse { digests, hashed_bytes });
+            }
+            (_, Err(panicked)) => {
+                tracing::error!(%panicked, "asking for digests failed");
+                return Err(error::internal());
+            }
+        }
+    }
 }
 
 /// Digests of one input that comes in pieces. Each is passed on before the next is read.

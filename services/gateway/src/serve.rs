@@ -27,6 +27,7 @@ use crate::{
     admission::Admission,
     auth::{Authenticated, Authenticator},
     detail::Detailed,
+    digest::Digests,
     limits::Limiter,
     readiness,
     service::Gateway,
@@ -59,6 +60,7 @@ pub async fn serve(
         admission: Admission::new(),
         uploads: config.uploads,
         stats: Arc::new(StatsCache::default()),
+        digests: Digests::default(),
         shutdown: shutdown.clone(),
     };
     let _readiness = tasks::spawn_owned("readiness", readiness::watch(gateway.clone(), health.clone()));

@@ -30,6 +30,8 @@ pub(crate) struct Gateway {
     pub(crate) admission: Admission,
     pub(crate) uploads: Option<UploadConfig>,
     pub(crate) stats: Arc<stats::StatsCache>,
+    /// Digests that Hash has been asked for.
+    pub(crate) digests: digest::Digests,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -246,7 +248,7 @@ impl GatewayService for Gateway {
         &self,
         request: Request<api::ComputeDigestRequest>,
     ) -> Result<Response<api::ComputeDigestResponse>, Status> {
-        self.answer(request, |request, call| digest::compute(self, request, call.deadline)).await
+        self.answer(request, |request, call| digest::compute(self, request, call)).await
     }
 
     async fn compute_digest_stream(

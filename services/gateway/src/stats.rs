@@ -57,6 +57,7 @@ pub(crate) async fn stats(gateway: &Gateway, call: Call) -> Result<GetStatsRespo
         database: answer.database,
         storage: answer.storage,
         gateway_streams: u32::try_from(gateway.admission.open_streams()).unwrap_or(u32::MAX),
+        coalesced_digests: gateway.digests.joined(),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use hashmesh_runtime::{resources, tls::Tls};
 
+use crate::HashStats;
+
 /// The Hash service's settings.
 #[derive(Clone, Debug)]
 pub struct HashConfig {
@@ -13,6 +15,8 @@ pub struct HashConfig {
     pub max_waiting: usize,
     /// Streamed inputs at once; more are refused (`OVERLOADED`). Each holds one piece of at most 4 MiB. Default 64.
     pub max_streams: usize,
+    /// What it has done, for whoever keeps a clone.
+    pub stats: HashStats,
     /// Our certificate and whose we believe. `None`: plain text, with everybody.
     pub tls: Option<Tls>,
 }
@@ -24,6 +28,7 @@ impl Default for HashConfig {
             max_admitted_bytes: 64 * 1024 * 1024,
             max_waiting: 1_024,
             max_streams: 64,
+            stats: HashStats::default(),
             tls: None,
         }
     }

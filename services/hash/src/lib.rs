@@ -13,6 +13,7 @@ mod recipe;
 mod self_test;
 mod serve;
 mod service;
+mod stats;
 mod validate;
 
 pub use config::HashConfig;
@@ -23,3 +24,4 @@ pub use pool::{HashPool, PoolLimits};
 pub use recipe::{NoPartSize, Recipe};
 pub use self_test::{WrongDigest, self_test};
 pub use serve::serve;
+pub use stats::HashStats;

@@ -22,7 +22,7 @@ pub async fn serve(
     pool.run(0, self_test).await??;
     tracing::info!(kernel = kernel(), threads = pool.threads(), "hash service ready");
     health.serving();
-    let service = HashServiceServer::new(Service::new(pool, config.max_streams))
+    let service = HashServiceServer::new(Service::new(pool, config.max_streams, config.stats))
         .max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
     GrpcServer::new("hash", health).tls(config.tls).mount(service).serve(listener, shutdown).await?;
     Ok(())

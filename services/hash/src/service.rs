@@ -10,23 +10,60 @@ use hashmesh::{
     },
     v1::{Algorithm, Digest},
 };
+use hashmesh_runtime::flights::{Begun, Flights, Input};
 use tokio::sync::Semaphore;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{HashError, HashPool, MultiHasher, Recipe, digest_into, validate};
+use crate::{HashError, HashPool, HashStats, MultiHasher, Recipe, digest_into, validate};
 
 /// Digests without a queue.
 #[derive(Debug)]
 pub(crate) struct Service {
     pool: HashPool,
     streams: Arc<Semaphore>,
+    /// Inputs that are being hashed.
+    flights: Flights<Asked, Result<ComputeDigestResponse, Status>>,
+    stats: HashStats,
 }
+
+/// What makes two calls equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    algorithms: Vec<i32>,
+    part_bytes: u64,
+    data: Input,
+}
+
+/// Smaller inputs are hashed sooner than anybody could be found who has the same.
+const SHARED_BYTES: usize = 4 * 1_024;
 
 impl Service {
     /// Hashes on `pool`; serves at most `max_streams` streamed inputs at once.
-    pub(crate) fn new(pool: HashPool, max_streams: usize) -> Self {
-        Self { pool, streams: Arc::new(Semaphore::new(max_streams.clamp(1, Semaphore::MAX_PERMITS))) }
+    pub(crate) fn new(pool: HashPool, max_streams: usize, stats: HashStats) -> Self {
+        let streams = Arc::new(Semaphore::new(max_streams.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { pool, streams, flights: Flights::new(), stats }
+    }
+
+    /// The digests of an input that is here as a whole. Needs nothing of the caller, who may go away.
+    fn digest(
+        &self,
+        data: bytes::Bytes,
+        recipe: Recipe,
+    ) -> impl Future<Output = Result<ComputeDigestResponse, Status>> + Send + 'static + use<> {
+        let (pool, stats) = (self.pool.clone(), self.stats.clone());
+        async move {
+            let hashed_bytes = data.len() as u64;
+            let digests = pool
+                .run_or_shed(data.len(), move || {
+                    stats.add_computed();
+                    let mut digests = Vec::new();
+                    digest_into(&recipe, &data, &mut digests);
+                    rows(&recipe, &digests)
+                })
+                .await?;
+            Ok(ComputeDigestResponse { digests, hashed_bytes })
+        }
     }
 
     /// The digests of an input that comes in pieces. Holds one piece, and one buffer of [`GATHERED_BYTES`]: the next piece
@@ -74,16 +111,15 @@ impl HashService for Service {
         let ComputeDigestRequest { data, algorithms, part_bytes } = request.into_inner();
         let recipe = validate::recipe(&algorithms, part_bytes)?;
         validate::data(&data)?;
-        let hashed_bytes = data.len() as u64;
-        let digests = self
-            .pool
-            .run_or_shed(data.len(), move || {
-                let mut digests = Vec::new();
-                digest_into(&recipe, &data, &mut digests);
-                rows(&recipe, &digests)
-            })
-            .await?;
-        Ok(Response::new(ComputeDigestResponse { digests, hashed_bytes }))
+        if data.len() < SHARED_BYTES {
+            return self.digest(data, recipe).await.map(Response::new);
+        }
+        let asked = Asked { algorithms, part_bytes, data: Input(data.clone()) };
+        let (begun, answer) = self.flights.run(asked, || self.digest(data, recipe)).await;
+        if begun == Begun::Before {
+            self.stats.add_joined();
+        }
+        answer.map_err(|panicked| Status::from(HashError::Panicked { message: panicked.message }))?.map(Response::new)
     }
 
     async fn compute_digest_stream(

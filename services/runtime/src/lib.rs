@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod channel;
+pub mod flights;
 pub mod health;
 pub mod resources;
 pub mod server;

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
+use futures::FutureExt as _;
 use hashmesh_hash::HashConfig;
 use hashmesh_runtime::tls::Role;
+use serde_json::json;
 
 use super::{access::ReachArgs, default_threads, process::Process, tls::TlsArgs};
 use crate::address::HostPort;
@@ -32,8 +34,16 @@ impl HashArgs {
         let tls = self.tls.open(Role::Hash).await?;
         self.reach.check(process.address()?, tls.is_some())?;
         let config = HashConfig { threads: self.threads, tls, ..HashConfig::default() };
+        let stats = config.stats.clone();
+        let page = move || {
+            let stats = json!({ "computed": stats.computed(), "joined": stats.joined() });
+            async move { stats }.boxed()
+        };
         process
-            .run(|admin| admin, |listener, health, shutdown| hashmesh_hash::serve(config, listener, health, shutdown))
+            .run(
+                |admin| admin.page("/hash/stats", page),
+                |listener, health, shutdown| hashmesh_hash::serve(config, listener, health, shutdown),
+            )
             .await
     }
 }

@@ -75,6 +75,7 @@ fn json(stats: &GetStatsResponse) -> Value {
             "replicas": database.replicas.iter().map(replica).collect::<Vec<_>>(),
         },
         "gateway_streams": stats.gateway_streams,
+        "coalesced_digests": stats.coalesced_digests,
     })
 }
 

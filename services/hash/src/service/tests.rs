@@ -6,7 +6,7 @@ use crate::PoolLimits;
 
 fn service(max_streams: usize) -> Service {
     let pool = HashPool::new("test", 2, PoolLimits::new(2, 8 * 1024 * 1024)).unwrap();
-    Service::new(pool, max_streams)
+    Service::new(pool, max_streams, HashStats::default())
 }
 
 fn piece(data: Vec<u8>) -> Result<ComputeDigestStreamRequest, Status> {
@@ -88,4 +88,32 @@ async fn one_stream_too_many_is_refused_and_its_place_is_free_again_when_one_end
     let (first, ()) = tokio::join!(first, second);
     first.unwrap();
     service.digest_stream(iter([piece(Vec::new())])).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_asks_for_the_same_while_it_is_hashed_is_answered_with_it_and_who_asks_for_less_is_not() {
+    let service = service(1);
+    let data = bytes::Bytes::from(vec![5; SHARED_BYTES]);
+    let ask = |algorithms: &[Algorithm], data: &bytes::Bytes| {
+        let algorithms = algorithms.iter().map(|algorithm| i32::from(*algorithm)).collect();
+        service.compute_digest(Request::new(ComputeDigestRequest { data: data.clone(), algorithms, part_bytes: 0 }))
+    };
+    let (one, two) = ([Algorithm::Sha256], [Algorithm::Sha256, Algorithm::Sha1]);
+    let shorter = data.slice(1..);
+    // Nobody is done before all have asked: there is one thread here, and it asks.
+    let asked = [
+        ask(&one, &data),
+        ask(&one, &data),
+        ask(&two, &data),
+        ask(&two, &data),
+        ask(&one, &shorter),
+        ask(&one, &shorter),
+    ];
+    let answers = futures::future::join_all(asked).await;
+    let digests: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().into_inner().digests).collect();
+    assert_eq!(digests[0], at_once(&one, &data).await.digests);
+    assert_eq!(digests[2], at_once(&two, &data).await.digests);
+    assert_eq!(digests[4], at_once(&one, &shorter).await.digests);
+    assert!(digests.chunks(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!((service.stats.computed(), service.stats.joined()), (4, 2));
 }
