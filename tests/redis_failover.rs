@@ -8,6 +8,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use crate::support::{
     Role,
+    authority::Authority,
     redis::Redis,
     redis_cluster::RedisCluster,
     rundir,
@@ -18,8 +19,12 @@ use crate::support::{
 type Client = QuotaServiceClient<Channel>;
 
 async fn cache(url: &str, name: &str, timeout: &str) -> (Role, Client) {
+    cache_with(url, name, timeout, &[]).await
+}
+
+async fn cache_with(url: &str, name: &str, timeout: &str, environment: &[(String, String)]) -> (Role, Client) {
     let arguments = ["--redis-url", url, "--redis-timeout", timeout].map(str::to_owned).to_vec();
-    let mut role = Role::start("cache", name, arguments, &[], rundir::directory(name)).await;
+    let mut role = Role::start("cache", name, arguments, environment, rundir::directory(name)).await;
     role.ready().await;
     let client = Client::connect(role.url()).await.expect("it listens");
     (role, client)
@@ -81,6 +86,20 @@ async fn a_redis_cluster_counts_right_in_windows_of_different_slots() {
     let cluster = RedisCluster::start("counting-cluster").await;
     let (_role, client) = cache(&cluster.url(), "counting-cluster-cache", "10s").await;
     counts_right(&client).await;
+}
+
+#[tokio::test]
+async fn sentinels_and_clusters_are_reached_over_tls_and_with_a_password() {
+    let directory = rundir::directory("redis-tls");
+    let authority = Authority::new(&directory);
+    let environment = [("SSL_CERT_FILE".to_owned(), authority.ca().display().to_string())];
+    let sentinels = Sentinels::start_tls("tls-sentinels", &authority, "p@ss").await;
+    let cluster = RedisCluster::start_tls("tls-cluster", &authority, "p@ss").await;
+    for (name, url) in [("tls-sentinels-cache", sentinels.url()), ("tls-cluster-cache", cluster.url())] {
+        let url = url.replace("redis-", "rediss-").replace("://", "://:p%40ss@");
+        let (_role, client) = cache_with(&url, name, "10s", &environment).await;
+        assert_eq!(admitted(&client, &[("this", 100), ("that", 100)]).await, 100);
+    }
 }
 
 /// How long Redis is waited for in these tests.

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 
 use super::{
+    authority::Authority,
     mesh::own_host,
     process, rundir,
     wait::{PATIENCE, until},
@@ -36,6 +37,18 @@ impl Redis {
     pub(super) async fn start_with(name: &str, options: &[&str]) -> Self {
         let (directory, host) = (rundir::directory(name), own_host());
         let options: Vec<String> = options.iter().map(|option| option.replace("HOST", &host)).collect();
+        let server = launch(&directory, &host, &options).await;
+        Self { server, directory, host, options }
+    }
+
+    /// One that speaks TLS only and wants this password.
+    pub(super) async fn start_tls(name: &str, authority: &Authority, password: &str, options: &[&str]) -> Self {
+        let (directory, host) = (rundir::directory(name), own_host());
+        let tls = tls_settings(authority, name, &host, PORT);
+        let usual = tls.iter().flat_map(|(setting, value)| [format!("--{setting}"), value.clone()]);
+        let own = [&["--requirepass", password], options].concat();
+        let own = own.iter().map(|option| option.replace("HOST", &host));
+        let options: Vec<String> = usual.chain(own).collect();
         let server = launch(&directory, &host, &options).await;
         Self { server, directory, host, options }
     }
@@ -80,6 +93,20 @@ impl Drop for Redis {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// What a server is told so that it speaks TLS, and nothing else, on this port.
+pub(super) fn tls_settings(authority: &Authority, name: &str, host: &str, port: u16) -> Vec<(&'static str, String)> {
+    let pair = authority.issue(name, host, None, false);
+    vec![
+        ("port", "0".to_owned()),
+        ("tls-port", port.to_string()),
+        ("tls-cert-file", pair.certificate.display().to_string()),
+        ("tls-key-file", pair.key.display().to_string()),
+        ("tls-ca-cert-file", authority.ca().display().to_string()),
+        ("tls-auth-clients", "no".to_owned()),
+        ("tls-replication", "yes".to_owned()),
+    ]
 }
 
 /// What a server answers to `redis-cli`.

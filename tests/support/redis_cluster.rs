@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::{
+    authority::Authority,
     redis::{PORT, Redis},
     wait::{PATIENCE, until},
 };
@@ -48,7 +49,21 @@ impl RedisCluster {
         cluster
     }
 
-    /// Names three of the six.
+    /// One server that has all slots, speaks TLS and wants a password.
+    pub(crate) async fn start_tls(name: &str, authority: &Authority, password: &str) -> Self {
+        let options: Vec<&str> = OPTIONS.into_iter().chain(["--tls-cluster", "yes"]).collect();
+        let server = Redis::start_tls(name, authority, password, &options).await;
+        let ca = authority.ca().display().to_string();
+        let ask = |command: &[&str]| server.ask(&[&["--tls", "--cacert", &ca, "-a", password], command].concat());
+        ask(&["cluster", "addslotsrange", "0", "16383"]);
+        until("the cluster to be complete", PATIENCE, async || {
+            ask(&["cluster", "info"]).contains("cluster_state:ok").then_some(())
+        })
+        .await;
+        Self { servers: vec![server] }
+    }
+
+    /// Names half of them.
     pub(crate) fn url(&self) -> String {
         let hosts: Vec<String> =
             self.servers.iter().step_by(2).map(|server| format!("{}:{PORT}", server.host)).collect();

@@ -5,10 +5,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use tokio::net::TcpStream;
+
 use super::{
+    authority::Authority,
     mesh::own_host,
     process,
-    redis::{PORT, Redis, ask},
+    redis::{PORT, Redis, ask, tls_settings},
     rundir,
     wait::{PATIENCE, until},
 };
@@ -21,7 +24,7 @@ const OPTIONS: [&str; 4] = ["--replica-announce-ip", "HOST", "--repl-diskless-sy
 #[derive(Debug)]
 pub(crate) struct Sentinels {
     primary: Redis,
-    _replica: Redis,
+    _replica: Option<Redis>,
     sentinels: Vec<Sentinel>,
 }
 
@@ -40,9 +43,10 @@ impl Sentinels {
             replica.ask(&["info", "replication"]).contains("master_link_status:up").then_some(())
         })
         .await;
-        let sentinels =
-            (0..SENTINELS).map(|number| launch(&format!("{name}-sentinel-{number}"), &primary.host)).collect();
-        let group = Self { primary, _replica: replica, sentinels };
+        let sentinels = (0..SENTINELS)
+            .map(|number| launch(&format!("{name}-sentinel-{number}"), &primary.host, |_| Vec::new()))
+            .collect();
+        let group = Self { primary, _replica: Some(replica), sentinels };
         until("the sentinels to know each other", PATIENCE, async || {
             let told = |sentinel: &Sentinel| ask(&sentinel.host, SENTINEL_PORT, &["info", "sentinel"]);
             let complete = format!("status=ok,address={}:{PORT},slaves=1,sentinels={SENTINELS}", group.primary.host);
@@ -50,6 +54,20 @@ impl Sentinels {
         })
         .await;
         group
+    }
+
+    /// A primary alone that speaks TLS and wants a password, and a sentinel that speaks TLS and wants none.
+    pub(crate) async fn start_tls(name: &str, authority: &Authority, password: &str) -> Self {
+        let primary = Redis::start_tls(&format!("{name}-primary"), authority, password, &[]).await;
+        let sentinel_name = format!("{name}-sentinel");
+        let sentinel = launch(&sentinel_name, &primary.host, |host| {
+            let mut settings = tls_settings(authority, &sentinel_name, host, SENTINEL_PORT);
+            settings.push(("sentinel auth-pass", format!("main {password}")));
+            settings
+        });
+        let address = (&*sentinel.host, SENTINEL_PORT);
+        until("the sentinel to listen", PATIENCE, async || TcpStream::connect(address).await.ok()).await;
+        Self { primary, _replica: None, sentinels: vec![sentinel] }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -71,14 +89,18 @@ impl Drop for Sentinel {
     }
 }
 
-fn launch(name: &str, primary: &str) -> Sentinel {
+/// `more` settings are made for its host.
+fn launch(name: &str, primary: &str, more: impl FnOnce(&str) -> Vec<(&'static str, String)>) -> Sentinel {
     let (directory, host) = (rundir::directory(name), own_host());
     let file = directory.join("sentinel.conf");
-    let settings = format!(
+    let mut settings = format!(
         "bind {host}\nport {SENTINEL_PORT}\nlogfile sentinel.log\nsentinel announce-ip {host}\n\
          sentinel monitor main {primary} {PORT} 2\nsentinel down-after-milliseconds main 500\n\
          sentinel failover-timeout main 2000\n",
     );
+    for (setting, value) in more(&host) {
+        settings += &format!("{setting} {value}\n");
+    }
     fs::write(&file, settings).expect("a file");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "redis-server"]).arg(&file).arg("--sentinel");

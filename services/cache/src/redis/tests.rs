@@ -178,6 +178,7 @@ async fn a_password_is_never_shown() {
         "redis-sentinel://me:hunter2@127.0.0.1:1/main",
         "redis-cluster://me:hunter2@127.0.0.1:1",
         "rediss-cluster://:hunter2@127.0.0.1:1",
+        "rediss-sentinel://:hunter2@127.0.0.1:1/main/2",
     ] {
         let redis = Redis::new(url, BUDGET).unwrap();
         let Err(error) = redis.each(vec![command("GET a")]).await else { panic!("nobody is there") };

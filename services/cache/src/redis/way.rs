@@ -48,8 +48,9 @@ impl Way {
             }
             Kind::Cluster { hosts } => {
                 let settings = url.credentials.settings();
-                let node = |host| node(host, url.tls).map(|node| node.set_redis_settings(settings.clone()));
-                let nodes: Vec<_> = hosts.into_iter().map(node).collect::<Result<_, _>>().map_err(wrong)?;
+                let node = |host| address(host, url.tls).into_connection_info();
+                let nodes: Vec<ConnectionInfo> = hosts.iter().map(node).collect::<Result<_, _>>().map_err(wrong)?;
+                let nodes = nodes.into_iter().map(|node| node.set_redis_settings(settings.clone()));
                 let client = ClusterClient::builder(nodes)
                     .connection_timeout(SERVER_TIMEOUT)
                     .response_timeout(SERVER_TIMEOUT)
@@ -105,12 +106,11 @@ impl Sentinels {
 
     /// `known`: the sentinels get the password too.
     fn client(&self, known: bool) -> Result<SentinelClient, RedisError> {
-        let hosts = self.hosts.iter().map(|Host { name, port }| ConnectionAddr::Tcp(name.clone(), *port));
+        let hosts = self.hosts.iter().map(|host| address(host, self.tls));
         let mut builder = SentinelClientBuilder::new(hosts, &self.primary, SentinelServerType::Master)?
             .set_client_to_redis_db(self.database);
         if self.tls {
-            builder =
-                builder.set_client_to_redis_tls_mode(TlsMode::Secure).set_client_to_sentinel_tls_mode(TlsMode::Secure);
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
         }
         let Credentials { user, password } = &self.credentials;
         if let Some(user) = user {
@@ -142,13 +142,12 @@ impl Credentials {
     }
 }
 
-fn node(Host { name, port }: Host, tls: bool) -> Result<ConnectionInfo, RedisError> {
-    let address = if tls {
-        ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None }
+fn address(Host { name, port }: &Host, tls: bool) -> ConnectionAddr {
+    if tls {
+        ConnectionAddr::TcpTls { host: name.clone(), port: *port, insecure: false, tls_params: None }
     } else {
-        ConnectionAddr::Tcp(name, port)
-    };
-    address.into_connection_info()
+        ConnectionAddr::Tcp(name.clone(), *port)
+    }
 }
 
 fn config() -> AsyncConnectionConfig {
