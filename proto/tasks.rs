@@ -27,11 +27,11 @@ pub use stored::without_inputs;
 pub use uploads::foreign_upload;
 pub use uri::{
     ANY_SOURCE, AllowedSource, AllowedSources, BucketRoot, NoSource, Place, S3Object, Scheme, SiteRoot, UploadName,
-    check_uri, file_path, file_uri, is_upload_id, path_names, percent_decoded, s3_object, s3_uri, upload_name,
-    upload_uri,
+    canonical_prefix, canonical_uri, check_uri, file_path, file_uri, is_upload_id, path_names, percent_decoded,
+    s3_object, s3_uri, upload_name, upload_uri,
 };
 pub use validate::{Summary, Violation, validate};
-pub use validated::validated;
+pub use validated::{validated, validated_listing};
 pub use views::{Input, TaskView};
 
 #[cfg(test)]

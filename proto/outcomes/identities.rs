@@ -17,6 +17,7 @@ pub struct IdentitiesBuilder {
     modify_times: Vec<i64>,
     etags: Texts,
     versions: Texts,
+    cached: Vec<u8>,
 }
 
 /// A column of texts; empty as long as all of them are.
@@ -50,13 +51,15 @@ impl IdentitiesBuilder {
         put(&mut self.modify_times, tasks, identity.modify_time.as_ref().map_or(0, to_nanos));
         self.etags.put(tasks, &identity.etag);
         self.versions.put(tasks, &identity.version);
+        put(&mut self.cached, tasks, u8::from(identity.cached));
     }
 
     /// About what they take up in a frame.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         let texts = |texts: &Texts| texts.data.len() + 2 * texts.lengths.len();
-        4 * self.sizes.len() + 8 * self.modify_times.len() + texts(&self.etags) + texts(&self.versions)
+        let numbers = 4 * self.sizes.len() + 8 * self.modify_times.len() + self.cached.len();
+        numbers + texts(&self.etags) + texts(&self.versions)
     }
 
     /// Appends those of the tasks that come next.
@@ -66,6 +69,7 @@ impl IdentitiesBuilder {
         self.known |= next.known;
         append(&mut self.sizes, tasks, &next.sizes);
         append(&mut self.modify_times, tasks, &next.modify_times);
+        append(&mut self.cached, tasks, &next.cached);
         for (ours, theirs) in [(&mut self.etags, &next.etags), (&mut self.versions, &next.versions)] {
             append(&mut ours.lengths, tasks, &theirs.lengths);
             ours.data.extend_from_slice(&theirs.data);
@@ -82,8 +86,13 @@ impl IdentitiesBuilder {
         if !self.modify_times.is_empty() {
             self.modify_times.resize(self.tasks, 0);
         }
-        let (etags, versions) = (self.etags.finish(self.tasks), self.versions.finish(self.tasks));
-        Some(PackedIdentities { sizes: self.sizes, modify_times: self.modify_times, etags, versions })
+        if !self.cached.is_empty() {
+            self.cached.resize(self.tasks, 0);
+        }
+        let etags = std::mem::take(&mut self.etags).finish(self.tasks);
+        let versions = std::mem::take(&mut self.versions).finish(self.tasks);
+        let Self { sizes, modify_times, cached, .. } = self;
+        Some(PackedIdentities { sizes, modify_times, etags, versions, cached: cached.into() })
     }
 }
 
@@ -129,6 +138,7 @@ impl PackedIdentities {
         };
         self.sizes.len() == tasks
             && (self.modify_times.is_empty() || self.modify_times.len() == tasks)
+            && (self.cached.is_empty() || self.cached.len() == tasks)
             && texts(&self.etags)
             && texts(&self.versions)
     }
@@ -139,7 +149,8 @@ impl PackedIdentities {
         let texts = |column: &Option<PackedNames>| {
             column.as_ref().map_or(0, |texts| texts.data.len() + 4 * texts.lengths.len())
         };
-        8 * (self.sizes.len() + self.modify_times.len()) + texts(&self.etags) + texts(&self.versions)
+        let numbers = 8 * (self.sizes.len() + self.modify_times.len()) + self.cached.len();
+        numbers + texts(&self.etags) + texts(&self.versions)
     }
 
     /// Those of the `count` tasks from `first` on.
@@ -148,8 +159,14 @@ impl PackedIdentities {
         IdentitiesCutter::default().cut(self, first, count)
     }
 
+    /// How many of the digests were taken from the cache.
+    #[must_use]
+    pub fn cached_tasks(&self) -> usize {
+        self.cached.iter().filter(|cached| **cached != 0).count()
+    }
+
     /// As rows, one per task.
-    pub(super) fn rows(&self) -> impl Iterator<Item = ObjectIdentity> {
+    pub fn rows(&self) -> impl Iterator<Item = ObjectIdentity> {
         let text = |column: &Option<PackedNames>| {
             let texts: Vec<String> = column
                 .iter()
@@ -159,31 +176,33 @@ impl PackedIdentities {
             texts.into_iter()
         };
         let (mut etags, mut versions) = (text(&self.etags), text(&self.versions));
-        let mut times = self.modify_times.iter();
+        let (mut times, mut cached) = (self.modify_times.iter(), self.cached.iter());
         self.sizes.iter().map(move |size| ObjectIdentity {
             size: *size,
             etag: etags.next().unwrap_or_default(),
             version: versions.next().unwrap_or_default(),
             modify_time: times.next().filter(|nanos| **nanos != 0).map(|nanos| from_nanos(*nanos)),
+            cached: cached.next().is_some_and(|cached| *cached != 0),
         })
     }
 }
 
 /// Cuts ranges out of identities in ascending order.
 #[derive(Debug, Default)]
-pub(super) struct IdentitiesCutter {
+pub(crate) struct IdentitiesCutter {
     etags: Passed,
     versions: Passed,
 }
 
 impl IdentitiesCutter {
     /// Those of the `count` tasks from `first` on, which is not before the first of the last cut.
-    pub(super) fn cut(&mut self, whole: &PackedIdentities, first: usize, count: usize) -> PackedIdentities {
+    pub(crate) fn cut(&mut self, whole: &PackedIdentities, first: usize, count: usize) -> PackedIdentities {
         PackedIdentities {
             sizes: part(&whole.sizes, first, count),
             modify_times: part(&whole.modify_times, first, count),
             etags: whole.etags.as_ref().map(|etags| self.etags.cut(etags, first, count)),
             versions: whole.versions.as_ref().map(|versions| self.versions.cut(versions, first, count)),
+            cached: part(&whole.cached, first, count).into(),
         }
     }
 }
@@ -212,11 +231,13 @@ mod tests {
     fn identity() -> impl Strategy<Value = ObjectIdentity> {
         let time = option::of((-5_i64..5, 0..1_000_000_000_i32))
             .prop_map(|time| time.map(|(seconds, nanos)| Timestamp { seconds, nanos }));
-        (0..3_u64, "[a-c]{0,2}", "[a-c]{0,2}", time).prop_map(|(size, etag, version, modify_time)| {
-            // 1970 itself is told from nothing nowhere.
-            let modify_time = modify_time.filter(|time| *time != Timestamp::default());
-            ObjectIdentity { size, etag, version, modify_time }
-        })
+        (0..3_u64, "[a-c]{0,2}", "[a-c]{0,2}", time, any::<bool>()).prop_map(
+            |(size, etag, version, modify_time, cached)| {
+                // 1970 itself is told from nothing nowhere.
+                let modify_time = modify_time.filter(|time| *time != Timestamp::default());
+                ObjectIdentity { size, etag, version, modify_time, cached }
+            },
+        )
     }
 
     fn built(identities: &[Option<ObjectIdentity>]) -> IdentitiesBuilder {

@@ -70,6 +70,7 @@ impl Joined {
             (!self.names.is_empty()).then(|| PackedNames { data: self.names.freeze(), lengths: self.name_lengths });
         let all_inline = self.kinds.iter().all(|kind| *kind == 0);
         PackedTasks {
+            listed: None,
             data: self.data.freeze(),
             lengths: self.lengths,
             names,

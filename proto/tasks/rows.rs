@@ -176,6 +176,7 @@ impl Builder {
         }
         let names = PackedNames { data: self.names.freeze(), lengths: self.name_lengths };
         PackedTasks {
+            listed: None,
             data: self.data.freeze(),
             lengths: self.lengths,
             names: (!names.data.is_empty()).then_some(names),

@@ -4,7 +4,7 @@ use super::{
     columns::{self, Malformed},
     names::sum,
 };
-use crate::v1::PackedTasks;
+use crate::v1::{ListedObjects, PackedTasks};
 
 impl PackedTasks {
     /// The `count` tasks from `first` on. `data`, names and expected digests are shared, never copied.
@@ -44,6 +44,11 @@ impl PackedTasks {
             expected: self.expected.slice(byte_from..cursor.byte),
             expected_algorithms,
             expected_counts,
+            listed: self.listed.as_ref().map(|listed| ListedObjects {
+                identities: listed.identities.as_ref().map(|identities| identities.slice(first, count)),
+                listed_at_ms: listed.listed_at_ms,
+                domain: listed.domain.clone(),
+            }),
         })
     }
 

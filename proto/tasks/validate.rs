@@ -61,6 +61,12 @@ pub fn validate(tasks: &PackedTasks) -> Result<Summary, Violation> {
             format!("a batch must have 1 to {MAX_BATCH_TASKS} tasks, this one has {count}"),
         ));
     }
+    if tasks.listed.is_some() {
+        return Err(Violation::new(
+            "columns.listed",
+            "must not be set: only the mesh's own listings say what objects were",
+        ));
+    }
     let names_bytes = tasks.names.as_ref().map_or(0, |names| names.data.len());
     let byte_count = tasks.data.len() + names_bytes + tasks.expected.len();
     if byte_count > MAX_BATCH_BYTES as usize {

@@ -3,7 +3,10 @@
 use prost::Message as _;
 
 use super::{Violation, validate};
-use crate::{queue::v1::ValidatedBatch, v1::PackedTasks};
+use crate::{
+    queue::v1::ValidatedBatch,
+    v1::{ListedObjects, PackedTasks},
+};
 
 /// Holds tasks to every limit, and encodes what the Queue need not look into. Names that are all empty are none.
 ///
@@ -11,8 +14,21 @@ use crate::{queue::v1::ValidatedBatch, v1::PackedTasks};
 ///
 /// # Errors
 /// The first field that is not as it must be.
-pub fn validated(sequence: u32, mut columns: PackedTasks) -> Result<ValidatedBatch, Violation> {
+pub fn validated(sequence: u32, columns: PackedTasks) -> Result<ValidatedBatch, Violation> {
+    validated_listing(sequence, columns, None)
+}
+
+/// The same, of objects that the mesh has listed: these are what they were then.
+///
+/// # Errors
+/// As [`validated`].
+pub fn validated_listing(
+    sequence: u32,
+    mut columns: PackedTasks,
+    listed: Option<ListedObjects>,
+) -> Result<ValidatedBatch, Violation> {
     let summary = validate(&columns)?;
+    columns.listed = listed;
     let names = columns.names.take().filter(|names| !names.data.is_empty());
     Ok(ValidatedBatch {
         sequence,

@@ -10,6 +10,7 @@
 //! All are ASCII. What a path or key has besides is percent-encoded, byte by byte: names are bytes.
 
 mod allowed;
+mod canonical;
 mod file;
 mod http;
 mod percent;
@@ -19,6 +20,7 @@ mod upload;
 
 pub use self::{
     allowed::{AllowedSource, AllowedSources, BucketRoot, NoSource, SiteRoot},
+    canonical::{canonical_prefix, canonical_uri},
     file::{file_path, file_uri, path_names},
     percent::decode as percent_decoded,
     place::Place,

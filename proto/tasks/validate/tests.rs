@@ -234,6 +234,7 @@ proptest! {
             (0..5_usize, prop::collection::vec(0..3_u8, 0..5), prop::collection::vec(-1..11_i32, 0..5)),
     ) {
         let tasks = PackedTasks {
+            listed: None,
             data: data.into(),
             lengths,
             names: names.map(|(data, lengths)| PackedNames { data: data.into(), lengths }),

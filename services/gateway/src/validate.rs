@@ -11,7 +11,7 @@ use hashmesh::{
         MAX_MAX_ATTEMPTS, MAX_PRIORITY, MAX_RETENTION, MAX_URI_BYTES,
     },
     tasks::Place,
-    v1::{Algorithm, Expansion, OutcomeStatus, ResultShape, SubmissionOptions, SubmissionState},
+    v1::{Algorithm, CacheMode, Expansion, OutcomeStatus, ResultShape, SubmissionOptions, SubmissionState},
 };
 use prost_types::Timestamp;
 use tonic::Status;
@@ -45,6 +45,11 @@ pub(crate) fn options(field: &str, options: Option<SubmissionOptions>) -> Result
             let wanted = format!("must be 1 to {MAX_MAX_ATTEMPTS}, or 0 for {DEFAULT_MAX_ATTEMPTS}; is {found}");
             return Err(bad_field(&format!("{field}.max_attempts"), wanted));
         }
+    }
+    if CacheMode::try_from(options.cache).is_err() {
+        let found = options.cache;
+        let wanted = format!("must be 0 (not set), 1 (USE), 2 (REFRESH) or 3 (BYPASS), is {found}");
+        return Err(bad_field(&format!("{field}.cache"), wanted));
     }
     options.retention = retention(&format!("{field}.retention"), options.retention)?;
     order(field, &mut options)?;

@@ -207,6 +207,7 @@ impl Engine {
             labels: std::collections::BTreeMap::new(),
             retry_of: None,
             order: recovered.order,
+            cache: recovered.cache,
             expansion_uri: recovered.expansion_uri.clone(),
             run: None,
             // Its key is in the tables, where callers look first.
@@ -230,8 +231,8 @@ impl Engine {
         if let (Some(key), Some(idempotency)) = (&key, &new.idempotency) {
             self.keys.insert(key.clone(), (id, idempotency.options_fingerprint));
         }
-        let NewSubmission { keep_inputs, part_bytes, .. } = *new;
-        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key, keep_inputs, part_bytes });
+        let NewSubmission { keep_inputs, part_bytes, cache, .. } = *new;
+        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key, keep_inputs, part_bytes, cache });
         handle
     }
 }

@@ -146,6 +146,7 @@ impl Engine {
             None => return self.undo(grant),
         };
         let fingerprint = self.core.fingerprint(id, sequence).unwrap_or_default();
+        let live = self.live.get(&id);
         let frame = LeaseFrame {
             lease_id: grant.lease.0,
             epoch: self.epoch(id),
@@ -160,9 +161,11 @@ impl Engine {
             cost_bytes: grant.cost_bytes,
             priority: grant.priority.into(),
             flow: grant.flow,
-            part_bytes: self.live.get(&id).map_or(0, |live| live.part_bytes),
+            part_bytes: live.map_or(0, |live| live.part_bytes),
             sizes,
             sources: self.sources_of(id),
+            tenant: live.map_or_else(String::new, |live| live.handle.tenant.clone()),
+            cache: live.map_or(0, |live| live.cache.into()),
         };
         self.send(grant.worker, Frame::Lease(frame));
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hashmesh::v1::{QueueStats, SourceRoot, TenantSources};
+use hashmesh::v1::{CacheMode, QueueStats, SourceRoot, TenantSources};
 use hashmesh_database::Database;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -78,6 +78,7 @@ pub(super) struct Live {
     pub(super) key: Option<(String, String)>,
     pub(super) keep_inputs: bool,
     pub(super) part_bytes: u64,
+    pub(super) cache: CacheMode,
 }
 
 /// A worker as the engine talks to it.

@@ -99,6 +99,7 @@ pub(super) fn new_submission(open: &OpenSubmission, retry_of: Option<Uuid>) -> R
         retry_of,
         order: work_order(&options)?,
         run: scheduled_run(open)?,
+        cache: options.cache(),
         expansion_uri: options.expansion.as_ref().map(|expansion| expansion_uri(&expansion.source_uri)).transpose()?,
         idempotency,
     })

@@ -10,7 +10,7 @@ use super::{
     elision::Elision,
     long,
     model::{ControlsChange, NewBatch, NewResults, NewSubmission, Unit, Write},
-    reads::end_reason_text,
+    reads::{cache_mode_text, end_reason_text},
 };
 use crate::{shard::Shard, wall::WallTime};
 
@@ -63,6 +63,7 @@ pub(super) struct Created<'a> {
     expansion_uris: Vec<Option<&'a str>>,
     schedules: Vec<Option<&'a str>>,
     previous_runs: Vec<Option<Uuid>>,
+    cache_modes: Vec<Option<&'static str>>,
 }
 
 /// Rows of `idempotency_keys`.
@@ -275,6 +276,7 @@ impl<'a> Created<'a> {
         self.expansion_uris.push(submission.expansion_uri.as_deref());
         self.schedules.push(submission.run.as_ref().map(|run| run.schedule.as_str()));
         self.previous_runs.push(submission.run.as_ref().and_then(|run| run.previous));
+        self.cache_modes.push(cache_mode_text(submission.cache));
         Ok(())
     }
 
@@ -328,6 +330,7 @@ impl<'a> Created<'a> {
             &self.expansion_uris,
             &self.schedules,
             &self.previous_runs,
+            &self.cache_modes,
         ];
         Some(parameters)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hashmesh::{
     limits::DEFAULT_PRIORITY,
-    v1::{Algorithm, EndReason, PackedNames, TaskError},
+    v1::{Algorithm, CacheMode, EndReason, PackedNames, TaskError},
 };
 use uuid::Uuid;
 
@@ -59,6 +59,7 @@ pub(crate) struct NewSubmission {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) retry_of: Option<Uuid>,
     pub(crate) order: WorkOrder,
+    pub(crate) cache: CacheMode,
     /// What workers list, in its canonical form; `None`: callers send batches.
     pub(crate) expansion_uri: Option<String>,
     /// Of a schedule.
@@ -181,6 +182,7 @@ pub(crate) struct Recovered {
     pub(crate) max_attempts: u32,
     pub(crate) keep_inputs: bool,
     pub(crate) order: WorkOrder,
+    pub(crate) cache: CacheMode,
     pub(crate) expansion_uri: Option<String>,
     /// How far that is listed: with the last stored batch.
     pub(crate) listed_to: Option<Bytes>,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub(in crate::store) use batches::fingerprint;
 pub(crate) use batches::{batch_fingerprint, batch_payloads, named_batch};
 pub(crate) use order::tenant_controls;
-pub(in crate::store) use order::{end_reason_text, work_order};
+pub(in crate::store) use order::{cache_mode, cache_mode_text, end_reason_text, work_order};
 pub(crate) use results::{ResultsLimit, dead_letters, results};
 pub(crate) use submissions::{SubmissionsPage, find_key, submission, submissions};
 

@@ -14,7 +14,7 @@ use super::{
     StoreError,
     load::{self, BEGIN},
     model::{Recovered, Totals, WantedBatches},
-    reads::{algorithms, natural, part_bytes, work_order},
+    reads::{algorithms, cache_mode, natural, part_bytes, work_order},
 };
 
 const LOAD: &str = "load unfinished submissions";
@@ -83,6 +83,7 @@ fn read_submission(row: &Row) -> Result<Recovered, StoreError> {
         max_attempts: natural(id, "max_attempts", row.try_get::<_, i16>("max_attempts").map_err(&failed)?)?,
         keep_inputs: row.try_get("keep_inputs").map_err(&failed)?,
         order: work_order(id, row, LOAD)?,
+        cache: cache_mode(row, LOAD)?,
         expansion_uri: row.try_get("expansion_uri").map_err(&failed)?,
         listed_to: listed_to.map(Bytes::from),
         batch_count: batch_count.map(|count| natural(id, "batch_count", count)).transpose()?,

@@ -40,6 +40,7 @@ fn taken_over() -> Core {
     core.recover(
         Duration::ZERO,
         &Recovered {
+            cache: hashmesh::v1::CacheMode::Unspecified,
             expansion_uri: None,
             listed_to: None,
             id: ID,

@@ -132,6 +132,7 @@ impl Known {
     /// What a new owner reads; `eager`: with the first batches. `table`: what it finds in `leases`.
     pub(super) fn recovered(&self, id: Uuid, eager: bool, table: &Table) -> Recovered {
         let mut recovered = Recovered {
+            cache: hashmesh::v1::CacheMode::Unspecified,
             expansion_uri: None,
             listed_to: None,
             id,

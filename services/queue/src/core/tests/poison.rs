@@ -178,6 +178,7 @@ impl Mesh {
             })
         });
         let recovered = Recovered {
+            cache: hashmesh::v1::CacheMode::Unspecified,
             expansion_uri: None,
             listed_to: None,
             id: ID,

@@ -244,6 +244,7 @@ fn found(id: Uuid, tenant: &str, batches: u32, prefix: Option<&str>) -> Recovere
     let loaded =
         LoadedBatches { from: 0, through: batches, batches: (0..batches).map(batch).collect(), outcomes_behind: false };
     Recovered {
+        cache: hashmesh::v1::CacheMode::Unspecified,
         expansion_uri: None,
         listed_to: None,
         id,

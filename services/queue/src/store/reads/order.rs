@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use hashmesh::v1::EndReason;
+use hashmesh::v1::{CacheMode, EndReason};
 use hashmesh_database::{Database, postgres::Row};
 use uuid::Uuid;
 
@@ -67,4 +67,26 @@ pub(in crate::store) fn end_reason(text: Option<&str>) -> EndReason {
         // Of a newer program.
         Some(_) => EndReason::Unspecified,
     }
+}
+
+/// What a submission may take from the cache, as it is stored.
+pub(in crate::store) fn cache_mode_text(mode: CacheMode) -> Option<&'static str> {
+    match mode {
+        CacheMode::Unspecified => None,
+        CacheMode::Use => Some("use"),
+        CacheMode::Refresh => Some("refresh"),
+        CacheMode::Bypass => Some("bypass"),
+    }
+}
+
+/// What a submission may take from the cache.
+pub(in crate::store) fn cache_mode(row: &Row, what: &'static str) -> Result<CacheMode, StoreError> {
+    let text: Option<&str> = row.try_get("cache_mode").map_err(StoreError::statement(what))?;
+    Ok(match text {
+        None => CacheMode::Unspecified,
+        Some("use") => CacheMode::Use,
+        Some("refresh") => CacheMode::Refresh,
+        // Of a newer program: what is read is right.
+        Some(_) => CacheMode::Bypass,
+    })
 }

@@ -157,6 +157,7 @@ fn read(row: &Row, what: &'static str) -> Result<(String, Submission), StoreErro
             max_leased_tasks: work_order.max_leased_tasks.unwrap_or(0),
             part_bytes: part_bytes(id, row, what)?,
             expansion: expansion_uri.map(|source_uri| Expansion { source_uri }),
+            cache: order::cache_mode(row, what)?.into(),
         }),
         next_sequence: natural(id, "next_sequence", row.try_get::<_, i32>("next_sequence").map_err(&failed)?)?,
         accepted_tasks,

@@ -18,15 +18,16 @@ WITH given AS (
            unnest($18::bigint[]) AS part_bytes,
            unnest($19::text[]) AS expansion_uri,
            unnest($20::text[]) AS schedule,
-           unnest($21::uuid[]) AS previous_run
+           unnest($21::uuid[]) AS previous_run,
+           unnest($22::text[]) AS cache_mode
 ), written AS (
     INSERT INTO submissions (id, tenant, shard, state, algorithms, max_attempts, labels, retry_of, batch_count,
                              keep_inputs, retention_seconds, priority, not_before, deadline, max_leased_tasks,
-                             part_bytes, expansion_uri, schedule, previous_run, ended_at, resolved_through)
+                             part_bytes, expansion_uri, schedule, previous_run, cache_mode, ended_at, resolved_through)
     SELECT id, tenant, shard, CASE WHEN completed THEN 'completed' WHEN batch_count IS NULL THEN 'open' ELSE 'sealed' END,
            ($6::smallint[])[algorithms_from:algorithms_to], max_attempts, labels::jsonb, retry_of, batch_count,
            keep_inputs, retention_seconds, priority, not_before, deadline, max_leased_tasks,
-           part_bytes, expansion_uri, schedule, previous_run, CASE WHEN completed THEN now() END, CASE WHEN completed THEN batch_count ELSE 0 END
+           part_bytes, expansion_uri, schedule, previous_run, cache_mode, CASE WHEN completed THEN now() END, CASE WHEN completed THEN batch_count ELSE 0 END
     FROM given
     WHERE fenced()
     RETURNING 1

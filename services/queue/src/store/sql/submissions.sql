@@ -2,7 +2,7 @@
 -- leaves out every day outside of them.
 SELECT id, tenant, state, algorithms, max_attempts, keep_inputs, labels::text AS labels, retry_of, retention_seconds,
        created_at, ended_at, priority, not_before, deadline, max_leased_tasks, end_reason, part_bytes,
-       expansion_uri, end_error_reason, end_error_message, schedule, previous_run,
+       expansion_uri, end_error_reason, end_error_message, schedule, previous_run, cache_mode,
        coalesce(last_batch.sequence + 1, 0) AS next_sequence, coalesce(last_batch.accepted_through, 0) AS accepted,
        coalesce(newest.succeeded, 0) AS succeeded, coalesce(newest.mismatched, 0) AS mismatched,
        coalesce(newest.failed, 0) AS failed, coalesce(newest.hashed_bytes, 0) AS hashed_bytes

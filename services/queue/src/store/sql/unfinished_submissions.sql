@@ -1,7 +1,7 @@
 -- $1: one submission, or NULL for all.
 SELECT id, tenant, algorithms, max_attempts, keep_inputs, batch_count, resolved_through, resolved_position,
        coalesce(last_batch.sequence + 1, 0) AS next_sequence, coalesce(last_batch.accepted_through, 0) AS accepted,
-       priority, not_before, deadline, max_leased_tasks, part_bytes, expansion_uri, last_batch.listed_to,
+       priority, not_before, deadline, max_leased_tasks, part_bytes, expansion_uri, cache_mode, last_batch.listed_to,
        coalesce(newest.succeeded, 0) AS succeeded, coalesce(newest.mismatched, 0) AS mismatched,
        coalesce(newest.failed, 0) AS failed, coalesce(newest.hashed_bytes, 0) AS hashed_bytes
 FROM submissions

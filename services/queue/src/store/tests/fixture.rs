@@ -86,6 +86,7 @@ pub(super) fn create() -> Write {
 
 pub(super) fn new_submission() -> NewSubmission {
     NewSubmission {
+        cache: hashmesh::v1::CacheMode::Unspecified,
         expansion_uri: None,
         run: None,
         tenant: "default".to_owned(),
