@@ -5,6 +5,8 @@ use std::time::Duration;
 use hashmesh::error::{Reason, StatusBuilder};
 use tonic::Status;
 
+use crate::entries::StoredError;
+
 /// Why the Cache service did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -17,6 +19,14 @@ pub enum CacheError {
         /// What is wrong with it.
         kind: String,
     },
+    /// Neither Redis nor Postgres.
+    #[error(
+        "a Cache service needs Redis for rate limits, Postgres for digests, or both: give --redis-url or --database-url"
+    )]
+    Nothing,
+    /// What Postgres keeps of the cache cannot be read.
+    #[error("the cache's tables cannot be used; run `hashmesh migrate` first")]
+    Tables(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server did not start.
     #[error("the gRPC server failed")]
     Serve(#[from] hashmesh_runtime::server::ServeError),
@@ -40,6 +50,21 @@ pub(crate) enum RedisError {
     /// It said no, or is not there.
     #[error("Redis failed")]
     Failed(#[from] redis::RedisError),
+}
+
+impl From<StoredError> for Status {
+    fn from(error: StoredError) -> Self {
+        match error {
+            StoredError::Open { retry_after } => {
+                StatusBuilder::new(Reason::CircuitOpen, error.to_string()).retry_after(retry_after).build()
+            }
+            StoredError::Slow | StoredError::Connect(_) | StoredError::Statement(_) | StoredError::Damaged { .. } => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "Postgres failed the cache");
+                StatusBuilder::new(Reason::UpstreamUnavailable, "the cache's database cannot be used; go on without it")
+                    .build()
+            }
+        }
+    }
 }
 
 impl From<RedisError> for Status {

@@ -1,15 +1,18 @@
-//! The Cache service: what all Gateways share and may lose. Today these are the windows of the rate limits, in Redis.
+//! The Cache service: digests that need not be computed again, and what all Gateways share and may lose.
 //!
-//! A request's way: `quota` (the RPCs, and Envoy's) → `windows` (one Lua script that counts) → `redis` (the connection, its
-//! budget and its breaker).
+//! - [`entries`]: digests of objects, in memory, Redis and Postgres (`entries/rpc.rs` is where requests arrive).
+//! - `quota` (the RPCs, and Envoy's) → `windows` (a Lua script that counts) → `redis`: the windows of the rate limits.
+//! - `redis`: the connection, its budget and its breaker, for both.
 
 mod config;
+mod entries;
 mod error;
 mod quota;
 mod redis;
 mod serve;
 mod windows;
 
-pub use config::CacheConfig;
+pub use config::{CacheConfig, EntriesConfig};
+pub use entries::{CacheEvents, EventError};
 pub use error::CacheError;
 pub use serve::serve;

@@ -1,7 +1,9 @@
 //! The Cache service as a process role.
 
+use std::sync::Arc;
+
 use hashmesh::{
-    cache::v1::quota_service_server::QuotaServiceServer,
+    cache::v1::{cache_service_server::CacheServiceServer, quota_service_server::QuotaServiceServer},
     envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer,
 };
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
@@ -9,29 +11,54 @@ use tokio::net::TcpListener;
 
 use crate::{
     CacheConfig, CacheError,
+    entries::{CacheRpc, Entries, Upkeep},
     quota::{Envoy, Quota},
     redis::Redis,
 };
 
 /// A request names a few windows: nothing larger is decoded.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
+const MAX_QUOTA_BYTES: usize = 64 * 1024;
+/// A thousand objects with the longest URIs.
+const MAX_ENTRIES_BYTES: usize = 16 * 1024 * 1024;
 
-/// Serves `hashmesh.cache.v1.QuotaService` and `envoy.service.ratelimit.v3.RateLimitService` on `listener` until `shutdown`
-/// begins and what was admitted is finished. `health` follows Redis.
+/// Serves `hashmesh.cache.v1.CacheService` where there is a database, and `hashmesh.cache.v1.QuotaService` and
+/// `envoy.service.ratelimit.v3.RateLimitService` where there is a Redis, on `listener` until `shutdown` begins and what was
+/// admitted is finished. `health` follows Redis where there is no database; what is kept of digests needs none.
 ///
 /// # Errors
-/// [`CacheError`]: the URL is unusable, or the server did not start. A Redis that is away is waited for.
+/// [`CacheError`]: the URL is unusable, the tables cannot be read, or the server did not start. A Redis that is away is waited
+/// for.
 pub async fn serve(
     config: CacheConfig,
     listener: TcpListener,
     health: Health,
     shutdown: Shutdown,
 ) -> Result<(), CacheError> {
-    let redis = Redis::new(&config.redis_url, config.redis_timeout)?;
-    let _watch = tasks::spawn_owned("redis", redis.clone().watch(health.clone()));
-    let quota = QuotaServiceServer::new(Quota::new(redis.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let envoy = RateLimitServiceServer::new(Envoy::new(redis, config.calls_per_address))
-        .max_decoding_message_size(MAX_REQUEST_BYTES);
-    GrpcServer::new("cache", health).tls(config.tls).mount(quota).mount(envoy).serve(listener, shutdown).await?;
+    let CacheConfig { redis_url, redis_timeout, database, entries, events, calls_per_address, tls } = config;
+    let redis = redis_url.map(|url| Redis::new(&url, redis_timeout)).transpose()?;
+    let mut server = GrpcServer::new("cache", health.clone()).tls(tls);
+    let mut background = Vec::new();
+    if let Some(redis) = &redis {
+        let followed = if database.is_none() { health.clone() } else { Health::new() };
+        background.push(tasks::spawn_owned("redis", redis.clone().watch(followed)));
+        let quota = QuotaServiceServer::new(Quota::new(redis.clone())).max_decoding_message_size(MAX_QUOTA_BYTES);
+        let envoy = RateLimitServiceServer::new(Envoy::new(redis.clone(), calls_per_address))
+            .max_decoding_message_size(MAX_QUOTA_BYTES);
+        server = server.mount(quota).mount(envoy);
+    }
+    let _upkeep = match database {
+        None if redis.is_none() => return Err(CacheError::Nothing),
+        None => None,
+        Some(database) => {
+            let opened = Entries::open(database, redis, entries).await;
+            let entries = Arc::new(opened.map_err(|error| CacheError::Tables(Box::new(error)))?);
+            events.begin(&entries);
+            let rpc = CacheServiceServer::new(CacheRpc::new(Arc::clone(&entries)));
+            server = server.mount(rpc.max_decoding_message_size(MAX_ENTRIES_BYTES));
+            health.serving();
+            Some(Upkeep::begin(&entries))
+        }
+    };
+    server.serve(listener, shutdown).await?;
     Ok(())
 }

@@ -4,9 +4,14 @@
 
 use std::{fmt, io, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Json, Router, routing::get};
+use axum::{
+    Json, Router,
+    body::{Bytes, to_bytes},
+    extract::Request,
+    routing::{get, post},
+};
 use futures::future::BoxFuture;
-use http::StatusCode;
+pub use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -27,7 +32,11 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For requests under way when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
+/// What is taken of what is sent to us.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
 type Page = dyn Fn() -> BoxFuture<'static, Value> + Send + Sync;
+type Receiver = dyn Fn(Bytes) -> BoxFuture<'static, (StatusCode, Value)> + Send + Sync;
 
 /// The server under construction. `/livez` answers while the process runs, `/readyz` says whether every role does its
 /// work: 200 or 503, and `{"ready": bool, "roles": {NAME: {"ready": bool, "why": string?}}}`.
@@ -36,12 +45,13 @@ type Page = dyn Fn() -> BoxFuture<'static, Value> + Send + Sync;
 pub struct Admin {
     roles: Vec<(&'static str, Health)>,
     pages: Vec<(&'static str, Arc<Page>)>,
+    receivers: Vec<(&'static str, Arc<Receiver>)>,
 }
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pages: Vec<_> = self.pages.iter().map(|(path, _)| path).collect();
-        f.debug_struct("Admin").field("roles", &self.roles).field("pages", &pages).finish()
+        f.debug_struct("Admin").field("roles", &self.roles).field("pages", &pages).finish_non_exhaustive()
     }
 }
 
@@ -67,6 +77,19 @@ impl Admin {
         page: impl Fn() -> BoxFuture<'static, Value> + Send + Sync + 'static,
     ) -> Self {
         self.pages.push((path, Arc::new(page)));
+        self
+    }
+
+    /// Takes what is sent by POST to `path`, up to 1 MiB, and answers with a status and JSON, within 5 s.
+    ///
+    /// # Panics
+    /// In [`Admin::serve`], if `path` does not start with `/` or is taken.
+    pub fn receive(
+        mut self,
+        path: &'static str,
+        receiver: impl Fn(Bytes) -> BoxFuture<'static, (StatusCode, Value)> + Send + Sync + 'static,
+    ) -> Self {
+        self.receivers.push((path, Arc::new(receiver)));
         self
     }
 
@@ -104,9 +127,13 @@ impl Admin {
         let router = Router::new()
             .route("/livez", get(async || Json(json!({ "live": true }))))
             .route("/readyz", get(async move || readiness(&roles)));
-        self.pages
+        let router = self
+            .pages
             .into_iter()
-            .fold(router, |router, (path, page)| router.route(path, get(async move || answer(page()).await)))
+            .fold(router, |router, (path, page)| router.route(path, get(async move || answer(page()).await)));
+        self.receivers.into_iter().fold(router, |router, (path, receiver)| {
+            router.route(path, post(async move |request: Request| take(request, &*receiver).await))
+        })
     }
 }
 
@@ -132,6 +159,22 @@ async fn answer(page: BoxFuture<'static, Value>) -> (StatusCode, Json<Value>) {
         Ok(value) => (StatusCode::OK, Json(value)),
         Err(_) => (StatusCode::GATEWAY_TIMEOUT, Json(json!({ "error": "the page was not ready in time" }))),
     }
+}
+
+/// Reads what was sent, and has it taken.
+async fn take(request: Request, receiver: &Receiver) -> (StatusCode, Json<Value>) {
+    let taken = async {
+        match to_bytes(request.into_body(), MAX_BODY_BYTES).await {
+            Ok(body) => receiver(body).await,
+            Err(_) => {
+                let error = format!("wanted at most {MAX_BODY_BYTES} bytes, all of them");
+                (StatusCode::PAYLOAD_TOO_LARGE, json!({ "error": error }))
+            }
+        }
+    };
+    let late = (StatusCode::GATEWAY_TIMEOUT, json!({ "error": "it was not taken in time; send it again" }));
+    let (status, answer) = tokio::time::timeout(PAGE_TIMEOUT, taken).await.unwrap_or(late);
+    (status, Json(answer))
 }
 
 async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown, hard_stop: CancellationToken) {
@@ -174,7 +217,8 @@ mod tests {
         let admin = Admin::new()
             .health("queue", queue.clone())
             .health("gateway", gateway)
-            .page("/pool", || async { json!({ "connections": 3 }) }.boxed());
+            .page("/pool", || async { json!({ "connections": 3 }) }.boxed())
+            .receive("/sent", |body| async move { (StatusCode::ACCEPTED, json!({ "bytes": body.len() })) }.boxed());
         let served = tokio::spawn(admin.serve(listener, shutdown.clone()));
         Running { address, queue, shutdown, served }
     }
@@ -209,6 +253,26 @@ mod tests {
         let server = start().await;
         assert_eq!(get_page(server.address, "/pool").await, (200, json!({ "connections": 3 })));
         assert_eq!(get_page(server.address, "/none").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_is_taken_up_to_a_limit() {
+        let server = start().await;
+        let send = async |length: usize| {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            let head =
+                format!("POST /sent HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // Who refuses early does not read to the end.
+            let _ = stream.write_all(&vec![b'x'; length]).await;
+            let mut response = String::new();
+            let _ = stream.read_to_string(&mut response).await;
+            response.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok())
+        };
+        assert_eq!(send(0).await, Some(202));
+        assert_eq!(send(MAX_BODY_BYTES).await, Some(202));
+        assert_ne!(send(MAX_BODY_BYTES + 1).await, Some(202));
+        assert_eq!(get_page(server.address, "/sent").await.0, 405);
     }
 
     #[tokio::test]

@@ -58,7 +58,6 @@ impl Redis {
 
     /// Sends these commands together, of one key each, and answers each by itself. Where Redis fails as a whole there is no
     /// answer; where only some of a cluster's servers do, their commands have failed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the shared results will be read with it"))]
     pub(crate) async fn each(&self, commands: Vec<Cmd>) -> Result<Vec<Result<Value, redis::RedisError>>, RedisError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -134,7 +133,7 @@ impl Redis {
 }
 
 /// True if this tells of a Redis that does not work. Else it is an answer, if none that the command hoped for.
-fn fails(error: &redis::RedisError) -> bool {
+pub(crate) fn fails(error: &redis::RedisError) -> bool {
     use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
     match error.kind() {
         ErrorKind::Server(kind) => {

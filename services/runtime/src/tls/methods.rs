@@ -57,6 +57,11 @@ pub(super) fn rule(path: &str) -> Option<Rule> {
             }
             _ => None,
         },
+        "hashmesh.cache.v1.CacheService" => match method {
+            "GetEntries" | "PutEntries" => Some(Rule::Only(Role::Worker)),
+            "InvalidateEntries" | "WarmEntries" | "GetCacheStats" => Some(Rule::Only(Role::Gateway)),
+            _ => None,
+        },
         "hashmesh.cache.v1.QuotaService" => match method {
             "TakeQuota" => Some(Rule::Only(Role::Gateway)),
             _ => None,
@@ -106,7 +111,11 @@ mod tests {
     fn a_worker_takes_leases_and_nothing_else_of_the_mesh_is_for_it() {
         let of_worker: Vec<String> =
             paths().into_iter().filter(|path| rule(path) == Some(Rule::Only(Role::Worker))).collect();
-        assert_eq!(of_worker, ["/hashmesh.queue.v1.QueueService/LeaseTasks"]);
+        let cache = ["GetEntries", "PutEntries"].map(|method| format!("/hashmesh.cache.v1.CacheService/{method}"));
+        let queue = "/hashmesh.queue.v1.QueueService/LeaseTasks".to_owned();
+        let mut of_worker = of_worker;
+        of_worker.sort_unstable();
+        assert_eq!(of_worker, [cache[0].clone(), cache[1].clone(), queue]);
         for path in ["/hashmesh.queue.v1.QueueService/New", "/hashmesh.hash.v1.HashService/", "/a.B/C", "", "/"] {
             assert_eq!(rule(path), None, "{path}");
         }
