@@ -31,6 +31,11 @@ pub struct WorkerConfig {
     pub memory_bytes: usize,
     /// How long a stopping worker works on the leases it holds. Default 10 s.
     pub drain_grace: Duration,
+    /// Where the Cache services are. None: every object is read.
+    pub cache: Vec<String>,
+    /// The name of this machine in the cache: machines of one name see the same files. `None`: `/etc/machine-id`, else one that
+    /// lasts until the next start.
+    pub machine_id: Option<String>,
     /// Our certificate and whose we believe, towards Queues. `None`: plain text.
     pub tls: Option<Tls>,
 }
@@ -46,6 +51,8 @@ impl Default for WorkerConfig {
             uploads: None,
             memory_bytes: 128 * 1024 * 1024,
             drain_grace: Duration::from_secs(10),
+            cache: Vec::new(),
+            machine_id: None,
             tls: None,
         }
     }
@@ -95,7 +102,8 @@ impl WorkerConfig {
     /// Each stream's share: what the buffers leave, divided by the streams.
     pub(crate) fn credit(&self) -> CreditLimit {
         let streams = self.queue.len().max(1);
-        let payload_bytes = self.memory_bytes.saturating_sub(self.buffers_bytes()).min(MAX_CREDIT_BYTES);
+        let besides = self.buffers_bytes() + self.memo_bytes();
+        let payload_bytes = self.memory_bytes.saturating_sub(besides).min(MAX_CREDIT_BYTES);
         CreditLimit {
             tasks: u32::try_from(self.threads.max(1).saturating_mul(CREDIT_TASKS_PER_THREAD)).unwrap_or(u32::MAX),
             bytes: (payload_bytes / streams).max(1) as u64,
@@ -105,6 +113,11 @@ impl WorkerConfig {
     /// Objects read over the network at the same time: as many as were asked for, as far as a quarter of the memory goes.
     pub(crate) fn remote_reads(&self) -> usize {
         self.remote.reads.min(self.memory_bytes / 4 / READ_BYTES).max(1)
+    }
+
+    /// What may be known of objects at a time: an eighth of the memory.
+    pub(crate) fn memo_bytes(&self) -> usize {
+        if self.cache.is_empty() { 0 } else { self.memory_bytes / 8 }
     }
 
     fn buffers_bytes(&self) -> usize {

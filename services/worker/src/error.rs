@@ -34,6 +34,9 @@ pub enum WorkerError {
     /// A URL that is no Queue's.
     #[error("cannot use a --queue URL")]
     Queue(#[from] ChannelError),
+    /// A URL that is no Cache service's.
+    #[error("cannot use a --cache-url")]
+    Cache(#[source] ChannelError),
     /// A root that cannot be read from.
     #[error("cannot read from an allowed source")]
     Sources(#[from] SourcesError),

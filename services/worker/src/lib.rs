@@ -14,6 +14,7 @@
 //! What has not begun is dropped; the queue leases it again. There is no database here and no state on disk.
 
 mod backoff;
+mod cache;
 mod config;
 mod delivery;
 mod error;

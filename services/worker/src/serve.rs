@@ -3,21 +3,27 @@
 use std::{
     pin::pin,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use futures::future::try_join_all;
 use hashmesh::{queue::v1::Hello, v1::Algorithm};
 use hashmesh_hash::{HashPool, PoolLimits, kernel, self_test};
 use hashmesh_runtime::{channel, health::Health, shutdown::Shutdown, tasks, tls::Role};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
     WorkerConfig, WorkerError,
+    cache::{CacheClient, MemoRoom},
     execute::{Door, Executor},
     session::SessionSettings,
     sources::Sources,
     stream::{self, Presence},
 };
+
+/// For what was computed last to reach the cache, once a worker stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Takes leases from every queue of `config` until `shutdown` begins; then finishes what it holds within the grace, gives
 /// back the rest, and returns. `health` is serving while at least one queue has welcomed the worker.
@@ -51,6 +57,10 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
         ended = &mut streams => {
             // Nobody is there to hear of it any more.
             settings.unclaimed.take().iter().for_each(|lease| lease.cancel());
+            if let Some(cache) = &settings.executor.cache {
+                // What is lost is read again.
+                let _ = timeout(FLUSH_TIMEOUT, cache.flush()).await;
+            }
             return Ok(ended.map(drop)?);
         }
         () = busy.hung() => {}
@@ -68,8 +78,10 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
     inline.run(0, self_test).await??;
     let (allowed, remote, pool) = (config.allow_sources.clone(), config.remote.clone(), inline.clone());
     let remote_reads = config.remote_reads();
-    let uploads = config.uploads.clone();
-    let sources = objects.run(0, move || Sources::open(&allowed, &remote, uploads, pool)).await??;
+    let (uploads, machine_id) = (config.uploads.clone(), config.machine_id.clone());
+    let cache = CacheClient::new(&config.cache, config.tls.as_ref()).map_err(WorkerError::Cache)?;
+    let sources =
+        objects.run(0, move || Sources::open(&allowed, &remote, uploads, pool, machine_id.as_deref())).await??;
     let hello = Hello {
         worker_id: config.worker_id.clone(),
         session: Uuid::new_v4().as_bytes().to_vec().into(),
@@ -89,6 +101,8 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         remote_door: Door::new(remote_reads),
         remote_reads,
         sources: Arc::new(sources),
+        cache,
+        memo_room: MemoRoom::new(config.memo_bytes()),
         busy: Arc::default(),
     });
     Ok(SessionSettings {

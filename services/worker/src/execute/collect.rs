@@ -116,7 +116,7 @@ mod tests {
         for (millis, on_the_shelf) in [(0, 0), (499, 0), (1, 3), (499, 3), (1, 5)] {
             advance(Duration::from_millis(millis)).await;
             collector.next_task().unwrap().extend([0; 32]);
-            let read = Read { hashed_bytes: 1, identity: ObjectIdentity::default() };
+            let read = Read { hashed_bytes: 1, identity: ObjectIdentity::default(), state: None };
             collector.collect(Ok((OutcomeStatus::Succeeded, read))).unwrap();
             assert_eq!(shelf.task_count(), on_the_shelf);
         }

@@ -8,7 +8,7 @@ use std::{
 use hashmesh::{
     algorithm::stride,
     tasks::{Input, TaskView},
-    v1::{Algorithm, ObjectIdentity, OutcomeStatus},
+    v1::{Algorithm, ByteRange, ObjectIdentity, OutcomeStatus},
 };
 use hashmesh_hash::{digest_into, digest_many};
 
@@ -18,6 +18,7 @@ use super::{
     plan::{Group, Plan},
 };
 use crate::{
+    cache::Memo,
     hung::Busy,
     leases::HeldLease,
     poison,
@@ -28,6 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct GroupWork {
     pub(crate) plan: Arc<Plan>,
+    pub(crate) memo: Arc<Memo>,
     pub(crate) group: Group,
     pub(crate) held: Arc<HeldLease>,
     pub(crate) sources: Arc<Sources>,
@@ -85,9 +87,9 @@ impl GroupWork {
         let Ok(tasks) = self.plan.tasks.slice(first, count) else { return Ok(()) };
         let Ok(views) = tasks.views() else { return Ok(()) };
         let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
-        for task in views {
+        for (number, task) in (first..).zip(views) {
             let digests = collector.next_task()?;
-            let worked = catch_task(|| self.work_on(&task, digests));
+            let worked = catch_task(|| self.work_on(number, &task, digests));
             collector.collect(worked)?;
         }
         collector.finish();
@@ -95,7 +97,12 @@ impl GroupWork {
     }
 
     /// Computes a task's digests and compares them with the expected ones.
-    fn work_on(&self, task: &TaskView, digests: &mut Vec<u8>) -> Result<(OutcomeStatus, Read), ReadError> {
+    fn work_on(
+        &self,
+        number: usize,
+        task: &TaskView,
+        digests: &mut Vec<u8>,
+    ) -> Result<(OutcomeStatus, Read), ReadError> {
         let algorithms = &self.plan.algorithms;
         let read = match &task.input {
             Input::Inline(bytes) => {
@@ -103,14 +110,36 @@ impl GroupWork {
                 digest_into(algorithms, bytes, digests);
                 let hashed_bytes = bytes.len() as u64;
                 self.held.add_bytes_read(hashed_bytes);
-                Read { hashed_bytes, identity: ObjectIdentity { size: hashed_bytes, ..ObjectIdentity::default() } }
+                let identity = ObjectIdentity { size: hashed_bytes, ..ObjectIdentity::default() };
+                Read { hashed_bytes, identity, state: None }
             }
             Input::Object { uri, range } => {
-                let wanted = Wanted { uri, range: *range, algorithms, allowed: self.plan.allowed.as_ref() };
-                self.sources.digest(wanted, digests, &LeaseReading(&self.held))?
+                let wanted = wanted(&self.plan, &self.memo, number, uri, *range);
+                let read = self.sources.digest(wanted, digests, &LeaseReading(&self.held))?;
+                self.memo.note(number, &read, digests);
+                read
             }
         };
         Ok((compare(task, algorithms, digests), read))
+    }
+}
+
+/// What is wanted of the object of a task, counted within the lease.
+pub(super) fn wanted<'a>(
+    plan: &'a Plan,
+    memo: &'a Memo,
+    number: usize,
+    uri: &'a [u8],
+    range: Option<ByteRange>,
+) -> Wanted<'a> {
+    Wanted {
+        uri,
+        range,
+        algorithms: &plan.algorithms,
+        allowed: plan.allowed.as_ref(),
+        known: memo.known(number),
+        listed: memo.listed(number),
+        keeps: memo.keeps(number),
     }
 }
 

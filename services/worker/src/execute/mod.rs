@@ -19,15 +19,23 @@ use hashmesh::queue::v1::{Lease, NackReason};
 use hashmesh_hash::{HashError, HashPool};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-pub(crate) use self::door::Door;
+pub(crate) use self::{
+    door::{Door, Standing},
+    plan::Plan,
+};
 use self::{
-    door::Standing,
     group::{GroupWork, Stopped},
     piece::Shelf,
-    plan::{Group, Plan},
+    plan::Group,
     remote::RemoteGroup,
 };
-use crate::{hung::Busy, leases::HeldLease, poison, sources::Sources};
+use crate::{
+    cache::{CacheClient, Memo, MemoRoom},
+    hung::Busy,
+    leases::HeldLease,
+    poison,
+    sources::Sources,
+};
 
 /// Longer leases send what is done this often.
 const PART_INTERVAL: Duration = Duration::from_millis(500);
@@ -50,6 +58,10 @@ pub(crate) struct Executor {
     pub(crate) remote_reads: usize,
     /// What may be read.
     pub(crate) sources: Arc<Sources>,
+    /// Who knows digests of objects.
+    pub(crate) cache: Option<CacheClient>,
+    /// How much may be known at a time.
+    pub(crate) memo_room: MemoRoom,
     /// What the threads do.
     pub(crate) busy: Arc<Busy>,
 }
@@ -76,10 +88,14 @@ impl Executor {
             }
         };
         let standing = Standing { priority: lease.priority, flow: lease.flow };
+        let memo = tokio::select! {
+            () = held.wait_cancelled() => return Executed::Abandoned,
+            memo = Memo::look_up(&self, standing, &lease, &plan) => Arc::new(memo),
+        };
         let mut sender = PartSender { held: Arc::clone(&held), shelf: Arc::default(), sent_tasks: 0 };
-        let ran = self.run_groups(&plan, standing, &held, &mut sender).await;
+        let ran = self.run_groups((&plan, &memo), standing, &held, &mut sender).await;
         // The payload, before the outcomes wait for their turn.
-        drop(plan);
+        drop((plan, memo));
         match ran {
             Ok(()) => sender.finish().await,
             Err(ended) => ended,
@@ -89,7 +105,7 @@ impl Executor {
     /// Runs every group; sends parts meanwhile if that takes long.
     async fn run_groups(
         &self,
-        plan: &Arc<Plan>,
+        (plan, memo): (&Arc<Plan>, &Arc<Memo>),
         standing: Standing,
         held: &Arc<HeldLease>,
         sender: &mut PartSender,
@@ -98,6 +114,7 @@ impl Executor {
             if plan.reads_objects { (&self.objects, &self.objects_door) } else { (&self.inline, &self.inline_door) };
         let work = |group: &Group| GroupWork {
             plan: Arc::clone(plan),
+            memo: Arc::clone(memo),
             group: *group,
             held: Arc::clone(held),
             sources: Arc::clone(&self.sources),
@@ -117,6 +134,7 @@ impl Executor {
                 let place = self.remote_door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64);
                 let work = RemoteGroup {
                     plan: Arc::clone(plan),
+                    memo: Arc::clone(memo),
                     group: *group,
                     held: Arc::clone(held),
                     sources: Arc::clone(&self.sources),

@@ -183,7 +183,7 @@ mod tests {
         let mut piece = Piece::new(first);
         let read = |hashed_bytes| {
             let identity = ObjectIdentity { size: hashed_bytes, ..ObjectIdentity::default() };
-            Read { hashed_bytes, identity }
+            Read { hashed_bytes, identity, state: None }
         };
         piece.push_digested(OutcomeStatus::Succeeded, &[1; 4], &read(10));
         piece.push_failed(Failure::panicked(), 4);

@@ -2,6 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use hashmesh::{
     tasks::{Input, TaskView},
@@ -10,19 +11,21 @@ use hashmesh::{
 
 use super::{
     collect::Collector,
-    group::{LeaseReading, Stopped, compare},
+    group::{LeaseReading, Stopped, compare, wanted},
     piece::Shelf,
     plan::{Group, Plan},
 };
 use crate::{
+    cache::Memo,
     leases::HeldLease,
-    sources::{Failure, Read, ReadError, Sources, Wanted},
+    sources::{Failure, Known, Read, ReadError, Sources},
 };
 
 /// A group and all it needs. Dropped, it stops.
 #[derive(Debug)]
 pub(crate) struct RemoteGroup {
     pub(crate) plan: Arc<Plan>,
+    pub(crate) memo: Arc<Memo>,
     pub(crate) group: Group,
     pub(crate) held: Arc<HeldLease>,
     pub(crate) sources: Arc<Sources>,
@@ -38,24 +41,34 @@ impl RemoteGroup {
         let Ok(views) = tasks.views() else { return Ok(()) };
         self.held.start();
         let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
-        for task in views {
+        for (number, task) in (first..).zip(views) {
             let digests = collector.next_task()?;
             // What the work may leave half done is the digests' buffer, which is cleared before its next use.
-            let worked = AssertUnwindSafe(self.work_on(&task, digests)).catch_unwind().await;
+            let worked = AssertUnwindSafe(self.work_on(number, &task, digests)).catch_unwind().await;
             collector.collect(worked.unwrap_or_else(|_| Err(ReadError::Failed(Failure::panicked()))))?;
         }
         collector.finish();
         Ok(())
     }
 
-    async fn work_on(&self, task: &TaskView, digests: &mut Vec<u8>) -> Result<(OutcomeStatus, Read), ReadError> {
+    async fn work_on(
+        &self,
+        number: usize,
+        task: &TaskView,
+        digests: &mut Vec<u8>,
+    ) -> Result<(OutcomeStatus, Read), ReadError> {
         let Input::Object { uri, range } = &task.input else {
             return Err(ReadError::Failed(Failure::cannot_reach()));
         };
-        let algorithms = &self.plan.algorithms;
         let progress = LeaseReading(&self.held);
-        let wanted = Wanted { uri, range: *range, algorithms, allowed: self.plan.allowed.as_ref() };
+        let (reader, others) = self.memo.turn(number).await;
+        let mut wanted = wanted(&self.plan, &self.memo, number, uri, *range);
+        wanted.known = wanted.known.or(others.as_deref());
         let read = self.sources.digest_remote(wanted, digests, &progress).await?;
-        Ok((compare(task, algorithms, digests), read))
+        if let (Some(reader), Some(state)) = (reader, &read.state) {
+            reader.finish(Known { state: state.clone(), digests: Bytes::copy_from_slice(digests) });
+        }
+        self.memo.note(number, &read, digests);
+        Ok((compare(task, &self.plan.algorithms, digests), read))
     }
 }

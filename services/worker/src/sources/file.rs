@@ -5,6 +5,7 @@ use std::{
     fs::{File, Metadata},
     io,
     os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
+    time::SystemTime,
 };
 
 use hashmesh::v1::{ByteRange, ObjectIdentity};
@@ -12,7 +13,7 @@ use hashmesh_hash::{MultiHasher, Recipe, digest_into};
 use prost_types::Timestamp;
 use rustix::fs::{Advice, fadvise};
 
-use super::{Failure, Read};
+use super::{Failure, Read, Wanted, state};
 use crate::config::BUFFER_BYTES;
 
 /// Follows the reading, and may stop it.
@@ -41,19 +42,25 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
 }
 
-/// Appends the digests of the file, or of `range` of it, to `digests`, and returns what was read. The file must be the same
-/// before and after. On an error `digests` is as it was.
-pub(crate) fn digest_file(
+/// Appends the digests of what is wanted of the file to `digests`, and returns what was read: nothing, if it is the same that is
+/// known. The file must be the same before and after. On an error `digests` is as it was.
+pub(super) fn digest_file(
     file: &File,
-    range: Option<ByteRange>,
-    algorithms: &Recipe,
+    wanted: &Wanted<'_>,
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
 ) -> Result<Read, DigestFileError> {
     // On the descriptor: what is opened is what is judged, whatever the path names by now.
     let before = file.metadata().map_err(|error| Failure::from_read(&error))?;
     require_regular(&before)?;
-    let part = Part::of(range, before.len())?;
+    let part = Part::of(wanted.range, before.len())?;
+    let state = if wanted.keeps { state::of_file(file, &before, SystemTime::now()) } else { None };
+    if let Some(known) = wanted.known
+        && state.as_ref() == Some(&known.state)
+    {
+        return Ok(Read::nothing(known, digests));
+    }
+    let algorithms = wanted.algorithms;
     let hashed_bytes = BUFFER.with_borrow_mut(|buffer| {
         if part.end - part.start < buffer.len() as u64 {
             digest_small(file, part, &before, algorithms, digests, progress, buffer)
@@ -61,7 +68,7 @@ pub(crate) fn digest_file(
             digest_large(file, part, &before, algorithms, digests, progress, buffer)
         }
     })?;
-    Ok(Read { hashed_bytes, identity: identity(&before) })
+    Ok(Read { hashed_bytes, identity: identity(&before), state })
 }
 
 pub(super) fn identity(metadata: &Metadata) -> ObjectIdentity {

@@ -6,6 +6,7 @@
 //! - [`root`], [`file`]: files, by blocking threads.
 //! - [`remote`]: objects of hosts and buckets, by async tasks; [`uploads`]: likewise, of the mesh's own store.
 //! - [`list`]: which objects a directory or bucket has.
+//! - [`state`]: what tells that an object is still the same, for the cache.
 //!
 //! A root is a directory that the worker was started with. It is opened once; every file is opened *beneath* that
 //! descriptor, so that neither `..` nor a symbolic link leads out of it, whatever happens to the tree meanwhile. Symbolic
@@ -17,9 +18,11 @@ mod file;
 mod list;
 mod remote;
 mod root;
+mod state;
 mod uploads;
 
 use hashmesh::{
+    cache::v1::ObjectState,
     tasks::{AllowedSource, AllowedSources, BucketRoot, Scheme, SiteRoot, file_path, path_names},
     v1::{ByteRange, ObjectIdentity, SourceRoot},
 };
@@ -35,6 +38,7 @@ pub(crate) use self::{
     file::Progress,
     list::list,
     remote::{READ_BYTES, Remote},
+    state::Known,
 };
 use self::{
     file::DigestFileError,
@@ -50,6 +54,8 @@ pub(crate) struct Sources {
     remote: Option<Remote>,
     uploads: Option<Uploads>,
     announced: Vec<SourceRoot>,
+    /// Its name in the cache.
+    machine: Option<String>,
 }
 
 /// What is wanted of an object.
@@ -61,13 +67,30 @@ pub(crate) struct Wanted<'a> {
     pub(crate) algorithms: &'a Recipe,
     /// What the tenant may name. `None`: whatever may be read.
     pub(crate) allowed: Option<&'a AllowedSources>,
+    /// What the cache knows of it. `None`: it is read.
+    pub(crate) known: Option<&'a Known>,
+    /// What it was when the mesh has listed it, just now.
+    pub(crate) listed: Option<&'a ObjectIdentity>,
+    /// What it was is wanted, too, to be kept.
+    pub(crate) keeps: bool,
 }
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Read {
+    /// 0 if its digests were taken from what is known.
     pub(crate) hashed_bytes: u64,
     pub(crate) identity: ObjectIdentity,
+    /// What it was before and after it was read, if a change would show in it.
+    pub(crate) state: Option<ObjectState>,
+}
+
+impl Read {
+    /// Nothing: the object is the same that is known, whose digests these are.
+    fn nothing(known: &Known, digests: &mut Vec<u8>) -> Self {
+        digests.extend_from_slice(&known.digests);
+        Self { hashed_bytes: 0, identity: known.identity(), state: None }
+    }
 }
 
 /// What became of reading an object.
@@ -89,6 +112,7 @@ impl Sources {
         remote: &RemoteSettings,
         uploads: Option<UploadStore>,
         pool: HashPool,
+        machine_id: Option<&str>,
     ) -> Result<Self, SourcesError> {
         let (mut roots, mut sites, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
         let mut announced = Vec::new();
@@ -109,7 +133,7 @@ impl Sources {
         let uploads = uploads.map(|store| Uploads::new(store, pool.clone(), remote.stall, remote.total));
         let nothing_remote = sites.is_empty() && buckets.is_empty();
         let remote = if nothing_remote { None } else { Some(Remote::new(sites, buckets, remote, pool)?) };
-        Ok(Self { roots, remote, uploads, announced })
+        Ok(Self { roots, remote, uploads, announced, machine: state::machine(machine_id) })
     }
 
     /// All of it as the queue is told.
@@ -149,7 +173,7 @@ impl Sources {
         let path = file_path(wanted.uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
         let (root, place) = self.place(&path, wanted.allowed).map_err(ReadError::Failed)?;
         let file = root.open_file(&place).map_err(|error| ReadError::Failed(Failure::from_open(&error)))?;
-        file::digest_file(&file, wanted.range, wanted.algorithms, digests, progress).map_err(|error| match error {
+        file::digest_file(&file, &wanted, digests, progress).map_err(|error| match error {
             DigestFileError::Failed(failure) => ReadError::Failed(failure),
             DigestFileError::Cancelled => ReadError::Cancelled,
         })

@@ -83,7 +83,7 @@ impl Uploads {
             }
         }
         let identity = ObjectIdentity { size: layout.total_bytes, ..ObjectIdentity::default() };
-        Ok(Read { hashed_bytes: wanted.end - wanted.start, identity })
+        Ok(Read { hashed_bytes: wanted.end - wanted.start, identity, state: None })
     }
 
     /// The inner error is the store's.
@@ -213,7 +213,15 @@ mod tests {
         async fn digest(&self, range: Option<ByteRange>) -> Result<(Vec<u8>, Read), ReadError> {
             let uri = upload_uri("a", ID);
             let mut digests = Vec::new();
-            let wanted = Wanted { uri: uri.as_bytes(), range, algorithms: &self.algorithms, allowed: None };
+            let wanted = Wanted {
+                uri: uri.as_bytes(),
+                range,
+                algorithms: &self.algorithms,
+                allowed: None,
+                known: None,
+                listed: None,
+                keeps: false,
+            };
             let read = self.uploads.digest(wanted, &mut digests, &Any).await?;
             Ok((digests, read))
         }

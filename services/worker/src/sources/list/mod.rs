@@ -154,7 +154,7 @@ mod tests {
     fn reading(root: &Path) -> Arc<Sources> {
         let pool = HashPool::new("list", 1, PoolLimits::new(1, 1 << 20)).unwrap();
         let allowed = [AllowedSource::Directory(root.to_owned())];
-        Arc::new(Sources::open(&allowed, &RemoteSettings::default(), None, pool).unwrap())
+        Arc::new(Sources::open(&allowed, &RemoteSettings::default(), None, pool, None).unwrap())
     }
 
     fn question(uri: &str, cursor: &[u8], max_tasks: u32) -> ListSource {

@@ -1,12 +1,15 @@
 //! A page while it fills up.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use hashmesh::{
     error::TaskReason,
     limits::{MAX_ALGORITHMS, MAX_NAME_BYTES},
+    outcomes::IdentitiesBuilder,
     queue::v1::SourcePage,
-    tasks::{KIND_OBJECT, validated},
-    v1::{Algorithm, PackedNames, PackedTasks},
+    tasks::{KIND_OBJECT, validated_listing},
+    v1::{Algorithm, ListedObjects, ObjectIdentity, PackedNames, PackedTasks},
 };
 
 use crate::sources::Failure;
@@ -19,9 +22,24 @@ pub(crate) struct Page {
     uris: Vec<u8>,
     lengths: Vec<u32>,
     expected: Expected,
+    listed: Listed,
     cursor: Vec<u8>,
     end: bool,
 }
+
+/// What the objects were.
+#[derive(Debug)]
+struct Listed {
+    /// One per object.
+    identities: Vec<Option<ObjectIdentity>>,
+    /// Who says so; empty: nobody.
+    domain: String,
+    /// Before the first of them was asked for.
+    since: SystemTime,
+}
+
+/// What an object's identity takes, about.
+const IDENTITY_BYTES: usize = 64;
 
 /// The columns of the digests that the objects ought to have.
 #[derive(Debug, Default)]
@@ -49,6 +67,7 @@ impl Page {
             uris: Vec::new(),
             lengths: Vec::new(),
             expected: Expected::default(),
+            listed: Listed { identities: Vec::new(), domain: String::new(), since: SystemTime::now() },
             cursor: cursor.to_vec(),
             end: false,
         }
@@ -64,7 +83,8 @@ impl Page {
             );
             return Err(PushError::Failed(Failure::permanent(TaskReason::SourceUnreadable, message)));
         }
-        let bytes = 2 * (self.uris.len() + uri.len()) + self.expected.digests.len();
+        let described = if self.listed.domain.is_empty() { 0 } else { IDENTITY_BYTES * (self.lengths.len() + 1) };
+        let bytes = 2 * (self.uris.len() + uri.len()) + self.expected.digests.len() + described;
         let full = self.lengths.len() >= self.max_tasks || bytes > self.max_bytes;
         // One always fits.
         if full && !self.lengths.is_empty() {
@@ -74,8 +94,21 @@ impl Page {
         // At most `MAX_NAME_BYTES`.
         self.lengths.push(uri.len() as u32);
         self.expected.counts.push(0);
+        self.listed.identities.push(None);
         self.pass(place);
         Ok(())
+    }
+
+    /// Whoever lists says what the objects are. `domain` says who that is.
+    pub(crate) fn listed_by(&mut self, domain: &str) {
+        domain.clone_into(&mut self.listed.domain);
+    }
+
+    /// The object that was pushed last is this.
+    pub(crate) fn describe(&mut self, identity: Option<ObjectIdentity>) {
+        if let Some(last) = self.listed.identities.last_mut() {
+            *last = identity;
+        }
     }
 
     /// The object that was pushed last.
@@ -104,6 +137,7 @@ impl Page {
         }
         let length = self.lengths.pop().map_or(0, |length| length as usize);
         self.uris.truncate(self.uris.len() - length);
+        self.listed.identities.pop();
         let Expected { digests, algorithms, counts } = &mut self.expected;
         for _ in 0..counts.pop().unwrap_or_default() {
             let algorithm = algorithms.pop().and_then(Algorithm::known);
@@ -133,7 +167,7 @@ impl Page {
         if self.lengths.is_empty() {
             listed?;
         }
-        let Self { uris, lengths, expected, cursor, end, .. } = self;
+        let Self { uris, lengths, expected, listed, cursor, end, .. } = self;
         let batch = if lengths.is_empty() {
             None
         } else {
@@ -153,9 +187,20 @@ impl Page {
                 let message = "a listed object makes no task; the worker's log says why";
                 Failure::permanent(TaskReason::SourceUnreadable, message)
             };
-            Some(validated(0, tasks).map_err(unfit)?)
+            Some(validated_listing(0, tasks, listed.finish()).map_err(unfit)?)
         };
         Ok(SourcePage { batch, cursor: cursor.into(), end, ..SourcePage::default() })
+    }
+}
+
+impl Listed {
+    /// As it travels with the tasks. `None`: nothing is known of any.
+    fn finish(self) -> Option<ListedObjects> {
+        let mut builder = IdentitiesBuilder::default();
+        self.identities.iter().for_each(|identity| builder.push(identity.as_ref()));
+        let identities = Some(builder.finish()?);
+        let since = self.since.duration_since(UNIX_EPOCH).ok()?;
+        Some(ListedObjects { identities, listed_at_ms: i64::try_from(since.as_millis()).ok()?, domain: self.domain })
     }
 }
 

@@ -77,6 +77,22 @@ fn identity(headers: &HeaderMap) -> ObjectIdentity {
         etag: text("etag").unwrap_or_default().to_owned(),
         version: text("x-amz-version-id").unwrap_or_default().to_owned(),
         modify_time: modified.map(Into::into),
+        cached: false,
+    }
+}
+
+/// When a host has answered, by its own clock.
+pub(super) fn answered_at(headers: &HeaderMap) -> SystemTime {
+    let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+    date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now)
+}
+
+/// An answer of 304: somebody asked for it, and it means what was asked.
+pub(super) fn check_not_modified(headers: &HeaderMap, same_as: Option<&str>) -> Result<(), Failure> {
+    let etag = headers.get(header::ETAG).map(|etag| etag.to_str().unwrap_or_default());
+    match same_as {
+        Some(asked) if etag.is_none_or(|etag| etag == asked) => Ok(()),
+        _ => Err(nonsense("entity tag")),
     }
 }
 
@@ -177,7 +193,7 @@ mod tests {
         ];
         let whole = opened(200, &said, None).unwrap();
         assert_eq!((whole.total, whole.start, whole.end), (Some(12), 0, Some(12)));
-        let ObjectIdentity { size, etag, version, modify_time } = whole.identity;
+        let ObjectIdentity { size, etag, version, modify_time, .. } = whole.identity;
         assert_eq!(
             (size, etag.as_str(), version.as_str(), modify_time.unwrap().seconds),
             (12, "\"abc\"", "v1", 784_111_777)

@@ -59,7 +59,7 @@ impl From<Failure> for Trouble {
     }
 }
 
-/// An answer of success (2xx or 416), its body still to be read while the turn is held.
+/// An answer of success (2xx, 416, or 304 where it was asked for), its body still to be read while the turn is held.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
@@ -80,7 +80,7 @@ impl Remote {
         let turn = self.hosts.named(&S3::host(bucket)).turn().await?;
         let request = self.s3.get(url, &usual(headers))?;
         let (response, turn) = send(&self.endpoint, request, turn).await?;
-        if accepted(&response) {
+        if accepted(&response, headers) {
             return Ok(Answer { response, turn });
         }
         let (parts, body) = response.into_parts();
@@ -99,7 +99,7 @@ impl Remote {
             let turn = self.hosts.named(&url[..url::Position::BeforePath]).turn().await?;
             let request = get(&url, headers)?;
             let (response, mut turn) = send(&self.public, request, turn).await?;
-            if accepted(&response) {
+            if accepted(&response, headers) {
                 return Ok(Answer { response, turn });
             }
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -185,8 +185,13 @@ async fn send(
     }
 }
 
-fn accepted(response: &Response<Incoming>) -> bool {
-    matches!(response.status().as_u16(), 200 | 206 | 416)
+/// Whether an answer to a request with these headers is a success.
+fn accepted(response: &Response<Incoming>, asked: &HeaderMap) -> bool {
+    match response.status().as_u16() {
+        200 | 206 | 416 => true,
+        304 => asked.contains_key(header::IF_NONE_MATCH),
+        _ => false,
+    }
 }
 
 fn refuse(refusal: super::answer::Refusal, mut turn: Turn) -> Trouble {

@@ -50,6 +50,7 @@ impl Remote {
         if !self.buckets.iter().any(|root| root.covers(bucket, prefix)) {
             return Err(Failure::cannot_reach());
         }
+        page.listed_by(self.store());
         let after = After::Key(page.cursor().to_vec());
         let mut wanted = ListObjects { bucket: bucket.to_owned(), prefix: prefix.to_vec(), after };
         loop {
@@ -58,12 +59,13 @@ impl Remote {
                 // Nobody can cancel it but who drops it.
                 Trouble::Cancelled => Failure::panicked(),
             })?;
-            for key in &listing.keys {
+            for object in &listing.objects {
+                let key = &object.key;
                 if !key.starts_with(prefix) || key.as_slice() <= page.cursor() {
                     return Err(out_of_order());
                 }
                 match page.push(&s3_uri(bucket, key), key) {
-                    Ok(()) => {}
+                    Ok(()) => page.describe(object.identity()),
                     Err(PushError::Full) => return Ok(()),
                     Err(PushError::Failed(failure)) => return Err(failure),
                 }
@@ -74,11 +76,11 @@ impl Remote {
             }
             wanted.after = match listing.next {
                 Some(token) => After::Token(token),
-                None if !listing.keys.is_empty() => After::Key(page.cursor().to_vec()),
+                None if !listing.objects.is_empty() => After::Key(page.cursor().to_vec()),
                 None => return Err(no_listing("says that more follows, and not where")),
             };
             // An answer without a key is no place to go on from.
-            if time.is_up() && !listing.keys.is_empty() {
+            if time.is_up() && !listing.objects.is_empty() {
                 return Ok(());
             }
         }

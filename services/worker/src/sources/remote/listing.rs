@@ -1,15 +1,37 @@
 //! The answer of an S3-compatible store to `ListObjectsV2`.
 
+use hashmesh::v1::ObjectIdentity;
+use prost_types::Timestamp;
 use quick_xml::{Reader, events::Event};
 
 /// One answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
-    pub(super) keys: Vec<Vec<u8>>,
+    pub(super) objects: Vec<ListedObject>,
     /// There is more.
     pub(super) truncated: bool,
     /// What asks for it; `None`: the store has said none.
     pub(super) next: Option<String>,
+}
+
+/// One object of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListedObject {
+    pub(super) key: Vec<u8>,
+    /// As the store writes it; empty: it says none.
+    pub(super) etag: String,
+    pub(super) size: Option<u64>,
+    /// As the store writes it, by RFC 3339.
+    pub(super) modified: String,
+}
+
+impl ListedObject {
+    /// What the object was, as far as it is said. `None`: not enough to tell it from another.
+    pub(super) fn identity(&self) -> Option<ObjectIdentity> {
+        let modify_time = self.modified.parse::<Timestamp>().ok()?;
+        let etag = self.etag.clone();
+        Some(ObjectIdentity { size: self.size?, etag, modify_time: Some(modify_time), ..ObjectIdentity::default() })
+    }
 }
 
 /// What the store sent is no listing.
@@ -32,7 +54,10 @@ impl Listing {
                     match (depth, name.as_ref()) {
                         (1, "ListBucketResult") => {}
                         (1, _) => return Err(NoListing),
-                        (2, "Contents") => contents = true,
+                        (2, "Contents") => {
+                            contents = true;
+                            listing.objects.push(ListedObject::default());
+                        }
                         (2, field @ ("IsTruncated" | "NextContinuationToken" | "EncodingType")) => {
                             let field = field.to_owned();
                             let text = text(&mut reader)?;
@@ -43,9 +68,17 @@ impl Listing {
                                 _ => listing.next = Some(text),
                             }
                         }
-                        (3, "Key") if contents => {
-                            listing.keys.push(text(&mut reader)?.into_bytes());
+                        (3, field @ ("Key" | "ETag" | "Size" | "LastModified")) if contents => {
+                            let field = field.to_owned();
+                            let text = text(&mut reader)?;
                             depth -= 1;
+                            let Some(object) = listing.objects.last_mut() else { continue };
+                            match field.as_str() {
+                                "Key" => object.key = text.into_bytes(),
+                                "ETag" => object.etag = text,
+                                "Size" => object.size = text.parse().ok(),
+                                _ => object.modified = text,
+                            }
                         }
                         _ => {}
                     }
@@ -60,8 +93,9 @@ impl Listing {
                 _ => {}
             }
         }
+        listing.objects.retain(|object| !object.key.is_empty());
         if encoded {
-            listing.keys.iter_mut().for_each(|key| *key = url_decoded(key));
+            listing.objects.iter_mut().for_each(|object| object.key = url_decoded(&object.key));
         }
         Ok(listing)
     }
@@ -117,12 +151,32 @@ mod tests {
             )
         };
         let plain = Listing::parse(&document("")).unwrap();
-        assert_eq!(plain.keys, [&b"a+b%2Bc"[..], "a<é&amp;<>".as_bytes(), b"a/"]);
+        let keys: Vec<&[u8]> = plain.objects.iter().map(|object| &*object.key).collect();
+        assert_eq!(keys, [&b"a+b%2Bc"[..], "a<é&amp;<>".as_bytes(), b"a/"]);
+        assert_eq!(plain.objects.iter().map(|object| object.size).collect::<Vec<_>>(), [Some(1), Some(1), None]);
         assert_eq!((plain.truncated, plain.next.as_deref()), (true, Some("1/x+=&")));
         let encoded = Listing::parse(&document("<EncodingType>url</EncodingType>")).unwrap();
-        assert_eq!(encoded.keys[0], b"a b+c");
+        assert_eq!(encoded.objects[0].key, b"a b+c");
         let empty = Listing::parse("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>").unwrap();
         assert_eq!(empty, Listing::default());
+    }
+
+    #[test]
+    fn what_an_object_was_is_read_where_the_store_says_all_of_it() {
+        let listed = |fields: &str| {
+            let document = format!("<ListBucketResult><Contents><Key>a</Key>{fields}</Contents></ListBucketResult>");
+            Listing::parse(&document).unwrap().objects[0].identity()
+        };
+        let (etag, size) = ("<ETag>&quot;0a-2&quot;</ETag>", "<Size>7</Size>");
+        let modified = "<LastModified>2026-11-22T01:02:03.456Z</LastModified>";
+        let identity = listed(&format!("{size}{etag}{modified}<StorageClass>STANDARD</StorageClass>")).unwrap();
+        assert_eq!((identity.size, identity.etag.as_str()), (7, "\"0a-2\""));
+        assert_eq!(identity.modify_time.unwrap(), Timestamp { seconds: 1_795_309_323, nanos: 456_000_000 });
+        assert_eq!(listed(&format!("{size}{modified}")).unwrap().etag, "");
+        for lacking in [format!("{etag}{modified}"), format!("{size}{etag}"), format!("<Size>x</Size>{etag}{modified}")]
+        {
+            assert_eq!(listed(&lacking), None, "{lacking}");
+        }
     }
 
     #[test]

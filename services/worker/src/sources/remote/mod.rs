@@ -46,7 +46,7 @@ use self::{
     object::Reading,
     s3::S3,
 };
-use super::{Failure, Progress, Read, ReadError, SourcesError, Wanted};
+use super::{Failure, Known, Progress, Read, ReadError, SourcesError, Wanted};
 
 /// How objects are read over the network.
 #[derive(Clone, Debug)]
@@ -142,18 +142,32 @@ impl Remote {
         digests: &mut Vec<u8>,
         progress: &(dyn Progress + Sync),
     ) -> Result<Read, ReadError> {
-        let Wanted { uri, range, algorithms, allowed } = wanted;
+        let Wanted { uri, range, algorithms, allowed, known, listed, .. } = wanted;
         let target = self.target(uri, allowed).map_err(ReadError::Failed)?;
+        if let (Some(known), Some(listed)) = (known, listed)
+            && known.is_listed(listed)
+        {
+            return Ok(Read::nothing(known, digests));
+        }
         let mut feed = Feed::new(&self.pool, algorithms);
-        let mut reading = Reading::new(self, &target, range, progress).map_err(ReadError::Failed)?;
+        let reading = Reading::new(self, &target, range, progress).map_err(ReadError::Failed)?;
+        let mut reading = reading.unless(known.and_then(Known::strong_etag));
         let read = match timeout(self.limits.total, reading.run(&mut feed)).await {
             Ok(Ok(read)) => read,
             Ok(Err(Trouble::Failed(failure) | Trouble::Broken(failure))) => return Err(ReadError::Failed(failure)),
             Ok(Err(Trouble::Cancelled)) => return Err(ReadError::Cancelled),
             Err(_) => return Err(ReadError::Failed(took_too_long(self.limits.total))),
         };
+        if let (Some(known), true) = (known, reading.is_same()) {
+            return Ok(Read::nothing(known, digests));
+        }
         feed.finish(digests).await.map_err(ReadError::Failed)?;
         Ok(read)
+    }
+
+    /// The store that `s3:` stands for, by its address.
+    pub(in crate::sources) fn store(&self) -> &str {
+        self.s3.address()
     }
 
     /// What a URI names, if the tenant may name it and this worker may read it.

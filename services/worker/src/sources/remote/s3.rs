@@ -73,6 +73,7 @@ pub(super) struct S3 {
     endpoint: Option<String>,
     region: String,
     credentials: Option<S3Credentials>,
+    address: String,
 }
 
 impl S3 {
@@ -92,7 +93,14 @@ impl S3 {
         if settings.region.is_empty() || !settings.region.bytes().all(letter) {
             return Err(SourcesError::Region { text: settings.region.clone() });
         }
-        Ok(Self { endpoint, region: settings.region.clone(), credentials: settings.credentials.clone() })
+        let region = settings.region.clone();
+        let address = endpoint.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        Ok(Self { endpoint, region, credentials: settings.credentials.clone(), address })
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// What a bucket is known by where requests are counted.

@@ -48,7 +48,15 @@ fn promise_10_nothing_leads_out_of_what_the_tenant_may_name_whatever_the_worker_
     let allowed = |places: &[String]| AllowedSources::of(&TenantSources { uri_prefixes: places.to_vec() });
     let read = |name: &str, allowed: &AllowedSources| {
         let (recipe, uri) = (recipe(), uri(name));
-        let wanted = Wanted { uri: uri.as_bytes(), range: None, algorithms: &recipe, allowed: Some(allowed) };
+        let wanted = Wanted {
+            uri: uri.as_bytes(),
+            range: None,
+            algorithms: &recipe,
+            allowed: Some(allowed),
+            known: None,
+            listed: None,
+            keeps: false,
+        };
         read(&tree.sources, wanted, &|_| true)
     };
     let one = allowed(&[uri("a")]);

@@ -28,7 +28,7 @@ fn recipe() -> Recipe {
 fn open(roots: &[PathBuf]) -> Result<Sources, SourcesError> {
     let allowed: Vec<_> = roots.iter().cloned().map(AllowedSource::from).collect();
     let pool = HashPool::new("test", 1, PoolLimits::new(1, 1 << 20)).unwrap();
-    Sources::open(&allowed, &RemoteSettings::default(), None, pool)
+    Sources::open(&allowed, &RemoteSettings::default(), None, pool, None)
 }
 
 /// A root with something beside it that must never be read.
@@ -75,7 +75,11 @@ impl Tree {
         watch: &dyn Fn(u64) -> bool,
     ) -> Result<(Vec<u8>, u64), ReadError> {
         let recipe = recipe();
-        read(&self.sources, Wanted { uri, range, algorithms: &recipe, allowed: None }, watch)
+        read(
+            &self.sources,
+            Wanted { uri, range, algorithms: &recipe, allowed: None, known: None, listed: None, keeps: false },
+            watch,
+        )
     }
 
     fn failure(&self, name: impl AsRef<Path>) -> Failure {
@@ -93,7 +97,19 @@ fn read(sources: &Sources, wanted: Wanted<'_>, watch: &dyn Fn(u64) -> bool) -> R
 /// All of it, whoever asks.
 fn read_all(sources: &Sources, uri: &str) -> Result<(Vec<u8>, u64), ReadError> {
     let recipe = recipe();
-    read(sources, Wanted { uri: uri.as_bytes(), range: None, algorithms: &recipe, allowed: None }, &|_| true)
+    read(
+        sources,
+        Wanted {
+            uri: uri.as_bytes(),
+            range: None,
+            algorithms: &recipe,
+            allowed: None,
+            known: None,
+            listed: None,
+            keeps: false,
+        },
+        &|_| true,
+    )
 }
 
 struct Watch<'a>(&'a dyn Fn(u64) -> bool);

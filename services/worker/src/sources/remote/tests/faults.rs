@@ -244,7 +244,15 @@ async fn no_more_requests_are_under_way_than_a_host_may_be_asked() {
     let one = async || {
         let mut digests = Vec::new();
         let recipe = recipe();
-        let wanted = Wanted { uri: url.as_bytes(), range: None, algorithms: &recipe, allowed: None };
+        let wanted = Wanted {
+            uri: url.as_bytes(),
+            range: None,
+            algorithms: &recipe,
+            allowed: None,
+            known: None,
+            listed: None,
+            keeps: false,
+        };
         let read = remote.digest(wanted, &mut digests, &Unwatched).await;
         UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
         read.map(drop)

@@ -149,7 +149,15 @@ async fn promise_10_what_the_tenant_may_not_name_is_not_asked_for_and_no_redirec
     let (one, both) = (tenants(&[&ours.url("/pub/")]), tenants(&[&ours.url("/pub/"), &secret.url("/")]));
     let recipe = recipe();
     let read = async |url: &str, allowed| {
-        let wanted = Wanted { uri: url.as_bytes(), range: None, algorithms: &recipe, allowed: Some(allowed) };
+        let wanted = Wanted {
+            uri: url.as_bytes(),
+            range: None,
+            algorithms: &recipe,
+            allowed: Some(allowed),
+            known: None,
+            listed: None,
+            keeps: false,
+        };
         digest_wanted(&remote, wanted).await.map(|(digests, _)| digests)
     };
     assert_eq!(read(&ours.url("/pub/x"), &one).await.unwrap(), digests_of(b"ours"));

@@ -49,7 +49,19 @@ fn remote(allowed: &[&str], change: impl FnOnce(&mut RemoteSettings)) -> Remote 
 
 async fn digest(remote: &Remote, uri: &str, range: Option<ByteRange>) -> Result<(Vec<u8>, Read), Failure> {
     let recipe = recipe();
-    digest_wanted(remote, Wanted { uri: uri.as_bytes(), range, algorithms: &recipe, allowed: None }).await
+    digest_wanted(
+        remote,
+        Wanted {
+            uri: uri.as_bytes(),
+            range,
+            algorithms: &recipe,
+            allowed: None,
+            known: None,
+            listed: None,
+            keeps: false,
+        },
+    )
+    .await
 }
 
 async fn digest_wanted(remote: &Remote, wanted: Wanted<'_>) -> Result<(Vec<u8>, Read), Failure> {
