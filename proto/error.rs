@@ -136,6 +136,8 @@ reasons! {
     RateLimited = "RATE_LIMITED", ResourceExhausted;
     /// The tenant has brought as many tasks or bytes today (UTC) as it may. Try again tomorrow, or ask for more.
     QuotaExceeded = "QUOTA_EXCEEDED", ResourceExhausted;
+    /// This mesh has no cache: start a Cache service with `--database-url`, and Gateways and Workers with `--cache-url`.
+    CacheDisabled = "CACHE_DISABLED", FailedPrecondition;
     /// This mesh has no store for uploads: start Gateways, Queues and Workers with `--upload-store`.
     UploadsDisabled = "UPLOADS_DISABLED", FailedPrecondition;
     /// No such upload, or another tenant's, or it was deleted.

@@ -314,6 +314,17 @@ impl GatewayService for Scripts {
         unused()
     }
 
+    async fn invalidate_cache(
+        &self,
+        _: Request<InvalidateCacheRequest>,
+    ) -> Result<Response<InvalidateCacheResponse>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
+    async fn warm_cache(&self, _: Request<WarmCacheRequest>) -> Result<Response<WarmCacheResponse>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
     async fn get_stats(&self, _: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
         unused()
     }

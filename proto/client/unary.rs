@@ -16,10 +16,10 @@ use crate::{
         ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse, CreateScheduleRequest,
         CreateSubmissionRequest, DeleteScheduleRequest, DeleteUploadRequest, GetCapabilitiesRequest,
         GetCapabilitiesResponse, GetControlsRequest, GetScheduleRequest, GetStatsRequest, GetStatsResponse,
-        GetSubmissionRequest, GetUploadRequest, ListResultsRequest, ListResultsResponse, ListSchedulesRequest,
-        ListSubmissionsRequest, ListSubmissionsResponse, PauseWorkRequest, ResumeWorkRequest, RetryTasksRequest,
-        SealSubmissionRequest, SetTenantLimitsRequest, SubmitBatchRequest, SubmitBatchResponse,
-        gateway_service_client::GatewayServiceClient,
+        GetSubmissionRequest, GetUploadRequest, InvalidateCacheRequest, InvalidateCacheResponse, ListResultsRequest,
+        ListResultsResponse, ListSchedulesRequest, ListSubmissionsRequest, ListSubmissionsResponse, PauseWorkRequest,
+        ResumeWorkRequest, RetryTasksRequest, SealSubmissionRequest, SetTenantLimitsRequest, SubmitBatchRequest,
+        SubmitBatchResponse, WarmCacheRequest, WarmCacheResponse, gateway_service_client::GatewayServiceClient,
     },
     limits::MAX_WAIT,
     v1::{Algorithm, Opened, Schedule, Submission, SubmissionOptions, TenantControls, Upload},
@@ -282,6 +282,25 @@ impl Client {
     pub async fn get_stats(&self) -> Result<GetStatsResponse, ClientError> {
         let request = GetStatsRequest {};
         self.call(request, async |mut gateway, request| gateway.get_stats(request).await).await
+    }
+
+    /// Has the cache forget an object of the tenant, or all whose URIs have the same beginning.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn invalidate_cache(
+        &self,
+        request: InvalidateCacheRequest,
+    ) -> Result<InvalidateCacheResponse, ClientError> {
+        self.call(request, async |mut gateway, request| gateway.invalidate_cache(request).await).await
+    }
+
+    /// Brings what the tenant uses most into the cache's memory.
+    ///
+    /// # Errors
+    /// See [`Client`]'s calls.
+    pub async fn warm_cache(&self, request: WarmCacheRequest) -> Result<WarmCacheResponse, ClientError> {
+        self.call(request, async |mut gateway, request| gateway.warm_cache(request).await).await
     }
 
     async fn call<Q, R, F>(&self, request: Q, attempt: F) -> Result<R, ClientError>

@@ -162,6 +162,9 @@ pub(crate) fn run(parsed: Parsed) -> ExitCode {
             }
             return ExitCode::from(verbs::run(verb));
         }
+        Command::Role(Role::Cache(CacheArgs { verb: Some(verb), .. })) => {
+            return ExitCode::from(verbs::run(Verb::Cache(verb)));
+        }
         Command::Config(args) => {
             let matches = matches.subcommand_matches("config").unwrap_or(&matches);
             args.run(matches, &origins, &file)

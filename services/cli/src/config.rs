@@ -31,9 +31,9 @@ pub(crate) struct ConfigArgs {
     /// Where the Hash services are, for roles that run on their own.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     hash: Vec<String>,
-    /// Where the Cache services are, for a Gateway that runs on its own.
+    /// Where the Cache services are, for Gateways and Workers that run on their own.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
-    cache: Vec<String>,
+    cache_url: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,7 +62,7 @@ impl ConfigArgs {
             let origin = origins.of("config", matches, id);
             let texts: Vec<String> =
                 matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect();
-            let list = matches!(id, "allow_source" | "cache" | "queue" | "hash" | "replica_url" | "trusted_proxy");
+            let list = matches!(id, "allow_source" | "cache_url" | "queue" | "hash" | "replica_url" | "trusted_proxy");
             let value = if list { texts.into() } else { texts.into_iter().next().into() };
             settings.insert(id.to_owned(), Setting { value, origin: origin.to_string() });
         }
@@ -70,7 +70,7 @@ impl ConfigArgs {
         for id in [
             "admin_listen",
             "allow_source",
-            "cache",
+            "cache_url",
             "database_url",
             "hash",
             "postgres_bin",

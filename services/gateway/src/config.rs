@@ -26,8 +26,10 @@ pub struct GatewayConfig {
     pub limits: RateLimits,
     /// Proxies whose `x-forwarded-for` is believed. Nobody else's is.
     pub trusted_proxies: Vec<IpNet>,
-    /// The Cache service's URLs, where all Gateways count together. None: each counts by itself.
+    /// The Cache service's URLs. None: there is no cache, and each Gateway counts by itself.
     pub cache: Vec<String>,
+    /// The Cache services have a Redis, where all Gateways count together.
+    pub shared_limits: bool,
     /// How long the Cache service is waited for before a call is counted here. Default [`GatewayConfig::CACHE_TIMEOUT`].
     pub cache_timeout: Option<Duration>,
     /// Where uploads go. `None`: it takes none.

@@ -11,6 +11,7 @@ mod admin;
 mod admission;
 mod auth;
 mod batch;
+mod cache;
 mod call;
 mod config;
 mod controls;

@@ -57,6 +57,11 @@ pub async fn serve(
     let gateway = Gateway {
         queue,
         hash: Arc::new(Upstream::new(Role::Hash, &config.hash, config.tls.clone())?),
+        cache: if config.cache.is_empty() {
+            None
+        } else {
+            Some(Arc::new(Upstream::new(Role::Cache, &config.cache, config.tls.clone())?))
+        },
         admission: Admission::new(),
         uploads: config.uploads,
         stats: Arc::new(StatsCache::default()),

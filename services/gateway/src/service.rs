@@ -15,7 +15,7 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    UploadConfig, admission::Admission, auth, call::Call, controls, deadline::Deadline, digest, error,
+    UploadConfig, admission::Admission, auth, cache, call::Call, controls, deadline::Deadline, digest, error,
     outbound::Frames, results, schedules, stats, submit, submit_batch, unary, upload, upstream::Upstream, watch,
 };
 
@@ -27,6 +27,7 @@ const MAX_INNER_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 pub(crate) struct Gateway {
     pub(crate) queue: Arc<Upstream>,
     pub(crate) hash: Arc<Upstream>,
+    pub(crate) cache: Option<Arc<Upstream>>,
     pub(crate) admission: Admission,
     pub(crate) uploads: Option<UploadConfig>,
     pub(crate) stats: Arc<stats::StatsCache>,
@@ -290,6 +291,20 @@ impl GatewayService for Gateway {
         request: Request<api::GetCapabilitiesRequest>,
     ) -> Result<Response<api::GetCapabilitiesResponse>, Status> {
         self.answer(request, |_, call| stats::capabilities(self, call)).await
+    }
+
+    async fn invalidate_cache(
+        &self,
+        request: Request<api::InvalidateCacheRequest>,
+    ) -> Result<Response<api::InvalidateCacheResponse>, Status> {
+        self.answer(request, |request, call| cache::invalidate(self, request, call)).await
+    }
+
+    async fn warm_cache(
+        &self,
+        request: Request<api::WarmCacheRequest>,
+    ) -> Result<Response<api::WarmCacheResponse>, Status> {
+        self.answer(request, |request, call| cache::warm(self, request, call)).await
     }
 
     async fn get_stats(

@@ -11,7 +11,7 @@ use hashmesh::{
 use tokio::{sync::Mutex, time::Instant};
 use tonic::Status;
 
-use crate::{UploadConfig, call::Call, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
+use crate::{UploadConfig, cache, call::Call, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
 
 /// Capabilities may be this old: every client asks for them at its start.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -47,7 +47,8 @@ pub(crate) async fn capabilities(gateway: &Gateway, call: Call) -> Result<GetCap
 
 /// What this mesh is doing now.
 pub(crate) async fn stats(gateway: &Gateway, call: Call) -> Result<GetStatsResponse, Status> {
-    let mut answer = queue_stats(gateway, call.deadline).await?;
+    let (answer, cache) = tokio::join!(queue_stats(gateway, call.deadline), cache::stats(gateway));
+    let mut answer = answer?;
     let (reads, administers) = (call.reads(), call.caller.require(Scope::Admin).is_ok());
     for worker in answer.queue.iter_mut().flat_map(|queue| &mut queue.workers) {
         worker.sources.retain(|root| administers || reads.meet(&root.uri_prefix));
@@ -56,6 +57,7 @@ pub(crate) async fn stats(gateway: &Gateway, call: Call) -> Result<GetStatsRespo
         queue: answer.queue,
         database: answer.database,
         storage: answer.storage,
+        cache,
         gateway_streams: u32::try_from(gateway.admission.open_streams()).unwrap_or(u32::MAX),
         coalesced_digests: gateway.digests.joined(),
     })

@@ -31,9 +31,10 @@ pub(crate) struct GatewayArgs {
     /// Where the Hash services are.
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     hash: Vec<String>,
-    /// Where the Cache services are, in which all Gateways count calls together; default: each counts by itself.
+    /// Where the Cache services are, in which all Gateways count calls together, and of which users have digests forgotten;
+    /// default: each counts by itself.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
-    cache: Vec<String>,
+    cache_url: Vec<String>,
     /// How long a Cache service is waited for before a call is counted here.
     #[arg(long, value_name = "DURATION", default_value = "15ms", value_parser = humantime::parse_duration)]
     cache_timeout: Duration,
@@ -65,7 +66,8 @@ impl GatewayArgs {
             tls,
             limits: self.limits.resolve(true),
             trusted_proxies: self.limits.trusted_proxy,
-            cache: self.cache,
+            cache: self.cache_url,
+            shared_limits: true,
             cache_timeout: Some(self.cache_timeout),
             uploads,
             max_concurrent_calls: self.limits.max_concurrent_calls,

@@ -16,7 +16,7 @@ mod uploads;
 mod worker;
 
 pub(crate) use access::AccessArgs;
-pub(crate) use cache::CacheArgs;
+pub(crate) use cache::{CacheArgs, EntriesArgs, take_events};
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use hash::HashArgs;
 pub(crate) use limits::LimitArgs;

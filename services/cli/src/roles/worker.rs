@@ -35,6 +35,13 @@ pub(crate) struct WorkerArgs {
     /// begin it anew. Whoever stops it must wait a few seconds longer before it kills it.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     drain_grace: Duration,
+    /// Where the Cache services are, which know digests of objects that have not changed; default: everything is read.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    cache_url: Vec<String>,
+    /// The name of this machine in the cache: workers of one name see the same files; default: /etc/machine-id, else another one
+    /// after each start of the machine.
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    machine_id: Option<String>,
     #[command(flatten)]
     sources: SourceArgs,
     #[command(flatten)]
@@ -58,6 +65,8 @@ impl WorkerArgs {
             uploads: self.uploads.open(&self.sources.s3)?,
             allow_sources: self.sources.allow_source,
             drain_grace: self.drain_grace,
+            cache: self.cache_url,
+            machine_id: self.machine_id,
             tls,
             ..WorkerConfig::default()
         };

@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use hashmesh::tasks::AllowedSource;
-use hashmesh_cache::CacheConfig;
+use hashmesh_cache::{CacheConfig, CacheEvents, EntriesConfig};
 use hashmesh_database::Database;
 use hashmesh_gateway::{Auth, GatewayConfig, RateLimits, UploadConfig};
 use hashmesh_hash::HashConfig;
@@ -47,8 +47,10 @@ pub(super) struct MeshConfig {
     pub(super) limits: RateLimits,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) max_concurrent_calls: usize,
-    /// Where calls are counted, if not in this process.
+    /// Where calls are counted, if not in this process, and digests are kept for a while.
     pub(super) redis_url: Option<String>,
+    pub(super) entries: EntriesConfig,
+    pub(super) events: CacheEvents,
     pub(super) tls: Option<Tls>,
 }
 
@@ -111,6 +113,7 @@ impl Mesh {
             hashmesh_hash::serve(hash, listener, health, shutdown)
         })?;
 
+        let cache = self.add_cache().await?;
         for index in 0..self.config.workers {
             let (listener, _) = inner_listener().await?;
             let worker = WorkerConfig {
@@ -120,6 +123,7 @@ impl Mesh {
                 allow_sources: self.config.allow_sources.clone(),
                 remote: self.config.remote.clone(),
                 uploads: Some(self.config.uploads.clone()),
+                cache: cache.clone(),
                 ..WorkerConfig::default()
             };
             let health = if index == 0 { worker_health.clone() } else { Health::new() };
@@ -134,7 +138,8 @@ impl Mesh {
             auth: self.config.auth,
             limits: self.config.limits,
             trusted_proxies: self.config.trusted_proxies.clone(),
-            cache: self.add_cache().await?,
+            cache,
+            shared_limits: self.config.redis_url.is_some(),
             cache_timeout: None,
             uploads: Some(UploadConfig { store: self.config.uploads.clone(), max_bytes: self.config.upload_max_bytes }),
             max_concurrent_calls: self.config.max_concurrent_calls,
@@ -151,12 +156,14 @@ impl Mesh {
         Ok(true)
     }
 
-    /// Starts a Cache service if there is a Redis. It is not waited for: without it the Gateway counts by itself.
+    /// Starts a Cache service. It is not waited for: without it Workers read everything, and the Gateway counts by itself.
     async fn add_cache(&mut self) -> Result<Vec<String>> {
-        let Some(redis_url) = self.config.redis_url.clone() else { return Ok(Vec::new()) };
         let (listener, url) = inner_listener().await?;
         let config = CacheConfig {
-            redis_url,
+            redis_url: self.config.redis_url.clone(),
+            database: Some(self.config.database.clone()),
+            entries: self.config.entries.clone(),
+            events: self.config.events.clone(),
             redis_timeout: CacheConfig::REDIS_TIMEOUT,
             calls_per_address: self.config.limits.per_address,
             // For this process alone.

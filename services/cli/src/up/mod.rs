@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use hashmesh_cache::CacheEvents;
 use hashmesh_database::{Database, DatabaseConfig};
 use hashmesh_gateway::Auth;
 use hashmesh_queue::ReplicaConfig;
@@ -32,8 +33,8 @@ use crate::{
     address::{HostPort, bind_pair, local},
     postgres::{Cluster, ClusterConfig, Postgres},
     roles::{
-        AccessArgs, LimitArgs, ReplicaArgs, SourceArgs, StorageArgs, TlsArgs, UploadArgs, UploadLimitArgs, admin_pages,
-        default_threads, migrate,
+        AccessArgs, EntriesArgs, LimitArgs, ReplicaArgs, SourceArgs, StorageArgs, TlsArgs, UploadArgs, UploadLimitArgs,
+        admin_pages, default_threads, migrate, take_events,
     },
     settings::standard_directory,
 };
@@ -71,10 +72,12 @@ pub(crate) struct UpArgs {
     storage: StorageArgs,
     #[command(flatten)]
     replicas: ReplicaArgs,
-    /// A Redis in which calls are counted (also REDIS_URL): redis://…, redis-sentinel://… or redis-cluster://…, as `hashmesh
-    /// cache` has it; default: they are counted in this process.
+    /// A Redis in which calls are counted, and digests kept for a while (also REDIS_URL): redis://…, redis-sentinel://… or
+    /// redis-cluster://…, as `hashmesh cache` has it; default: calls are counted in this process.
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
+    #[command(flatten)]
+    entries: EntriesArgs,
     #[command(flatten)]
     uploads: UploadArgs,
     #[command(flatten)]
@@ -162,6 +165,7 @@ impl UpArgs {
         let limits = self.limits.resolve(!gateway.ip().to_canonical().is_loopback());
         let scheme = if tls.is_some() { "https" } else { "http" };
         let admin_address = local(admin_listener.local_addr()?);
+        let events = CacheEvents::default();
         let mut mesh = Mesh::new(MeshConfig {
             database: database.clone(),
             private_database: postgres.is_some(),
@@ -178,9 +182,11 @@ impl UpArgs {
             trusted_proxies: self.limits.trusted_proxy.clone(),
             max_concurrent_calls: self.limits.max_concurrent_calls,
             redis_url: self.redis_url.clone(),
+            entries: self.entries.config(),
+            events: events.clone(),
             tls,
         });
-        let mut admin = admin_pages(Admin::new(), database);
+        let mut admin = take_events(admin_pages(Admin::new(), database), events);
         for (name, health) in mesh.healths() {
             admin = admin.health(name, health);
         }

@@ -8,6 +8,8 @@ mod admin;
 mod algorithms;
 mod batches;
 mod bench;
+mod cache;
+mod caching;
 mod cancel;
 mod changes;
 mod compare;
@@ -56,7 +58,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use self::failure::Failure;
-pub(crate) use self::failure::exit_code_of;
+pub(crate) use self::{cache::CacheVerb, failure::exit_code_of};
 
 /// How long what still runs when a verb is done is given to end: a thread that waits for standard input may never.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -79,6 +81,9 @@ pub(crate) enum Verb {
     Resume(controls::ResumeArgs),
     Controls(controls::ControlsArgs),
     Stats(stats::StatsArgs),
+    /// Below the role of this name.
+    #[command(skip)]
+    Cache(CacheVerb),
     Schedule(schedule::ScheduleArgs),
     Changes(changes::ChangesArgs),
     Admin(admin::AdminArgs),
@@ -122,6 +127,7 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Resume(args) => args.run().await,
         Verb::Controls(args) => args.run().await,
         Verb::Stats(args) => args.run().await,
+        Verb::Cache(verb) => verb.run().await,
         Verb::Schedule(args) => args.run().await,
         Verb::Changes(args) => args.run().await,
         Verb::Admin(args) => args.run().await,

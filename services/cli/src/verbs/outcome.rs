@@ -23,6 +23,8 @@ pub(super) struct Row<'a> {
     version: &'a str,
     /// When the object was last changed, in nanoseconds since 1970.
     modified: Option<i64>,
+    /// Its digests came from the cache.
+    cached: bool,
     /// In the submission's order.
     pub(super) algorithms: &'a [Algorithm],
     /// Concatenated; empty if the task failed.
@@ -82,6 +84,7 @@ pub(super) fn for_each<'a, E>(
             etag: str::from_utf8(etag).unwrap_or_default(),
             version: str::from_utf8(version).unwrap_or_default(),
             modified: modified.copied(),
+            cached: identities.and_then(|all| all.cached.get(index as usize)).is_some_and(|cached| *cached != 0),
             algorithms,
             digests: digests.unwrap_or_default(),
             error: failure.and_then(|failure| failure.error.as_ref()),
@@ -114,7 +117,8 @@ pub(super) fn status_name(status: OutcomeStatus) -> &'static str {
 }
 
 /// An outcome as the object that scripts rely on: `name` or `raw_name_base64`, `position`, `outcome`, `digests`; `size`,
-/// `etag`, `version` and `modified` of the object where they are known; and `error` if it failed.
+/// `etag`, `version` and `modified` of the object where they are known; `cached` if its bytes were not read; and `error` if it
+/// failed.
 #[derive(Debug)]
 pub(super) struct JsonRow<'a> {
     pub(super) row: Row<'a>,
@@ -143,6 +147,9 @@ impl Serialize for JsonRow<'_> {
         }
         if let Some(nanos) = self.row.modified {
             object.serialize_entry("modified", &time(nanos))?;
+        }
+        if self.row.cached {
+            object.serialize_entry("cached", &true)?;
         }
         if self.row.status == OutcomeStatus::Failed {
             object.serialize_entry("error", &JsonError(self.row.error))?;

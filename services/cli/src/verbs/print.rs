@@ -4,6 +4,7 @@ use hashmesh::v1::{Algorithm, OutcomeStatus, PackedOutcomes, Submission};
 use serde_json::json;
 
 use super::{
+    caching::cached_tasks,
     deliver::Printer,
     failure::Failure,
     feed::Unread,
@@ -24,16 +25,29 @@ pub(super) struct OutcomePrinter {
     /// Named in each object where outcomes of several submissions are mixed.
     submission_id: Option<String>,
     any: bool,
+    cached_tasks: u64,
 }
 
 impl OutcomePrinter {
     pub(super) fn new(shape: Shape, reporter: Reporter) -> Self {
-        Self { shape, manifest: ManifestWriter::new(shape.manifest), reporter, submission_id: None, any: false }
+        Self {
+            shape,
+            manifest: ManifestWriter::new(shape.manifest),
+            reporter,
+            submission_id: None,
+            any: false,
+            cached_tasks: 0,
+        }
     }
 
     /// What follows are outcomes of this submission, among others'.
     pub(super) fn name_submission(&mut self, submission_id: &str) {
         self.submission_id = Some(submission_id.to_owned());
+    }
+
+    /// How many of the digests came from the cache.
+    pub(super) fn cached_tasks(&self) -> u64 {
+        self.cached_tasks
     }
 
     /// Puts what comes before all outcomes.
@@ -81,6 +95,7 @@ impl OutcomePrinter {
 
 impl Printer for OutcomePrinter {
     fn outcomes(&mut self, outcomes: &PackedOutcomes, output: &mut Output) -> Result<(), Failure> {
+        self.cached_tasks += cached_tasks(outcomes);
         let algorithms = outcomes.known_algorithms();
         if self.shape.output == Format::Text {
             self.shape.check(&algorithms)?;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     algorithms::{AlgorithmArgs, numbers},
+    caching::CachingArgs,
     failure::{self, Failure},
     output::{Format, lines, write_document, write_text},
     place::{NO_PLACE, place},
@@ -57,6 +58,8 @@ struct CreateArgs {
     /// A note on every run, to find it by; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
+    #[command(flatten)]
+    caching: CachingArgs,
     /// Keep each run at least this long after its end; default: what the Queue keeps others.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     keep_for: Option<std::time::Duration>,
@@ -114,6 +117,7 @@ impl CreateArgs {
             labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
             retention: self.keep_for.and_then(|kept| kept.try_into().ok()),
             expansion: Some(Expansion { source_uri: place.uri() }),
+            cache: self.caching.mode().into(),
             ..SubmissionOptions::default()
         };
         let (name, cron, time_zone) = (self.name, self.cron, self.time_zone);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use hashmesh::{
     gateway::v1::GetStatsResponse,
-    v1::{ReplicaStats, WorkerStats},
+    v1::{CacheStats, ReplicaStats, WorkerStats},
 };
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use super::{
     server::ServerArgs,
 };
 
-/// Show what the mesh is doing now: the queue, its workers, its database.
+/// Show what the mesh is doing now: the queue, its workers, its database, its cache.
 #[derive(Args, Debug)]
 pub(crate) struct StatsArgs {
     /// Lines for people, one document, or one line.
@@ -76,6 +76,32 @@ fn json(stats: &GetStatsResponse) -> Value {
         },
         "gateway_streams": stats.gateway_streams,
         "coalesced_digests": stats.coalesced_digests,
+        "cache": stats.cache.as_ref().map(cache),
+    })
+}
+
+/// What the cache has done, and holds.
+pub(super) fn cache(stats: &CacheStats) -> Value {
+    json!({
+        "memory_hits": stats.memory_hits,
+        "redis_hits": stats.redis_hits,
+        "postgres_hits": stats.postgres_hits,
+        "misses": stats.misses,
+        "taken_objects": stats.taken_objects,
+        "changed_objects": stats.changed_objects,
+        "saved_bytes": stats.saved_bytes,
+        "put_entries": stats.put_entries,
+        "evicted_entries": stats.evicted_entries,
+        "invalidated_entries": stats.invalidated_entries,
+        "rejected_values": stats.rejected_values,
+        "joined_requests": stats.joined_requests,
+        "early_refreshes": stats.early_refreshes,
+        "warmed_entries": stats.warmed_entries,
+        "expired_entries": stats.expired_entries,
+        "redis_failures": stats.redis_failures,
+        "postgres_failures": stats.postgres_failures,
+        "memory_entries": stats.memory_entries,
+        "memory_bytes": stats.memory_bytes,
     })
 }
 
@@ -103,7 +129,7 @@ fn worker(worker: &WorkerStats) -> Value {
 }
 
 /// The same as lines `queue.ready_tasks: 0`.
-fn text(stats: &Value) -> String {
+pub(super) fn text(stats: &Value) -> String {
     let mut lines = String::new();
     put("", stats, &mut lines);
     lines

@@ -2,10 +2,11 @@
 
 use std::{fmt::Write as _, time::SystemTime};
 
-use hashmesh::v1::{Algorithm, EndReason, Submission, SubmissionState, WaitReason};
+use hashmesh::v1::{Algorithm, CacheMode, EndReason, Submission, SubmissionState, WaitReason};
 use serde_json::{Map, Value, json};
 
 use super::{
+    caching::mode_name,
     failure::{self, Failure},
     output::{Format, lines, write_document, write_text},
 };
@@ -41,6 +42,9 @@ pub(super) fn json(submission: &Submission) -> Value {
     }
     if let Some(error) = &submission.expansion_error {
         object.insert("expansion_error".to_owned(), json!(format!("{}: {}", error.reason, error.message)));
+    }
+    if options.cache() != CacheMode::Unspecified {
+        object.insert("cache".to_owned(), json!(mode_name(options.cache())));
     }
     if options.part_bytes > 0 {
         object.insert("part_bytes".to_owned(), json!(options.part_bytes));

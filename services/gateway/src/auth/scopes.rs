@@ -34,7 +34,7 @@ fn of_gateway(method: &str) -> Option<Scope> {
     match method {
         "SubmitTasks" | "CreateSubmission" | "AppendBatch" | "SealSubmission" | "SubmitBatch" | "CancelSubmission"
         | "RetryTasks" | "ComputeDigest" | "ComputeDigestStream" | "CreateSchedule" | "DeleteSchedule"
-        | "UploadObject" | "DeleteUpload"
+        | "UploadObject" | "DeleteUpload" | "InvalidateCache" | "WarmCache"
         // Of the tenant's own work. Of everyone's they need `admin` too (`controls.rs`).
         | "PauseWork" | "ResumeWork" | "SetTenantLimits" => Some(Scope::Submit),
         "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "ListResults" | "StreamResults" | "GetControls"

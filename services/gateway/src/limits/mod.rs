@@ -42,7 +42,8 @@ const KEY: &str = "key";
 
 impl Limiter {
     pub(crate) fn new(config: &GatewayConfig) -> Result<Self, GatewayError> {
-        let shared = if config.cache.is_empty() { None } else { Some(Shared::new(config)?) };
+        let together = config.shared_limits && !config.cache.is_empty();
+        let shared = if together { Some(Shared::new(config)?) } else { None };
         let inner = Inner {
             limits: config.limits,
             addresses: Addresses::new(config.trusted_proxies.clone()),

@@ -25,6 +25,7 @@ use self::{
 use super::{
     algorithms::AlgorithmArgs,
     batches::BatchArgs,
+    caching::CachingArgs,
     failure::{self, Failure},
     feed::object_uri,
     manifest::{Hints, Manifest, ReadArgs},
@@ -70,6 +71,8 @@ pub(crate) struct CompareArgs {
     placement: PlacementArgs,
     #[command(flatten)]
     batches: BatchArgs,
+    #[command(flatten)]
+    caching: CachingArgs,
     /// The shape of the report: a sign and a name per line, one document, or an object per line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
@@ -144,8 +147,13 @@ impl CompareArgs {
         }
         // Directories come last: they are read with the algorithms that the other side has.
         let named = self.algorithms.named()?;
-        let submitting =
-            Submitting { client: &client, placement: self.placement, batches: self.batches, reporter: &reporter };
+        let submitting = Submitting {
+            client: &client,
+            placement: self.placement,
+            batches: self.batches,
+            cache: self.caching.verifying(),
+            reporter: &reporter,
+        };
         for (index, (_, given, _)) in sides.iter().enumerate() {
             if given.directory().is_some() {
                 let other = read[1 - index].as_ref().map_or(&[][..], |side| &side.algorithms);

@@ -4,7 +4,7 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
 use hashmesh::{
     client::{Client, Target},
-    v1::{Algorithm, SubmissionOptions, SubmissionState},
+    v1::{Algorithm, CacheMode, SubmissionOptions, SubmissionState},
 };
 
 use super::{
@@ -32,6 +32,8 @@ pub(super) struct Submitting<'a> {
     pub(super) client: &'a Client,
     pub(super) placement: PlacementArgs,
     pub(super) batches: BatchArgs,
+    /// Bytes are read unless somebody has said otherwise.
+    pub(super) cache: CacheMode,
     pub(super) reporter: &'a Reporter,
 }
 
@@ -43,7 +45,8 @@ impl Submitting<'_> {
         algorithms: &[Algorithm],
         part_bytes: u64,
     ) -> Result<Option<Side>, Failure> {
-        let options = SubmissionOptions { algorithms: numbers(algorithms), part_bytes, ..SubmissionOptions::default() };
+        let (algorithms, cache) = (numbers(algorithms), self.cache.into());
+        let options = SubmissionOptions { algorithms, part_bytes, cache, ..SubmissionOptions::default() };
         let (open, root) = match given {
             Given::Directory(directory) => (self.open(directory, options).await?, Root::default()),
             Given::Place(place) => {

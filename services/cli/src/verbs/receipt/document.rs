@@ -36,6 +36,10 @@ pub(super) struct Receipt {
     pub(super) failed_tasks: u64,
     pub(super) cancelled_tasks: u64,
     pub(super) hashed_bytes: u64,
+    /// Digests that came from the cache: the object was the same as when its bytes had been read. Receipts from before there was a
+    /// cache do not say it.
+    #[serde(default)]
+    pub(super) cached_tasks: u64,
     /// What computed the digests.
     pub(super) kernels: Vec<String>,
     pub(super) create_time: Option<String>,

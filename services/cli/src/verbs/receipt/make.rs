@@ -6,6 +6,7 @@ use hashmesh::{client::Client, receipt::Tree, v1::Submission};
 
 use super::document::{PROOF, Proof, RECEIPT, Receipt, outcome};
 use crate::verbs::{
+    caching::cached_tasks,
     failure::Failure,
     recorded::{self, Recorded},
     submission,
@@ -26,6 +27,7 @@ pub(super) enum Wanted {
 struct Walked {
     tree: Tree,
     kernels: BTreeSet<String>,
+    cached_tasks: u64,
     /// Of the outcome that was wanted: what is hashed, and the hash.
     found: Option<(serde_json::Value, String)>,
     /// How many there were: a name may come twice.
@@ -36,6 +38,7 @@ impl Walked {
     fn through(recorded: Recorded, wanted: Option<&Wanted>) -> Self {
         let mut walked = Self::default();
         for outcomes in recorded {
+            walked.cached_tasks += cached_tasks(&outcomes);
             if !outcomes.kernel.is_empty() && walked.kernels.len() < MAX_KERNELS {
                 walked.kernels.insert(outcomes.kernel.clone());
             }
@@ -93,6 +96,7 @@ pub(super) async fn receipt(client: &Client, id: &str) -> Result<Receipt, Failur
         failed_tasks: submission.failed_tasks,
         cancelled_tasks: submission.cancelled_tasks,
         hashed_bytes: submission.hashed_bytes,
+        cached_tasks: walked.cached_tasks,
         kernels: walked.kernels.into_iter().collect(),
         create_time: submission.create_time.as_ref().and_then(submission::timestamp),
         end_time: submission.end_time.as_ref().and_then(submission::timestamp),

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use self::{
     check::MAX_DOCUMENT_BYTES,
@@ -29,7 +29,8 @@ use super::{
 ///
 /// A receipt (JSON) has the root of a Merkle tree (RFC 9162, SHA-256) over all outcomes of a submission that has ended, by
 /// position: whoever has it can tell whether a list of outcomes is the one that there was, to the last bit, and a proof of
-/// some hundred bytes shows that of a single outcome. It is as good as the place where it is kept: nothing is signed.
+/// some hundred bytes shows that of a single outcome. It says how many of the digests came from the cache; without --cache use
+/// there is a receipt only where there are none. It is as good as the place where it is kept: nothing is signed.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct ReceiptArgs {
@@ -38,8 +39,21 @@ pub(crate) struct ReceiptArgs {
     /// The submission, which must have ended.
     #[arg(value_name = "SUBMISSION", required = true)]
     id: Option<String>,
+    /// Also of a submission some of whose digests came from the cache, their bytes not read; the receipt says of how many.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    cache: Cached,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// What a receipt is given for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Cached {
+    /// Digests whose bytes were all read.
+    #[default]
+    Bypass,
+    /// Any digests.
+    Use,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +114,14 @@ impl ReceiptArgs {
             None => {
                 let id = self.id.unwrap_or_default();
                 let receipt = make::receipt(&self.server.client()?, &id).await?;
+                if receipt.cached_tasks > 0 && self.cache == Cached::Bypass {
+                    let cached = receipt.cached_tasks;
+                    let text = format!(
+                        "{cached} digests of submission {id} came from the cache, their bytes were not read for it: submit \
+                         again with --cache bypass (or refresh), or say --cache use"
+                    );
+                    return Err(Failure::Local(text));
+                }
                 write_document(Format::Json, &receipt).await?;
             }
         }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use self::{lines::Lines, paths::Paths};
 use super::{
     algorithms::{AlgorithmArgs, numbers},
+    caching::{CachingArgs, of_which_cached},
     deliver::{Open, deliver, detach},
     failure::{self, Failure},
     feed::Fed,
@@ -75,6 +76,8 @@ pub(crate) struct SubmitArgs {
     order: OrderArgs,
     #[command(flatten)]
     placement: PlacementArgs,
+    #[command(flatten)]
+    caching: CachingArgs,
     /// Tasks in a batch, at most. A batch is what is stored and acknowledged at once.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH_TASKS)))]
     batch_tasks: u32,
@@ -142,6 +145,7 @@ impl SubmitArgs {
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             keep_inputs: self.keep_inputs,
             retention: self.keep_for.and_then(|kept| kept.try_into().ok()),
+            cache: self.caching.mode().into(),
             ..SubmissionOptions::default()
         };
         self.order.fill(&mut options);
@@ -262,7 +266,7 @@ async fn print_outcomes(
     let last = deliver(client, open, reporter, &mut printer, &mut output).await?;
     printer.end(&last, &mut output)?;
     output.flush().await?;
-    reporter.inform(&summary(&last, started));
+    reporter.inform(&summary(&last, printer.cached_tasks(), started));
     Ok(submission::exit_code(&last).max(code(reporter)))
 }
 
@@ -278,14 +282,15 @@ fn code(reporter: &Reporter) -> u8 {
 }
 
 /// What was done, and how fast.
-fn summary(last: &Submission, started: Instant) -> String {
+fn summary(last: &Submission, cached_tasks: u64, started: Instant) -> String {
     let seconds = started.elapsed().as_secs_f64();
     let tasks_per_second = last.recorded_tasks as f64 / seconds.max(1e-9);
     let megabytes = last.hashed_bytes as f64 / 1e6;
     let megabytes_per_second = megabytes / seconds.max(1e-9);
     format!(
         "hashmesh: {}; {megabytes:.1} MB hashed in {seconds:.2} s ({tasks_per_second:.0} tasks/s, \
-         {megabytes_per_second:.1} MB/s)",
-        submission::summary(last)
+         {megabytes_per_second:.1} MB/s){}",
+        submission::summary(last),
+        of_which_cached(cached_tasks)
     )
 }

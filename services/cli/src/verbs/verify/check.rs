@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::verbs::{
+    caching::cached_tasks,
     deliver::Printer,
     failure::Failure,
     feed::Unread,
@@ -27,6 +28,7 @@ pub(super) struct CheckPrinter {
     reporter: Reporter,
     any: bool,
     tally: Tally,
+    cached_tasks: u64,
 }
 
 /// An outcome, and what it means here.
@@ -39,7 +41,7 @@ struct Checked<T> {
 
 impl CheckPrinter {
     pub(super) fn new(format: Format, quiet: bool, reporter: Reporter) -> Self {
-        Self { format, quiet, reporter, any: false, tally: Tally::default() }
+        Self { format, quiet, reporter, any: false, tally: Tally::default(), cached_tasks: 0 }
     }
 
     /// Puts what comes before all outcomes.
@@ -57,6 +59,11 @@ impl CheckPrinter {
             output.buffer().extend_from_slice(b"}\n");
         }
         Ok(())
+    }
+
+    /// How many of the digests came from the cache.
+    pub(super) fn cached_tasks(&self) -> u64 {
+        self.cached_tasks
     }
 
     /// What was said.
@@ -109,6 +116,7 @@ impl CheckPrinter {
 
 impl Printer for CheckPrinter {
     fn outcomes(&mut self, outcomes: &PackedOutcomes, output: &mut Output) -> Result<(), Failure> {
+        self.cached_tasks += cached_tasks(outcomes);
         let algorithms = outcomes.known_algorithms();
         for_each(outcomes, &algorithms, |row| self.row(row, output.buffer()))
     }

@@ -8,13 +8,14 @@ use clap::Args;
 use hashmesh::{
     client::{Client, Target},
     limits::MAX_ALGORITHMS,
-    v1::{Algorithm, SubmissionOptions},
+    v1::{Algorithm, CacheMode, SubmissionOptions},
 };
 
 use self::check::CheckPrinter;
 use super::{
     algorithms::{AlgorithmArgs, numbers},
     batches::BatchArgs,
+    caching::{CachingArgs, mode_name},
     deliver::{Open, deliver},
     failure::{self, Failure},
     feed::{self, Feed, Stopped, Unread},
@@ -51,6 +52,8 @@ pub(crate) struct VerifyArgs {
     placement: PlacementArgs,
     #[command(flatten)]
     batches: BatchArgs,
+    #[command(flatten)]
+    caching: CachingArgs,
     /// The shape of the outcomes: a sign and a name per line, one document, or an object per line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
@@ -75,7 +78,8 @@ impl VerifyArgs {
             return Err(Failure::Local(format!("{}: nothing to verify was found", self.manifest.display())));
         }
         let (algorithms, part_bytes) = (wanted(&scan)?, self.part_bytes(&client, &scan).await?);
-        let options = SubmissionOptions { algorithms, part_bytes, ..SubmissionOptions::default() };
+        let cache = self.caching.verifying();
+        let options = SubmissionOptions { algorithms, part_bytes, cache: cache.into(), ..SubmissionOptions::default() };
         let submitter = client.submit(Target::New { options, idempotency_key: None }).await?;
         let submission_id = submitter.submission_id().to_owned();
         reporter.inform(&format!("hashmesh: submission {submission_id}"));
@@ -109,9 +113,10 @@ impl VerifyArgs {
             reporter.warn(&format!("hashmesh: {}", printer.tally()));
         }
         reporter.inform(&format!(
-            "hashmesh: {} in {:.2} s",
+            "hashmesh: {} in {:.2} s; {}",
             submission::summary(&last),
-            started.elapsed().as_secs_f64()
+            started.elapsed().as_secs_f64(),
+            said_of_bytes(cache, printer.cached_tasks()),
         ));
         let flawed = printer.tally().flawed() || scan.malformed > 0 || reporter.troubles() > 0;
         Ok(submission::exit_code(&last).max(if flawed { failure::TROUBLE } else { failure::OK }))
@@ -136,6 +141,15 @@ impl VerifyArgs {
         let hints = Hints { algorithms: self.algorithms.named()?, part_bytes: self.algorithms.part_bytes() };
         let opened = Manifest::open(&self.manifest, &self.read, hints);
         opened.map_err(|error| Failure::local(&format!("cannot read {}", self.manifest.display()), &error))
+    }
+}
+
+/// Whether bytes were compared, or what is known of them.
+fn said_of_bytes(cache: CacheMode, cached_tasks: u64) -> String {
+    match (cache, cached_tasks) {
+        (CacheMode::Use, 0) => "all bytes were read".to_owned(),
+        (CacheMode::Use, cached) => format!("{cached} of the digests came from the cache, their bytes were not read"),
+        (mode, _) => format!("all bytes were read (cache: {})", mode_name(mode)),
     }
 }
 
