@@ -8,6 +8,8 @@
 # make bench-backlog  a backlog that no worker works on, the Queue restarted with it, urgent tasks while it drains
 # make bench-tenants  what a tenant with BENCH_TASKS tasks costs one with single tasks; fails if its p99 is more than 3 times as long
 # make bench-objects   OBJECTS small objects in an S3 store, and one of OBJECT_GIB GiB as a file and over HTTP, three digests each
+# make bench-cached  CACHED_OBJECTS objects of CACHED_BYTES bytes digested again: fails if what has not changed is read, or S3 is not 20 times as fast
+# make bench-cache  latency of the Cache service, and what becomes of it while its Redis is emptied, stopped, killed; fails where that shows
 # make overload   goodput and latency at 0.5 to 10 times what OVERLOAD_PLACES concurrent calls can do; fails where they suffer
 # make bench-linear  tasks per second with LINEAR_SIZES tasks in the tables; fails if they differ by more than 15 %
 # make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
@@ -20,6 +22,9 @@ SHELL := /bin/bash
 # What `make run` digests: a real tree that every machine has that built this, of some ten thousand files.
 INPUT ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 BENCH_TASKS ?= 10000000
+CACHED_OBJECTS ?= 100000
+CACHED_BYTES ?= 1048576
+CACHE_SECONDS ?= 10
 BENCH_MODES ?=
 BENCH_MINIMUM ?= 500000
 LINEAR_SIZES ?= 1000000 10000000 100000000
@@ -36,7 +41,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh)
 
-.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-peers overload setup release require-tools
+.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers overload setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -87,6 +92,13 @@ bench-peers: release
 
 bench-objects: release setup
 	@tests/tools/objects.sh $(HASHMESH) $(OBJECTS) $(OBJECT_GIB)
+
+bench-cached: release setup
+	@tests/tools/cached.sh $(HASHMESH) $(CACHED_OBJECTS) $(CACHED_BYTES)
+
+bench-cache: release
+	cargo build --release --locked --package hashmesh-cli --example cache
+	@tests/tools/cache.sh $(HASHMESH) $(CACHE_SECONDS)
 
 overload: release
 	cargo build --release --locked --package hashmesh-cli --example overload

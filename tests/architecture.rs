@@ -66,8 +66,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("blake2", &["hashmesh-hash"]),
     ("crc", &["hashmesh-hash"]),
     ("twox-hash", &["hashmesh-hash"]),
-    // Also the fingerprints of batches (the API) and of keys and options (the Queue).
-    ("blake3", &["hashmesh-hash", "hashmesh", "hashmesh-queue"]),
+    // Also the fingerprints of batches (the API), of keys and options (the Queue), keys and seals of entries (the Cache).
+    ("blake3", &["hashmesh-hash", "hashmesh", "hashmesh-queue", "hashmesh-cache"]),
     ("cap-std", &["hashmesh-worker"]),
     ("object_store", &["hashmesh-uploads"]),
     ("opentelemetry", &["hashmesh-runtime"]),

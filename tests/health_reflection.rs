@@ -27,7 +27,7 @@ async fn grpcurl_lists_and_describes_the_public_api_by_reflection_alone() {
     }
     let methods =
         grpcurl([address.as_str(), "list", "hashmesh.gateway.v1.GatewayService"]).run().await.succeeded().text();
-    assert_eq!(methods.lines().count(), 27, "{methods}");
+    assert_eq!(methods.lines().count(), 29, "{methods}");
     for symbol in ["hashmesh.gateway.v1.GatewayService", "hashmesh.gateway.v1.SubmitBatchRequest", "hashmesh.v1.Task"] {
         let described = grpcurl([address.as_str(), "describe", symbol]).run().await.succeeded().text();
         assert!(described.contains(symbol), "{described}");

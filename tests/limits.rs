@@ -247,7 +247,7 @@ async fn through_two_gateways_and_one_redis_a_thousand_attempts_admit_a_hundred(
     let cache = cache(&redis, "shared-limits-cache", &["--redis-timeout", "10s"]).await;
     let url = cache.url();
     // Whether they count right, not how soon: these tests share two CPUs with all others.
-    let options = ["--limit-per-address", "100", "--cache", &url, "--cache-timeout", "10s"];
+    let options = ["--limit-per-address", "100", "--cache-url", &url, "--cache-timeout", "10s"];
     let (_first, one) = gateway(&mesh, "first-of-two", &options).await;
     let (_second, other) = gateway(&mesh, "second-of-two", &options).await;
     let attempts = async |gateway: &Gateway| {
@@ -280,7 +280,7 @@ async fn without_redis_decisions_go_on_and_limits_hold_in_each_process() {
     let (mesh, mut redis) = (behind("lost-redis").await, Redis::start("lost-redis-redis").await);
     let cache = cache(&redis, "lost-redis-cache", &[]).await;
     let url = cache.url();
-    let options = ["--limit-per-address", "100", "--cache", &url, "--trusted-proxy", "127.0.0.0/8"];
+    let options = ["--limit-per-address", "100", "--cache-url", &url, "--trusted-proxy", "127.0.0.0/8"];
     let (_first, mut one) = gateway(&mesh, "first-alone", &options).await;
     let (_second, mut other) = gateway(&mesh, "second-alone", &options).await;
     for (number, killed) in [(1, true), (2, false)] {

@@ -8,6 +8,7 @@ mod architecture;
 mod attack;
 mod backlog;
 mod breaker;
+mod cache;
 mod cli;
 mod coalescing;
 mod compare;

@@ -248,6 +248,8 @@ fn too_much(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "ListAudit" => {
             (admin::ListAuditRequest { page_size: 1_001, ..Default::default() }.encode_to_vec(), "page_size")
         }
+        "InvalidateCache" => (api::InvalidateCacheRequest { uri: long(8_192), prefix: true }.encode_to_vec(), "uri"),
+        "WarmCache" => (api::WarmCacheRequest { max_entries: 100_001 }.encode_to_vec(), "max_entries"),
         "PauseWork" | "ResumeWork" | "GetControls" | "GetCapabilities" | "GetStats" | "ListWorkers"
         | "ListSchedules" => {
             return None;

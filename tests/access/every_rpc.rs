@@ -41,7 +41,9 @@ fn needed(path: &str) -> Option<Scope> {
         | "ComputeDigest"
         | "ComputeDigestStream"
         | "UploadObject"
-        | "DeleteUpload" => Some(Scope::Submit),
+        | "DeleteUpload"
+        | "InvalidateCache"
+        | "WarmCache" => Some(Scope::Submit),
         "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "ListResults" | "StreamResults" | "GetControls"
         | "GetStats" | "GetUpload" | "GetSchedule" | "ListSchedules" => Some(Scope::Read),
         "GetCapabilities" => None,
@@ -86,7 +88,9 @@ fn about(method: &str, id: &str) -> Option<Bytes> {
         | "ComputeDigestStream"
         | "UploadObject"
         | "GetUpload"
-        | "DeleteUpload" => return None,
+        | "DeleteUpload"
+        | "InvalidateCache"
+        | "WarmCache" => return None,
         _ => panic!("{method} is new: say here how it names a submission, or that it names none"),
     };
     Some(message.into())

@@ -26,7 +26,7 @@ use hashmesh::{
     error::{Reason, reason},
     gateway::v1::{SubmitBatchRequest, gateway_service_client::GatewayServiceClient, submit_batch_request::Tasks},
     keys::KeyText,
-    v1::{ObjectReference, Scope, Task, TaskRows, task::Source},
+    v1::{CacheMode, ObjectReference, Scope, SubmissionOptions, Task, TaskRows, task::Source},
 };
 use tokio::task::JoinSet;
 
@@ -168,7 +168,9 @@ impl Bench<'_> {
         let source = Source::Object(ObjectReference { uri, ..ObjectReference::default() });
         let task = Task { name: "input".to_owned(), source: Some(source), ..Task::default() };
         let rows = TaskRows { tasks: vec![task] };
-        SubmitBatchRequest { tasks: Some(Tasks::Rows(rows)), wait: true, ..SubmitBatchRequest::default() }
+        // The same file each time, to be read each time.
+        let options = Some(SubmissionOptions { cache: CacheMode::Bypass.into(), ..SubmissionOptions::default() });
+        SubmitBatchRequest { options, tasks: Some(Tasks::Rows(rows)), wait: true, ..SubmitBatchRequest::default() }
     }
 
     /// Calls per second that so many callers get.

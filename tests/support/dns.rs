@@ -10,10 +10,7 @@ use std::{
     thread,
 };
 
-use super::{mesh::own_host, rundir};
-
-/// A process that is started with this in its environment resolves names as the file says (see [`Dns::environment`]).
-pub(crate) const RESOLV_CONF: &str = "HASHMESH_TEST_RESOLV_CONF";
+use super::{mesh::own_host, process::MOUNTED, rundir};
 
 const TYPE_A: u16 = 1;
 
@@ -47,7 +44,7 @@ impl Dns {
 
     /// What makes a process ask this server.
     pub(crate) fn environment(&self) -> (String, String) {
-        (RESOLV_CONF.to_owned(), self.resolv_conf.display().to_string())
+        (MOUNTED.to_owned(), format!("{}:/etc/resolv.conf", self.resolv_conf.display()))
     }
 
     /// Questions for an IPv4 address so far.

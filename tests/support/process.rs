@@ -13,13 +13,16 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::{
-    dns::RESOLV_CONF,
     rundir,
     wait::{PATIENCE, until},
 };
 
 /// The command under test.
 pub(crate) const HASHMESH: &str = env!("CARGO_BIN_EXE_hashmesh");
+
+/// A process that is started with `SOURCE:TARGET` in this variable sees the file or directory SOURCE at TARGET, and nobody else
+/// does. Only root may.
+pub(crate) const MOUNTED: &str = "HASHMESH_TEST_MOUNTED";
 
 /// Starts every child. The signal that a child gets at its parent's death comes at the death of the *thread* that started
 /// it, and a test's thread ends with the test; this one ends with the process.
@@ -97,10 +100,11 @@ impl Spawn {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", self.death_signal]).args(&self.privileges);
         command.arg("--");
-        if let Some((_, resolv_conf)) = self.environment.iter().find(|(name, _)| name == RESOLV_CONF) {
+        let mounted = self.environment.iter().find(|(name, _)| name == MOUNTED);
+        if let Some((source, target)) = mounted.and_then(|(_, mounted)| mounted.split_once(':')) {
             // In a world of its own, as far as files are mounted.
-            let mounted = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
-            command.args(["unshare", "--mount", "sh", "-c", mounted, resolv_conf]);
+            let script = r#"mount --bind "$0" "$1" && shift && exec "$@""#;
+            command.args(["unshare", "--mount", "sh", "-c", script, source, target]);
         }
         command.arg(HASHMESH).args(&self.arguments);
         clean_environment(&mut command);

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use hashmesh::{
     error::{Reason, reason},
     gateway::v1::{
-        Batch, GetSubmissionRequest, OpenSubmission, StreamResultsRequest, StreamResultsResponse, SubmitTasksRequest,
-        SubmitTasksResponse, batch, gateway_service_client::GatewayServiceClient, stream_results_response,
-        submit_tasks_request, submit_tasks_response,
+        Batch, GetSubmissionRequest, OpenSubmission, StreamResultsRequest, StreamResultsResponse, SubmitBatchRequest,
+        SubmitTasksRequest, SubmitTasksResponse, batch, gateway_service_client::GatewayServiceClient,
+        stream_results_response, submit_batch_request, submit_tasks_request, submit_tasks_response,
     },
     v1::{
-        Opened, Outcome, PackedTasks, Pong, Rejected, ResultShape, Seal, Submission, SubmissionState, Task, TaskRows,
-        task,
+        Opened, Outcome, PackedTasks, Pong, Rejected, ResultShape, Seal, Submission, SubmissionOptions,
+        SubmissionState, Task, TaskRows, task,
     },
 };
 use tokio::sync::mpsc;
@@ -107,6 +107,16 @@ impl Gateway {
     }
 
     /// Every outcome after a position, as rows, waited for until the submission has ended.
+    /// The outcomes of these tasks, all of one batch.
+    pub(crate) async fn outcomes_of(&mut self, rows: TaskRows, options: SubmissionOptions) -> Vec<Outcome> {
+        let tasks = Some(submit_batch_request::Tasks::Rows(rows));
+        let request = SubmitBatchRequest { options: Some(options), tasks, wait: true, ..SubmitBatchRequest::default() };
+        let answer = self.submit_batch(request).await.expect("it is taken").into_inner();
+        let id = answer.submission.expect("it is there").submission_id;
+        self.reaches(&id, SubmissionState::Completed).await;
+        self.outcomes_after(&id, 0).await
+    }
+
     pub(crate) async fn outcomes_after(&mut self, submission_id: &str, after_position: u64) -> Vec<Outcome> {
         let request = StreamResultsRequest {
             submission_id: submission_id.to_owned(),

@@ -9,10 +9,11 @@ use crate::support::{
     Up,
     cli::{hashmesh, program},
     rundir,
+    wait::{PATIENCE, until},
 };
 
 #[tokio::test]
-async fn work_passes_four_processes_over_mutual_tls_and_no_secret_is_logged() {
+async fn work_passes_five_processes_over_mutual_tls_and_no_secret_is_logged() {
     let mesh = Secure::start("tls-mesh").await;
     let ca = mesh.ca().display().to_string();
     let submit = ["submit", "--lines", "-", "--output", "jsonl", "--server", &mesh.url(), "--tls-ca", &ca];
@@ -29,16 +30,31 @@ async fn work_passes_four_processes_over_mutual_tls_and_no_secret_is_logged() {
     let expected = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     assert_eq!(digest["digests"][0]["hex"], expected);
 
+    // The worker asks the cache, and so does the Gateway.
+    let verb = |arguments: &[&str]| {
+        let run = hashmesh(arguments).env("HASHMESH_API_KEY", &mesh.key).env("HASHMESH_SERVER", &mesh.url());
+        run.env("HASHMESH_TLS_CA", &ca)
+    };
+    verb(&["admin", "tenants", "sources", "default", "--allow", "file:///usr/bin/"]).run().await.succeeded();
+    until("a digest to come from the cache", PATIENCE, async || {
+        // Until the Gateway has heard that it may be named.
+        let ended = verb(&["submit", "/usr/bin/env", "--cache", "use"]).run().await;
+        ended.stderr.contains("1 digests from the cache").then_some(())
+    })
+    .await;
+    let stats = verb(&["cache", "stats", "--output", "json"]).run().await.succeeded().json();
+    assert_eq!(stats["put_entries"], 1, "{stats}");
+
     // Whatever was written, and however the settings are shown.
     let config = hashmesh(["config", "--output", "json"])
         .env("HASHMESH_TLS_KEY", &mesh.certs.join("gateway.key").display().to_string());
     let config = config.run().await.succeeded().text();
     let mut said = vec![config, ended.stderr, listed.stderr];
-    for role in [&mesh.gateway, &mesh.worker, &mesh.hash, &mesh.queue] {
+    for role in [&mesh.gateway, &mesh.worker, &mesh.cache, &mesh.hash, &mesh.queue] {
         said.push(role.process.log());
         said.push(role.process.output());
     }
-    for name in ["gateway", "queue", "hash", "worker", "client", "ca"] {
+    for name in ["gateway", "queue", "hash", "worker", "cache", "client", "ca"] {
         let pem = fs::read_to_string(mesh.certs.join(format!("{name}.key"))).expect("a key");
         for line in pem.lines().filter(|line| !line.starts_with("-----")) {
             assert!(said.iter().all(|text| !text.contains(line)), "the private key of {name} was shown");

@@ -55,11 +55,12 @@ fn told(status: &Status) -> String {
     chain(status)
 }
 
-/// Gateway, Queue, Hash and a Worker that speak TLS to each other, and keys.
+/// Gateway, Queue, Hash, Cache and a Worker, which may read /usr/bin, that speak TLS to each other, and keys.
 struct Secure {
     // Dropped in this order.
     gateway: Role,
     worker: Role,
+    cache: Role,
     hash: Role,
     queue: Role,
     database: Database,
@@ -88,12 +89,17 @@ impl Secure {
         let mut hash = role("hash", &own_host(), &["--threads", "1"]).await;
         hash.ready().await;
         let hash_url = format!("https://{}", hash.address);
-        let mut worker = role("worker", &own_host(), &["--queue", &queue_url, "--threads", "1"]).await;
+        let mut cache = role("cache", &own_host(), &["--database-url", &database.url, "--no-migrate"]).await;
+        cache.ready().await;
+        let cache_url = format!("https://{}", cache.address);
+        let of_worker =
+            ["--queue", &queue_url, "--cache-url", &cache_url, "--allow-source", "/usr/bin", "--threads", "1"];
+        let mut worker = role("worker", &own_host(), &of_worker).await;
         worker.ready().await;
-        let to_both = ["--queue", &queue_url, "--hash", &hash_url, "--auth", "keys"];
+        let to_both = ["--queue", &queue_url, "--hash", &hash_url, "--cache-url", &cache_url, "--auth", "keys"];
         let mut gateway = role("gateway", &host, &to_both).await;
         gateway.ready().await;
-        Self { gateway, worker, hash, queue, database, certs, key }
+        Self { gateway, worker, cache, hash, queue, database, certs, key }
     }
 
     fn ca(&self) -> PathBuf {
