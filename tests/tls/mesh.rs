@@ -43,7 +43,7 @@ async fn work_passes_five_processes_over_mutual_tls_and_no_secret_is_logged() {
     })
     .await;
     let stats = verb(&["cache", "stats", "--output", "json"]).run().await.succeeded().json();
-    assert_eq!(stats["put_entries"], 1, "{stats}");
+    assert!(stats["put_entries"].as_u64().is_some_and(|put| put >= 1), "{stats}");
 
     // Whatever was written, and however the settings are shown.
     let config = hashmesh(["config", "--output", "json"])

@@ -113,7 +113,7 @@ impl Mesh {
             hashmesh_hash::serve(hash, listener, health, shutdown)
         })?;
 
-        let cache = self.add_cache().await?;
+        let Some(cache) = self.add_cache(shutdown).await? else { return Ok(false) };
         for index in 0..self.config.workers {
             let (listener, _) = inner_listener().await?;
             let worker = WorkerConfig {
@@ -156,8 +156,9 @@ impl Mesh {
         Ok(true)
     }
 
-    /// Starts a Cache service. It is not waited for: without it Workers read everything, and the Gateway counts by itself.
-    async fn add_cache(&mut self) -> Result<Vec<String>> {
+    /// Starts a Cache service, and waits until it knows what was invalidated; Redis is not waited for. `None`: interrupted.
+    async fn add_cache(&mut self, shutdown: &Shutdown) -> Result<Option<Vec<String>>> {
+        let health = Health::new();
         let (listener, url) = inner_listener().await?;
         let config = CacheConfig {
             redis_url: self.config.redis_url.clone(),
@@ -169,10 +170,10 @@ impl Mesh {
             // For this process alone.
             tls: None,
         };
-        self.add("cache", listener, Health::new(), |listener, health, shutdown| {
+        self.add("cache", listener, health.clone(), |listener, health, shutdown| {
             hashmesh_cache::serve(config, listener, health, shutdown)
         })?;
-        Ok(vec![url])
+        Ok(self.serves("cache", &health, shutdown).await?.then(|| vec![url]))
     }
 
     fn add<F, E>(
