@@ -99,12 +99,5 @@ fn command(name: &str, key: &Key, rest: impl FnOnce(&mut Cmd) -> &mut Cmd) -> Cm
 }
 
 fn name_of(key: &Key) -> String {
-    use std::fmt::Write as _;
-    let mut name = String::with_capacity(PREFIX.len() + 2 * key.0.len());
-    name.push_str(PREFIX);
-    for byte in key.0 {
-        // Writing to a string does not fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    format!("{PREFIX}{}", hex::encode(key.0))
 }

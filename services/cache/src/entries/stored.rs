@@ -217,14 +217,10 @@ fn found(rows: &[Row]) -> Result<Vec<FoundRow>, StoredError> {
         match read {
             Some((key, entry)) => found.push(FoundRow { key, encoded: encoded.to_vec(), entry }),
             // It costs a reading; what is read takes its place.
-            None => tracing::error!(key = hex(key), "an entry of the cache cannot be read; it is left out"),
+            None => tracing::error!(key = hex::encode(key), "an entry of the cache cannot be read; it is left out"),
         }
     }
     Ok(found)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn generation(row: &Row) -> Result<u64, StoredError> {
