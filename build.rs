@@ -1,14 +1,22 @@
 //! Compiles the protos with protox (no protoc needed) into generated types and one descriptor set.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use prost::Message as _;
+/// Where protos are: ours, and those of others.
+const ROOTS: [&str; 2] = ["proto", "proto/vendor"];
 
 const PROTOS: &[&str] = &[
     "envoy/config/core/v3/base.proto",
     "envoy/extensions/common/ratelimit/v3/ratelimit.proto",
     "envoy/service/ratelimit/v3/rls.proto",
     "envoy/type/v3/ratelimit_unit.proto",
+    "google/api/annotations.proto",
+    "google/api/http.proto",
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
     "hashmesh/v1/cache.proto",
@@ -40,12 +48,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     // tonic-prost-build names no inputs, and without them any edit in the package would rebuild everything.
     println!("cargo::rerun-if-changed=build.rs");
     for proto in PROTOS {
-        println!("cargo::rerun-if-changed=proto/{proto}");
+        let at = ROOTS.map(|root| Path::new(root).join(proto)).into_iter().find(|path| path.exists());
+        println!("cargo::rerun-if-changed={}", at.ok_or_else(|| format!("{proto} is in none of {ROOTS:?}"))?.display());
     }
 
-    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let mut compiler = protox::Compiler::new(ROOTS)?;
+    compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out_dir.join("hashmesh.binpb"), descriptors.encode_to_vec())?;
+    // As encoded by the compiler: prost's types would lose the options of `google.api.http`.
+    fs::write(out_dir.join("hashmesh.binpb"), compiler.encode_file_descriptor_set())?;
+    let descriptors = compiler.file_descriptor_set();
 
     tonic_prost_build::configure()
         // Payloads are slices of the frame they came in, never copies.
