@@ -36,6 +36,10 @@ pub struct GatewayConfig {
     pub uploads: Option<UploadConfig>,
     /// Unary calls that bring or read work, under way at a time. 0: [`GatewayConfig::MAX_CONCURRENT_CALLS`].
     pub max_concurrent_calls: usize,
+    /// How long calls are taken after a stop has begun, so that proxies hear of it first.
+    pub drain_delay: Duration,
+    /// After about so long a stream is ended in order, so that it finds whatever Gateways there are by then. `None`: never.
+    pub max_stream_age: Option<Duration>,
 }
 
 impl GatewayConfig {

@@ -18,6 +18,7 @@ mod controls;
 mod deadline;
 mod detail;
 mod digest;
+mod ending;
 mod error;
 mod frames;
 mod heavy;

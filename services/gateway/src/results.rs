@@ -19,9 +19,8 @@ use crate::{
     pings,
     service::{Gateway, queue_client},
     unary::ask,
-    upstream::{Repeat, StreamSlot},
+    upstream::{Pace, Repeat, StreamSlot},
     validate,
-    watch::draining_frame,
 };
 
 /// A page of outcomes as rows, cut at about 1 MiB.
@@ -68,12 +67,12 @@ pub(crate) async fn stream(
     };
     let place = gateway.admission.reader()?;
     let (inner, slot) = open(gateway, inner_request).await?;
-    let gateway = gateway.clone();
+    let (gateway, mut ending) = (gateway.clone(), gateway.ending());
     Ok(respond("results", place, caller, |outbound| async move {
         tokio::select! {
             result = relay(&gateway, inner, slot, shape, &outbound) => result,
             end = pings::ping(&outbound, |ping: Ping| frame(Frame::Ping(ping)), None) => Err(end),
-            () = gateway.shutdown.wait() => outbound.send(frame(Frame::Draining(draining_frame()))).await,
+            draining = ending.begun() => outbound.send(frame(Frame::Draining(draining))).await,
         }
     }))
 }
@@ -85,7 +84,7 @@ pub(crate) async fn open(
 ) -> Result<(Streaming<queue::StreamResultsResponse>, StreamSlot), Status> {
     gateway
         .queue
-        .open(Repeat::Safe, |channel| {
+        .open(Repeat::Safe, Pace::Client, |channel| {
             let request = request.clone();
             async move { Ok(queue_client(channel).stream_results(request).await?.into_inner()) }
         })

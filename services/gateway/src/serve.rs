@@ -67,12 +67,14 @@ pub async fn serve(
         stats: Arc::new(StatsCache::default()),
         digests: Digests::default(),
         shutdown: shutdown.clone(),
+        max_stream_age: config.max_stream_age,
     };
     let _readiness = tasks::spawn_owned("readiness", readiness::watch(gateway.clone(), health.clone()));
     let _uses = tasks::spawn_owned("key uses", authenticator.note_uses());
     let admin = AdminServiceServer::new(Administration::new(gateway.clone()));
     let service = GatewayServiceServer::new(gateway).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
     let mut limits = ServerLimits::default();
+    limits.drain_delay = config.drain_delay;
     // No address keeps all others out, however many connections it opens.
     limits.max_connections_per_address = limits.max_connections / 2;
     let mut server = GrpcServer::new("gateway", health)

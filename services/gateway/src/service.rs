@@ -1,6 +1,6 @@
 //! The RPCs of `GatewayService`: each takes its place and its deadline, and delegates.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hashmesh::{
     gateway::v1::{self as api, gateway_service_server::GatewayService},
@@ -15,8 +15,8 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    UploadConfig, admission::Admission, auth, cache, call::Call, controls, deadline::Deadline, digest, error,
-    outbound::Frames, results, schedules, stats, submit, submit_batch, unary, upload, upstream::Upstream, watch,
+    UploadConfig, admission::Admission, auth, cache, call::Call, controls, deadline::Deadline, digest, ending::Ending,
+    error, outbound::Frames, results, schedules, stats, submit, submit_batch, unary, upload, upstream::Upstream, watch,
 };
 
 /// What the services behind us may answer with: frames with 10,000 outcomes of long names exceed gRPC's usual 4 MiB.
@@ -34,6 +34,8 @@ pub(crate) struct Gateway {
     /// Digests that Hash has been asked for.
     pub(crate) digests: digest::Digests,
     pub(crate) shutdown: Shutdown,
+    /// Of streams that could be elsewhere as well.
+    pub(crate) max_stream_age: Option<Duration>,
 }
 
 /// A client of the Queue.
@@ -80,6 +82,11 @@ impl Gateway {
         // Held until the answer was read, or its deadline has passed: the server keeps these as long as the body.
         response.extensions_mut().insert(Arc::new(place));
         Ok(response)
+    }
+
+    /// When a stream that begins now shall end.
+    pub(crate) fn ending(&self) -> Ending {
+        Ending::new(&self.shutdown, self.max_stream_age)
     }
 
     /// New streams go elsewhere once we stop.

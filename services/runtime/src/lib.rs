@@ -6,8 +6,10 @@
 
 pub mod admin;
 pub mod channel;
+pub mod envoy;
 pub mod flights;
 pub mod health;
+pub mod probe;
 pub mod resources;
 pub mod server;
 pub mod shutdown;

@@ -2,7 +2,8 @@
 
 mod connection;
 mod deadlines;
-mod health_service;
+pub(crate) mod health_service;
+mod leaving;
 mod limits;
 mod opening;
 mod panics;
@@ -21,7 +22,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, server::NamedService, service::Routes};
-use tower::{Layer as _, Service};
+use tower::{Layer as _, Service, util::MapResponse};
 
 pub(crate) use self::limits::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES,
@@ -124,8 +125,9 @@ impl GrpcServer {
         self
     }
 
-    /// Serves until the shutdown begins, then drains: health turns to not serving, no connection is accepted any more,
-    /// each gets a GOAWAY and finishes its calls. What still runs after the grace is ended by force, which is logged.
+    /// Serves until the shutdown begins, then drains: health turns to not serving; after [`ServerLimits::drain_delay`] no
+    /// connection is accepted any more, each gets a GOAWAY and finishes its calls. What still runs after the grace is ended by
+    /// force, which is logged.
     ///
     /// Streams that never end by themselves must watch the shutdown too, and end.
     ///
@@ -133,15 +135,19 @@ impl GrpcServer {
     /// Before the first connection only, see [`ServeError`].
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
         let Self { name, health, limits, tls, routes, services, patient } = self;
-        let health_service = HealthService::new(health.clone(), services.iter().copied(), shutdown.clone());
+        // Follows the shutdown.
+        let closing = Shutdown::new();
+        let health_service = HealthService::new(health.clone(), services.iter().copied(), closing.clone());
         let routes = routes.add_service(health_service.into_server());
-        let routes = reflection::mount(routes, &services, &shutdown)?.prepare();
+        let routes = reflection::mount(routes, &services, &closing)?.prepare();
         // Innermost first. The whole of a call counts, who calls and what is decoded included.
         let routes = deadlines::layer(patient)?.layer(routes);
         // What a caller's certificate is not for gets no further.
         let routes = Authorize::new(tls.as_ref(), services).layer(routes);
         // Outermost: what panics below it is answered. Logs, metrics and limits come between it and the others.
-        let service = TowerToHyperService::new(CatchPanic.layer(routes));
+        let stopping = shutdown.clone();
+        let marked = MapResponse::new(CatchPanic.layer(routes), move |response| leaving::mark(&stopping, response));
+        let service = TowerToHyperService::new(marked);
 
         let address = listener.local_addr().ok();
         tracing::info!(server = name, address = address.map(tracing::field::display), "serving");
@@ -150,16 +156,16 @@ impl GrpcServer {
         let hard_stop = CancellationToken::new();
         // Dropped with this future too: no connection outlives its server.
         let _stop_on_drop = hard_stop.clone().drop_guard();
-        let connections = Connections::new(&limits, tls, shutdown.clone(), hard_stop.clone(), tasks.clone());
+        let connections = Connections::new(&limits, tls, closing.clone(), hard_stop.clone(), tasks.clone());
 
         let places = Places::new(limits.max_connections, limits.max_connections_per_address);
-        accept::run(listener, &places, &shutdown, &tasks, |stream, peer, place| {
+        let accepting = accept::run(listener, &places, &closing, &tasks, |stream, peer, place| {
             connections.clone().serve(stream, peer, place, service.clone())
-        })
-        .await;
+        });
+        let leaving = leaving::leave(name, &health, &shutdown, limits.drain_delay, &closing);
+        tokio::join!(accepting, leaving);
 
         let grace = limits.shutdown_grace;
-        health.stop("draining");
         tracing::info!(server = name, "draining");
         tasks.close();
         if tokio::time::timeout(grace, tasks.wait()).await.is_err() {

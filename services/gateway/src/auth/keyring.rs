@@ -7,7 +7,7 @@ use std::{
 };
 
 use hashmesh::{
-    error::{Reason, StatusBuilder},
+    error::{Reason, StatusBuilder, reason},
     keys::KeyText,
     queue::v1::{FindKeyRequest, FindKeyResponse, NoteKeyUsesRequest},
     tasks::AllowedSources,
@@ -114,9 +114,18 @@ impl Keyring {
             return Err(StatusBuilder::new(Reason::Overloaded, message).retry_after(error::RETRY_AFTER).build());
         };
         let (request, deadline) = (FindKeyRequest { key_id: id.to_owned() }, Deadline::after(LOOKUP_TIMEOUT));
-        let found = ask_by!(self.queue, access_client, Repeat::Safe, deadline, find_key(request))?;
-        Ok(known(found))
+        let found = ask_by!(self.queue, access_client, Repeat::Safe, deadline, find_key(request));
+        found.map(known).map_err(in_our_time)
     }
+}
+
+/// The time that a lookup has is ours: a caller whose own has not passed may come again. A Queue whose machine is gone takes
+/// that long, for nobody refuses the connection.
+fn in_our_time(status: Status) -> Status {
+    if reason(&status) == Some(Reason::DeadlineExceeded) {
+        return error::unavailable("the queue does not say in time who calls; try again");
+    }
+    status
 }
 
 fn known(found: FindKeyResponse) -> Option<Known> {
@@ -129,4 +138,15 @@ fn known(found: FindKeyResponse) -> Option<Known> {
         allowed: AllowedSources::of(&found.sources.unwrap_or_default()),
         hashes: hashes.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_that_takes_too_long_is_no_deadline_of_the_callers() {
+        assert_eq!(reason(&in_our_time(error::deadline_exceeded())), Some(Reason::UpstreamUnavailable));
+        assert_eq!(reason(&in_our_time(error::draining())), Some(Reason::Draining));
+    }
 }

@@ -22,7 +22,6 @@ use crate::{
     pings::{self, Liveness},
     reads::Reads,
     service::Gateway,
-    watch::draining_frame,
 };
 
 /// How long a stop waits for the answers to batches that were passed on.
@@ -51,6 +50,7 @@ async fn run(
     outbound: Outbound<SubmitTasksResponse>,
 ) -> Result<(), End> {
     let liveness = Liveness::new();
+    let mut ending = gateway.ending();
     let opened = async {
         let open = uplink::first_frame(&mut inbound, &liveness).await?;
         let answers_pings = open.answers_pings;
@@ -61,7 +61,7 @@ async fn run(
         end = pings::ping(&outbound, |ping| frame(Frame::Ping(ping)), None) => return Err(end),
         // Open, it may be idle for as long as it likes.
         () = tokio::time::sleep(deadline::DEFAULT) => return Err(error::deadline_exceeded().into()),
-        () = gateway.shutdown.wait() => return outbound.send(frame(Frame::Draining(draining_frame()))).await,
+        draining = ending.begun() => return outbound.send(frame(Frame::Draining(draining))).await,
     };
     let algorithms = bridge.algorithms();
     outbound.send(frame(Frame::Opened(crate::unary::opened(bridge.opened)))).await?;
@@ -83,7 +83,7 @@ async fn run(
     tokio::pin!(down, ping);
 
     let mut sent_all = false;
-    loop {
+    let draining = loop {
         tokio::select! {
             ended = &mut down => return ended,
             end = &mut ping => return Err(end),
@@ -91,14 +91,14 @@ async fn run(
                 ended?;
                 sent_all = true;
             }
-            () = gateway.shutdown.wait() => break,
+            draining = ending.begun() => break draining,
         }
-    }
+    };
 
     // Told first, so that the client sends nothing in vain; then what was passed on is answered.
     drop(up);
     let drained = async {
-        outbound.send(frame(Frame::Draining(draining_frame()))).await?;
+        outbound.send(frame(Frame::Draining(draining))).await?;
         tokio::select! {
             ended = &mut down => ended,
             () = window.empty() => Ok(()),

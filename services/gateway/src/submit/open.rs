@@ -18,7 +18,7 @@ use crate::{
     error,
     reads::Reads,
     service::{Gateway, queue_client},
-    upstream::{Repeat, StreamSlot},
+    upstream::{Pace, Repeat, StreamSlot},
     validate,
 };
 
@@ -88,7 +88,7 @@ impl Opening {
         let existing = !self.open.submission_id.is_empty() || !self.open.idempotency_key.is_empty();
         let repeat = if existing { Repeat::Safe } else { Repeat::Unsafe };
         let ((to_queue, frames, opened), slot) =
-            gateway.queue.open(repeat, |channel| open_at(channel, self.open.clone())).await?;
+            gateway.queue.open(repeat, Pace::Client, |channel| open_at(channel, self.open.clone())).await?;
         Ok(Bridge { opened, shape: self.shape, to_queue, from_queue: FromQueue { frames, _slot: slot } })
     }
 }

@@ -28,7 +28,6 @@ use crate::{
     outbound::{End, Frames, Outbound, respond},
     service::{Gateway, upload_client},
     upstream::{Repeat, ask_by},
-    watch::draining_frame,
 };
 
 type Frame = api::upload_object_response::Frame;
@@ -144,14 +143,15 @@ async fn run(
     };
     let (mut writing, opened) = Writing::open(&gateway, &config, tenant, open).await?;
     outbound.send(frame(Frame::Opened(opened))).await?;
+    let mut ending = gateway.ending();
     loop {
         let received = tokio::select! {
             // What is here already counts, however late we come to read it.
             biased;
             received = next(&mut inbound) => received,
-            () = gateway.shutdown.wait() => {
+            draining = ending.begun() => {
                 told(&outbound, writing.store().await?).await?;
-                return outbound.send(frame(Frame::Draining(draining_frame()))).await;
+                return outbound.send(frame(Frame::Draining(draining))).await;
             }
         };
         match received {

@@ -18,7 +18,7 @@ use crate::{
 
 /// The generated types of the protocol.
 #[allow(missing_debug_implementations, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
-pub(super) mod v1 {
+pub(crate) mod v1 {
     tonic::include_proto!("grpc.health.v1");
 }
 

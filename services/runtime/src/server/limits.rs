@@ -50,7 +50,10 @@ pub struct ServerLimits {
     pub keepalive_interval: Duration,
     /// From a ping to the end of a connection that did not answer. 10 s by default.
     pub keepalive_timeout: Duration,
-    /// From the begin of a shutdown to the hard end of what still runs. 10 s by default.
+    /// How long a server goes on after its stop has begun and its health has turned, so that proxies hear of it before calls to it
+    /// fail. 0 by default.
+    pub drain_delay: Duration,
+    /// From the end of that to the hard end of what still runs. 10 s by default.
     pub shutdown_grace: Duration,
 }
 
@@ -68,6 +71,7 @@ impl Default for ServerLimits {
             preface_timeout: Duration::from_secs(5),
             keepalive_interval: KEEPALIVE_INTERVAL,
             keepalive_timeout: KEEPALIVE_TIMEOUT,
+            drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
         }
     }

@@ -25,7 +25,7 @@ use super::{
 /// No certificate, key or bundle of authorities is larger.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// HTTP/2, the only protocol that is spoken (RFC 7301).
-const ALPN: &[u8] = b"h2";
+pub(super) const ALPN: &[u8] = b"h2";
 
 /// Where a process' certificate is. PEM, all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

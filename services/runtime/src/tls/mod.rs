@@ -8,6 +8,7 @@ mod authorize;
 mod connector;
 mod error;
 mod identity;
+mod look;
 mod material;
 mod methods;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use self::{authorize::Authorize, connector::Connector};
 pub use self::{
     error::TlsError,
     identity::{Identity, Role, ServiceId},
+    look::{Certificate, LookError, look},
     material::TlsFiles,
 };
 use crate::{tasks, telemetry};
