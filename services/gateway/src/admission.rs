@@ -16,6 +16,8 @@ use tonic::Status;
 const WRITER_BYTES: u64 = 4 * MAX_DECODED_MESSAGE_BYTES as u64;
 /// What a stream that carries outcomes may hold at worst: frames of 1 MiB in several shapes.
 const READER_BYTES: u64 = 8 * 1024 * 1024;
+/// What a stream of a submission's progress holds: the last state, and what the transport has for it (41 KiB with 16,667 of them).
+const WATCHER_BYTES: u64 = 48 * 1024;
 /// What an upload may hold at worst: a part that is put into the store, and a decoded frame, twice.
 const UPLOAD_BYTES: u64 = 2 * (UPLOAD_PART_BYTES as u64 + MAX_UPLOAD_FRAME_BYTES as u64);
 /// Unary calls under way; each waits for the Queue, holding little but its batch.
@@ -29,6 +31,7 @@ pub(crate) struct Admission {
     writers: Gate,
     uploads: Gate,
     readers: Gate,
+    watchers: Gate,
     calls: Gate,
     /// In KiB: bytes of requests in the hands of unary calls.
     call_kib: Gate,
@@ -50,8 +53,8 @@ pub(crate) struct Place {
 }
 
 impl Admission {
-    /// Half of the memory belongs to unread windows (see `ServerLimits`); 3/16 go to writers, 1/16 to uploads, an eighth each to
-    /// readers and to unary calls, half of which is for their answers.
+    /// Half of the memory belongs to unread windows (see `ServerLimits`); 5/32 go to writers, 3/32 to readers, 1/16 each to
+    /// uploads and to watchers, and an eighth to unary calls, half of which is for their answers.
     pub(crate) fn new() -> Self {
         Self::within(resources::memory_bytes())
     }
@@ -59,11 +62,13 @@ impl Admission {
     fn within(memory_bytes: u64) -> Self {
         let streams = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX).clamp(64, 1_024);
         let uploads = usize::try_from(memory_bytes / 16 / UPLOAD_BYTES).unwrap_or(usize::MAX).clamp(4, 256);
+        let watchers = usize::try_from(memory_bytes / 16 / WATCHER_BYTES).unwrap_or(usize::MAX).clamp(1_024, 65_536);
         let kib = usize::try_from(memory_bytes / 16 / 1_024).unwrap_or(usize::MAX).clamp(64 * 1_024, 1_024 * 1_024);
         Self {
-            writers: Gate::new(streams(memory_bytes / 16 * 3, WRITER_BYTES)),
+            writers: Gate::new(streams(memory_bytes / 32 * 5, WRITER_BYTES)),
             uploads: Gate::new(uploads),
-            readers: Gate::new(streams(memory_bytes / 8, READER_BYTES)),
+            readers: Gate::new(streams(memory_bytes / 32 * 3, READER_BYTES)),
+            watchers: Gate::new(watchers),
             calls: Gate::new(MAX_CALLS),
             call_kib: Gate::new(kib),
             answer_kib: Gate::new(kib),
@@ -80,9 +85,14 @@ impl Admission {
         Ok(Place { _permits: [Some(self.uploads.enter(1, "uploads")?), None] })
     }
 
-    /// A place for a stream that only takes.
+    /// A place for a stream that only takes outcomes.
     pub(crate) fn reader(&self) -> Result<Place, Status> {
         Ok(Place { _permits: [Some(self.readers.enter(1, "streams that read")?), None] })
+    }
+
+    /// A place for a stream that only takes progress: many, for each holds little.
+    pub(crate) fn watcher(&self) -> Result<Place, Status> {
+        Ok(Place { _permits: [Some(self.watchers.enter(1, "streams that watch")?), None] })
     }
 
     /// A place for a unary call with a request of this size.
@@ -98,7 +108,7 @@ impl Admission {
 
     /// Streams that are open.
     pub(crate) fn open_streams(&self) -> usize {
-        self.writers.taken() + self.uploads.taken() + self.readers.taken()
+        [&self.writers, &self.uploads, &self.readers, &self.watchers].map(Gate::taken).iter().sum()
     }
 }
 
@@ -143,6 +153,16 @@ mod tests {
         assert!(admission.reader().is_ok());
         drop(places);
         assert_eq!(admission.open_streams(), 0);
+    }
+
+    #[test]
+    fn who_watches_has_places_of_his_own_and_many_of_them() {
+        let admission = Admission::within(24 << 30);
+        let watching: Vec<_> = (0..17_000).map(|_| admission.watcher().unwrap()).collect();
+        assert_eq!(admission.open_streams(), watching.len());
+        let readers = Admission::within(0);
+        let _places: Vec<_> = (0..64).map(|_| readers.reader().unwrap()).collect();
+        assert!(readers.reader().is_err() && readers.watcher().is_ok());
     }
 
     #[test]

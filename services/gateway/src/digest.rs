@@ -19,7 +19,7 @@ use crate::{
     deadline::Deadline,
     error,
     service::{Gateway, hash_client},
-    upstream::{Repeat, ask_by},
+    upstream::{Pace, Repeat, ask_by},
     validate,
 };
 
@@ -81,7 +81,7 @@ pub(crate) async fn compute_stream(
     let mut pieces = request.into_inner();
     let (sender, receiver) = mpsc::channel(CAPACITY);
     let mut receiver = Some(receiver);
-    let hashing = gateway.hash.open(Repeat::Unsafe, |channel| {
+    let hashing = gateway.hash.open(Repeat::Unsafe, Pace::Client, |channel| {
         // A stream can be sent once: a second attempt, at another process, is up to the client.
         let pieces = receiver.take().map(ReceiverStream::new);
         async move {

@@ -63,6 +63,11 @@ impl<T> Outbound<T> {
     pub(crate) async fn send(&self, frame: T) -> Result<(), End> {
         self.frames.send(Ok(frame)).await.map_err(|_| End::Gone)
     }
+
+    /// Waits until a frame need not wait.
+    pub(crate) async fn room(&self) -> Result<mpsc::Permit<'_, Result<T, Status>>, End> {
+        self.frames.reserve().await.map_err(|_| End::Gone)
+    }
 }
 
 /// Starts the task behind a response stream. It holds the stream's place until it ends; it ends when the caller's key is

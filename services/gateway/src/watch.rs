@@ -1,9 +1,10 @@
-//! `WatchSubmission`: progress, passed on.
+//! `WatchSubmission`: progress, passed on. The Queue is read whether or not the client reads, who gets the last state once it does:
+//! so it holds up nothing, and streams of many clients share a connection.
 
 use hashmesh::{
     gateway::v1::{WatchSubmissionRequest, WatchSubmissionResponse, watch_submission_response::Frame},
     queue::v1::{self as queue, watch_submission_response::Frame as QueueFrame},
-    v1::{Draining, Ping},
+    v1::Ping,
 };
 use tonic::{Status, Streaming};
 
@@ -12,14 +13,9 @@ use crate::{
     outbound::{End, Frames, Outbound, respond},
     pings,
     service::Gateway,
-    upstream::{Repeat, StreamSlot},
+    upstream::{Pace, Repeat, StreamSlot},
     validate,
 };
-
-/// What a stream says before it is closed because of a stop.
-pub(crate) fn draining_frame() -> Draining {
-    Draining { reason: "this gateway is stopping; ask again".to_owned() }
-}
 
 fn frame(frame: Frame) -> WatchSubmissionResponse {
     WatchSubmissionResponse { frame: Some(frame) }
@@ -32,21 +28,21 @@ pub(crate) async fn watch(
     request: WatchSubmissionRequest,
 ) -> Result<Frames<WatchSubmissionResponse>, Status> {
     let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
-    let place = gateway.admission.reader()?;
+    let place = gateway.admission.watcher()?;
     let request = queue::WatchSubmissionRequest { tenant: caller.tenant(), submission_id };
     let (inner, slot) = gateway
         .queue
-        .open(Repeat::Safe, |channel| {
+        .open(Repeat::Safe, Pace::Always, |channel| {
             let request = request.clone();
             async move { Ok(crate::service::queue_client(channel).watch_submission(request).await?.into_inner()) }
         })
         .await?;
-    let gateway = gateway.clone();
+    let (gateway, mut ending) = (gateway.clone(), gateway.ending());
     Ok(respond("watch", place, caller, |outbound| async move {
         tokio::select! {
             result = relay(&gateway, inner, slot, &outbound) => result,
             end = pings::ping(&outbound, |ping: Ping| frame(Frame::Ping(ping)), None) => Err(end),
-            () = gateway.shutdown.wait() => outbound.send(frame(Frame::Draining(draining_frame()))).await,
+            draining = ending.begun() => outbound.send(frame(Frame::Draining(draining))).await,
         }
     }))
 }
@@ -57,14 +53,28 @@ async fn relay(
     _slot: StreamSlot,
     outbound: &Outbound<WatchSubmissionResponse>,
 ) -> Result<(), End> {
-    while let Some(message) = inner.message().await.map_err(|status| gateway.queue.status(&status))? {
-        let passed = match message.frame {
-            Some(QueueFrame::Submission(submission)) => Frame::Submission(submission),
-            Some(QueueFrame::Draining(draining)) => Frame::Draining(draining),
-            // A newer Queue's frame: nothing that this version could tell a client.
-            None => continue,
-        };
-        outbound.send(frame(passed)).await?;
+    let mut last = None;
+    loop {
+        tokio::select! {
+            message = inner.message() => {
+                let Some(message) = message.map_err(|status| gateway.queue.status(&status))? else { break };
+                match message.frame {
+                    Some(QueueFrame::Submission(submission)) => last = Some(Frame::Submission(submission)),
+                    Some(QueueFrame::Draining(draining)) => last = Some(Frame::Draining(draining)),
+                    // A newer Queue's frame: nothing that this version could tell a client.
+                    None => {}
+                }
+            }
+            room = outbound.room(), if last.is_some() => {
+                let room = room?;
+                if let Some(last) = last.take() {
+                    room.send(Ok(frame(last)));
+                }
+            }
+        }
     }
-    Ok(())
+    match last {
+        Some(last) => outbound.send(frame(last)).await,
+        None => Ok(()),
+    }
 }

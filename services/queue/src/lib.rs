@@ -65,7 +65,15 @@ pub async fn serve(
     let _emptying = config.uploads.clone().map(|store| {
         tasks::spawn_owned("uploads", maintenance::run_uploads(config.database.clone(), store, retention))
     });
-    let shared = rpc::Shared { config, keys, current: engine, reads, storage, shutdown: shutdown.clone() };
+    let shared = rpc::Shared {
+        config,
+        keys,
+        current: engine,
+        reads,
+        storage,
+        shutdown: shutdown.clone(),
+        watchers: Default::default(),
+    };
     let shared = Arc::new(shared);
     drop(tasks::spawn("schedules", schedules::run(Arc::clone(&shared), shutdown.clone())));
     let service = rpc::QueueRpc::new(shared);

@@ -23,6 +23,9 @@ pub(super) struct Script {
     pub(super) refusals: Vec<(&'static str, Status)>,
     pub(super) page: ListResultsResponse,
     pub(super) results: Vec<Result<StreamResultsResponse, Status>>,
+    /// What each watcher is told, and how often one was told.
+    pub(super) states: Vec<hashmesh::v1::Submission>,
+    pub(super) states_sent: usize,
     pub(super) batch: Option<ValidatedBatch>,
     /// What `submit_batch` answers with; not set: an unfinished submission.
     pub(super) stored: Option<SubmitBatchResponse>,
@@ -145,7 +148,17 @@ impl QueueService for FakeQueue {
         &self,
         _: Request<WatchSubmissionRequest>,
     ) -> Result<Response<Self::WatchSubmissionStream>, Status> {
-        unreachable!("not scripted")
+        let states = self.called("watch")?.states.clone();
+        let (outbound, answers) = mpsc::channel(1);
+        let script = Arc::clone(&self.script);
+        tokio::spawn(async move {
+            for submission in states {
+                let frame = Some(watch_submission_response::Frame::Submission(submission));
+                outbound.send(Ok(WatchSubmissionResponse { frame })).await.unwrap();
+                script.lock().unwrap().states_sent += 1;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 
     async fn cancel_submission(

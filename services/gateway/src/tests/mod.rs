@@ -4,3 +4,4 @@ mod fake_queue;
 mod mesh;
 mod submit;
 mod unary;
+mod watch;

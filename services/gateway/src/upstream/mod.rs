@@ -14,6 +14,7 @@ use hashmesh_runtime::{
 use tonic::{Response, Status};
 
 pub(crate) use self::connections::StreamSlot;
+pub(crate) use self::target::Pace;
 use self::target::Target;
 use crate::{deadline::Deadline, error, error::GatewayError};
 
@@ -115,13 +116,14 @@ impl Upstream {
     pub(crate) async fn open<T, F>(
         &self,
         repeat: Repeat,
+        pace: Pace,
         mut open: impl FnMut(Guarded) -> F,
     ) -> Result<(T, StreamSlot), Status>
     where
         F: Future<Output = Result<T, Status>>,
     {
         self.attempt(repeat, |target| {
-            let opening = target.stream_slot().map(|slot| (open(slot.channel()), slot));
+            let opening = target.stream_slot(pace).map(|slot| (open(slot.channel()), slot));
             async move {
                 let (opening, slot) = opening.map_err(|error| {
                     tracing::error!(%error, "a usable URL became unusable");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashmesh_middleware::breaker::BreakerConfig;
 use hashmesh_runtime::channel::{self, Breaker, ChannelError, Dialer, Guarded};
 
-use super::connections::{Connections, StreamSlot};
+use super::connections::{Connections, READ_EACH, STREAMS_EACH, StreamSlot};
 
 /// A process of a service: one connection for all unary calls, and those of its streams, all behind one breaker.
 #[derive(Debug)]
@@ -15,6 +15,16 @@ pub(super) struct Target {
     breaker: Arc<Breaker>,
     shared: Guarded,
     streams: Connections,
+    read_streams: Connections,
+}
+
+/// How a stream of answers is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as its client reads, who may stop.
+    Client,
+    /// At once, always.
+    Always,
 }
 
 impl Target {
@@ -26,7 +36,8 @@ impl Target {
             dialer: dialer.clone(),
             breaker,
             shared,
-            streams: Connections::default(),
+            streams: Connections::new(STREAMS_EACH),
+            read_streams: Connections::new(READ_EACH),
         }))
     }
 
@@ -43,7 +54,11 @@ impl Target {
         self.shared.clone()
     }
 
-    pub(super) fn stream_slot(&self) -> Result<StreamSlot, ChannelError> {
-        self.streams.slot(|| Ok(channel::guarded(self.dialer.channel(&self.url)?, &self.breaker)))
+    pub(super) fn stream_slot(&self, pace: Pace) -> Result<StreamSlot, ChannelError> {
+        let connections = match pace {
+            Pace::Client => &self.streams,
+            Pace::Always => &self.read_streams,
+        };
+        connections.slot(|| Ok(channel::guarded(self.dialer.channel(&self.url)?, &self.breaker)))
     }
 }

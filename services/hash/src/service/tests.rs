@@ -93,7 +93,7 @@ async fn one_stream_too_many_is_refused_and_its_place_is_free_again_when_one_end
 #[tokio::test]
 async fn who_asks_for_the_same_while_it_is_hashed_is_answered_with_it_and_who_asks_for_less_is_not() {
     let service = service(1);
-    let data = bytes::Bytes::from(vec![5; SHARED_BYTES]);
+    let data = bytes::Bytes::from(vec![5; SMALL_BYTES]);
     let ask = |algorithms: &[Algorithm], data: &bytes::Bytes| {
         let algorithms = algorithms.iter().map(|algorithm| i32::from(*algorithm)).collect();
         service.compute_digest(Request::new(ComputeDigestRequest { data: data.clone(), algorithms, part_bytes: 0 }))

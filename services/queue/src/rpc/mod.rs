@@ -11,7 +11,7 @@ mod retry;
 mod submit;
 mod unary;
 mod uploads;
-mod watch;
+pub(crate) mod watch;
 mod write;
 
 use std::{pin::Pin, sync::Arc};
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     /// What maintenance found.
     pub(crate) storage: Arc<StorageStatus>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) watchers: watch::Watchers,
 }
 
 /// The service.

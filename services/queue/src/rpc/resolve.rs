@@ -90,7 +90,13 @@ impl Shared {
     /// A submission as it is committed now.
     pub(super) async fn submission(&self, id: Uuid) -> Result<Submission, QueueError> {
         let (_, mut submission) = store::submission(&self.config.database, id).await?.ok_or(QueueError::NotFound)?;
-        if !final_state(&submission) {
+        self.look(id, &mut submission).await?;
+        Ok(submission)
+    }
+
+    /// Fills in what only the engine knows.
+    pub(super) async fn look(&self, id: Uuid, submission: &mut Submission) -> Result<(), QueueError> {
+        if !final_state(submission) {
             let standing = self.engine().await?.ask(|reply| Command::Standing { id, reply }).await?;
             submission.expansion_error = standing.expansion_error;
             submission.set_wait_reason(match standing.waits {
@@ -100,7 +106,7 @@ impl Shared {
                 Some(Waits::ForWorker) => WaitReason::WaitingForWorker,
             });
         }
-        Ok(submission)
+        Ok(())
     }
 
     /// The submission that `open` asks for, created if need be; `whole` is its only batch. The creation is committed.

@@ -1,11 +1,17 @@
 //! Progress of a submission, whenever it changes and not too often.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use hashmesh::{
     limits,
     queue::v1::{WatchSubmissionRequest, WatchSubmissionResponse, watch_submission_response::Frame},
-    v1::{Draining, Submission},
+    v1::Draining,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +25,32 @@ use crate::error::QueueError;
 
 /// Whether a submission waits for a worker shows in no counter; it is looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// The same of all watchers together: with very many, each looks less often.
+const LOOKS_APART: Duration = Duration::from_millis(2);
+
+/// How many watch.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers(AtomicU32);
+
+/// One that watches, until this is dropped.
+struct Watcher<'a>(&'a Watchers);
+
+impl Watchers {
+    fn enter(&self) -> Watcher<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Watcher(self)
+    }
+
+    fn look_interval(&self) -> Duration {
+        LOOK_INTERVAL.max(LOOKS_APART * self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 type Out = mpsc::Sender<Result<WatchSubmissionResponse, Status>>;
 
@@ -42,43 +74,63 @@ pub(super) async fn serve(
 }
 
 async fn watch(shared: &Shared, found: &Found, out: &Out) -> Result<(), QueueError> {
-    let mut shown: Option<Submission> = None;
+    let _watcher = shared.watchers.enter();
     let mut tail = match found {
         Found::Live(handle) => Some(handle.tail()),
         Found::Finished(..) => None,
     };
+    if let Some(tail) = &mut tail {
+        tail.mark_unchanged();
+    }
+    let (mut submission, mut news) = (shared.submission(found.id()).await?, true);
     loop {
-        if let Some(tail) = &mut tail {
-            tail.mark_unchanged();
+        if news && send(out, Frame::Submission(submission.clone())).await.is_err() {
+            return Ok(());
         }
-        let submission = shared.submission(found.id()).await?;
         let ended = final_state(&submission);
-        if shown.as_ref() != Some(&submission) {
-            shown = Some(submission.clone());
-            if send(out, Frame::Submission(submission)).await.is_err() {
-                return Ok(());
-            }
-        }
         let (Found::Live(handle), Some(tail), false) = (found, &mut tail, ended) else { return Ok(()) };
         let change = async {
             tokio::time::sleep(limits::WATCH_INTERVAL).await;
             tail.changed().await
         };
-        tokio::select! {
-            changed = tokio::time::timeout(LOOK_INTERVAL, change) => {
-                // A tail that is gone has either ended, which the tables show by now, or failed.
-                if matches!(changed, Ok(Err(_))) && !handle.tail().borrow().ended {
-                    return Err(handle.failure());
-                }
-            }
+        let changed = tokio::select! {
+            changed = tokio::time::timeout(shared.watchers.look_interval(), change) => changed,
             () = shared.shutdown.wait() => {
                 let _ = send(out, Frame::Draining(Draining { reason: "the queue is stopping".to_owned() })).await;
                 return Ok(());
             }
-        }
+        };
+        let now = match changed {
+            // A tail that is gone has either ended, which the tables show by now, or failed.
+            Ok(Err(_)) if !handle.tail().borrow().ended => return Err(handle.failure()),
+            Ok(_) => shared.submission(found.id()).await?,
+            // What is stored is as it was.
+            Err(_) => {
+                let mut now = submission.clone();
+                shared.look(found.id(), &mut now).await?;
+                now
+            }
+        };
+        news = now != submission;
+        submission = now;
     }
 }
 
 async fn send(out: &Out, frame: Frame) -> Result<(), mpsc::error::SendError<Result<WatchSubmissionResponse, Status>>> {
     out.send(Ok(WatchSubmissionResponse { frame: Some(frame) })).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_watchers_look_less_often() {
+        let watchers = Watchers::default();
+        assert_eq!(watchers.look_interval(), LOOK_INTERVAL);
+        let watching: Vec<_> = (0..50_000).map(|_| watchers.enter()).collect();
+        assert_eq!(watchers.look_interval(), Duration::from_secs(100));
+        drop(watching);
+        assert_eq!(watchers.look_interval(), LOOK_INTERVAL);
+    }
 }
