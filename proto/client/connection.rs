@@ -91,6 +91,19 @@ impl Client {
         self.endpoint.uri().host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
     }
 
+    /// The port of the server.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let uri = self.endpoint.uri();
+        uri.port_u16().unwrap_or(if self.encrypted() { 443 } else { 80 })
+    }
+
+    /// True if the server is an `https://` one.
+    #[must_use]
+    pub fn encrypted(&self) -> bool {
+        self.endpoint.uri().scheme_str() == Some("https")
+    }
+
     /// The generated client over the shared connection, for what has no wrapper. It does not try again.
     #[must_use]
     pub fn gateway(&self) -> GatewayServiceClient<KeyedChannel> {
@@ -101,6 +114,12 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> AdminServiceClient<KeyedChannel> {
         AdminServiceClient::with_interceptor(self.shared.clone(), self.key.clone())
+    }
+
+    /// The shared connection itself, for protocols that every gRPC server speaks: health, reflection.
+    #[must_use]
+    pub fn channel(&self) -> KeyedChannel {
+        KeyedChannel::new(self.shared.clone(), self.key.clone())
     }
 
     /// The generated client over a new connection, for a stream.

@@ -26,7 +26,7 @@ pub use self::{
     database::Database,
     error::DatabaseError,
     failure::{Failure, classify},
-    migrations::{MigrationReport, migrate, migrate_to},
+    migrations::{Examination, MigrationReport, examine, migrate, migrate_to},
     pool::{PoolStats, Pooled},
     replica::Replica,
 };

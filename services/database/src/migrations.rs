@@ -10,6 +10,7 @@ use crate::{
     connection::{Connector, Dedicated, Session},
     error::DatabaseError,
     failure::{Failure, classify},
+    requirements,
 };
 
 mod embedded {
@@ -34,6 +35,21 @@ pub struct MigrationReport {
     /// The schema's version, which is that of its newest migration; 0 if there is none.
     pub version: u32,
     /// The newest version that this program knows. Lower than `version` while a newer program is being rolled out.
+    pub known_version: u32,
+}
+
+/// What [`examine`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examination {
+    /// As the server words it, for example `15.18 (Debian 15.18-0+deb12u1)`.
+    pub server_version: String,
+    /// False if the server is newer than those that the tests run with.
+    pub tested: bool,
+    /// The connection is encrypted.
+    pub encrypted: bool,
+    /// The version of the newest migration that was applied; 0 if none was.
+    pub version: u32,
+    /// The newest version that this program knows.
     pub known_version: u32,
 }
 
@@ -69,6 +85,33 @@ pub async fn migrate(config: &DatabaseConfig) -> Result<MigrationReport, Databas
 pub async fn migrate_to(config: &DatabaseConfig, version: u32) -> Result<MigrationReport, DatabaseError> {
     let target = SchemaVersion::try_from(version).unwrap_or(SchemaVersion::MAX);
     migrate_with(config, embedded::migrations::runner().set_target(Target::Version(target))).await
+}
+
+/// Looks at a server and its schema, and changes nothing.
+///
+/// # Errors
+/// If the server cannot be reached or may not be trusted with data, or the schema was made from other migrations.
+pub async fn examine(config: &DatabaseConfig) -> Result<Examination, DatabaseError> {
+    let connector = Connector::new(config)?;
+    let mut connection = Dedicated::open(&connector, "doctor", Session::dedicated(config)).await?;
+    let server = requirements::check(&connection, config.allow_unsafe_durability).await?;
+    let runner = embedded::migrations::runner();
+    let known = runner.get_migrations();
+    let applied = applied(&mut connection, &runner).await?;
+    check_history(known, &names(&applied))?;
+    let differs = |applied: &&Migration| {
+        known.iter().any(|known| known.version() == applied.version() && known.checksum() != applied.checksum())
+    };
+    if let Some(migration) = applied.iter().find(differs) {
+        return Err(DatabaseError::Schema { problem: format!("{migration} was applied with another text") });
+    }
+    Ok(Examination {
+        server_version: server.version,
+        tested: server.tested,
+        encrypted: server.encrypted,
+        version: newest(applied.iter().map(Migration::version)),
+        known_version: newest(known.iter().map(Migration::version)),
+    })
 }
 
 async fn migrate_with(config: &DatabaseConfig, runner: Runner) -> Result<MigrationReport, DatabaseError> {
@@ -120,7 +163,7 @@ async fn attempt(connector: &Connector, session: Session, runner: &Runner) -> Re
         .map_err(DatabaseError::statement("take the lock of the migrations"))?;
 
     let known = runner.get_migrations();
-    let history = history(&mut connection, runner).await?;
+    let history = names(&applied(&mut connection, runner).await?);
     check_history(known, &history)?;
     let report = runner.run_async(&mut *connection).await.map_err(|error| DatabaseError::Migration(Box::new(error)))?;
 
@@ -130,24 +173,24 @@ async fn attempt(connector: &Connector, session: Session, runner: &Runner) -> Re
     Ok(MigrationReport { applied, version, known_version })
 }
 
-/// The migrations that were applied, by version.
-async fn history(
-    connection: &mut Dedicated,
-    runner: &Runner,
-) -> Result<BTreeMap<SchemaVersion, String>, DatabaseError> {
+/// The migrations that were applied.
+async fn applied(connection: &mut Dedicated, runner: &Runner) -> Result<Vec<Migration>, DatabaseError> {
     let exists: bool = connection
         .query_one("SELECT pg_catalog.to_regclass('refinery_schema_history') IS NOT NULL", &[])
         .await
         .map_err(DatabaseError::statement("look for the history of the migrations"))?
         .get(0);
     if !exists {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     }
-    let applied = runner
+    runner
         .get_applied_migrations_async(&mut **connection)
         .await
-        .map_err(|error| DatabaseError::Migration(Box::new(error)))?;
-    Ok(applied.iter().map(|migration| (migration.version(), migration.to_string())).collect())
+        .map_err(|error| DatabaseError::Migration(Box::new(error)))
+}
+
+fn names(applied: &[Migration]) -> BTreeMap<SchemaVersion, String> {
+    applied.iter().map(|migration| (migration.version(), migration.to_string())).collect()
 }
 
 /// The history must be ours, perhaps followed by that of a newer program. Contents are compared by refinery.

@@ -25,6 +25,8 @@ pub(crate) struct Server {
     /// As the server words it, for example `15.18 (Debian 15.18-0+deb12u1)`.
     pub(crate) version: String,
     pub(crate) encrypted: bool,
+    /// False of one that is newer than those of the tests.
+    pub(crate) tested: bool,
 }
 
 /// Asks the server, and refuses it when it would not keep what it accepts.
@@ -63,7 +65,7 @@ fn judge(answers: &BTreeMap<String, String>, allow_unsafe_durability: bool) -> R
         }
         tracing::warn!(setting, found, "accepted batches may be lost in a crash, as allow_unsafe_durability permits");
     }
-    Ok(Server { version, encrypted: answer("encrypted") == "true" })
+    Ok(Server { version, encrypted: answer("encrypted") == "true", tested: major <= NEWEST_TESTED_VERSION })
 }
 
 #[cfg(test)]

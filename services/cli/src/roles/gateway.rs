@@ -1,11 +1,17 @@
 //! `hashmesh gateway`: the public API.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::Args;
+use futures::FutureExt as _;
 use hashmesh_gateway::{GatewayConfig, UploadConfig};
-use hashmesh_runtime::tls::Role;
+use hashmesh_runtime::{admin::Admin, envoy::lb_stats, tls::Role};
+use serde_json::json;
 
 use super::{
     access::AccessArgs,
@@ -38,6 +44,17 @@ pub(crate) struct GatewayArgs {
     /// How long a Cache service is waited for before a call is counted here.
     #[arg(long, value_name = "DURATION", default_value = "15ms", value_parser = humantime::parse_duration)]
     cache_timeout: Duration,
+    /// After how long streams are ended in order (and go on where their clients connect again), give or take a fifth, so that new
+    /// Gateways get their share of them; 0s: never.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    max_stream_age: Duration,
+    /// How long calls are taken after a stop has begun: until a proxy in front sends them elsewhere. Envoy hears of it with the
+    /// first answer.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    drain_delay: Duration,
+    /// The socket of the admin interface of the Envoy in front, for the admin page /lb/stats.
+    #[arg(long, value_name = "SOCKET")]
+    envoy_admin: Option<PathBuf>,
     #[command(flatten)]
     uploads: UploadArgs,
     #[command(flatten)]
@@ -71,12 +88,32 @@ impl GatewayArgs {
             cache_timeout: Some(self.cache_timeout),
             uploads,
             max_concurrent_calls: self.limits.max_concurrent_calls,
+            drain_delay: self.drain_delay,
+            max_stream_age: Some(self.max_stream_age).filter(|age| !age.is_zero()),
         };
         process
             .run(
-                |admin| admin,
+                |admin| match self.envoy_admin {
+                    Some(socket) => lb_page(admin, socket),
+                    None => admin,
+                },
                 |listener, health, shutdown| hashmesh_gateway::serve(config, listener, health, shutdown),
             )
             .await
     }
+}
+
+/// `/lb/stats`: what the Envoy in front says of the Gateways.
+fn lb_page(admin: Admin, socket: PathBuf) -> Admin {
+    let socket: Arc<Path> = socket.into();
+    admin.page("/lb/stats", move || {
+        let socket = Arc::clone(&socket);
+        async move {
+            match lb_stats(&socket).await {
+                Ok(stats) => serde_json::to_value(stats).unwrap_or_default(),
+                Err(error) => json!({ "error": error.to_string() }),
+            }
+        }
+        .boxed()
+    })
 }

@@ -143,6 +143,9 @@ impl Mesh {
             cache_timeout: None,
             uploads: Some(UploadConfig { store: self.config.uploads.clone(), max_bytes: self.config.upload_max_bytes }),
             max_concurrent_calls: self.config.max_concurrent_calls,
+            // There is no other Gateway.
+            drain_delay: Duration::ZERO,
+            max_stream_age: None,
             tls: self.config.tls.clone(),
         };
         self.add("gateway", gateway, gateway_health.clone(), |listener, health, shutdown| {

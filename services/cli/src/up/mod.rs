@@ -36,7 +36,7 @@ use crate::{
         AccessArgs, EntriesArgs, LimitArgs, ReplicaArgs, SourceArgs, StorageArgs, TlsArgs, UploadArgs, UploadLimitArgs,
         admin_pages, default_threads, migrate, take_events,
     },
-    settings::standard_directory,
+    settings::{standard_directory, value_or_file},
 };
 
 /// The whole mesh on this machine, with a Postgres of its own unless --database-url names one.
@@ -53,8 +53,8 @@ pub(crate) struct UpArgs {
     admin_listen: Option<HostPort>,
     #[command(flatten)]
     sources: SourceArgs,
-    /// A Postgres to use instead of a private one (also DATABASE_URL).
-    #[arg(long, value_name = "URL")]
+    /// A Postgres to use instead of a private one (also DATABASE_URL): the URL, or @FILE for a file that holds it.
+    #[arg(long, value_name = "URL|@FILE", value_parser = value_or_file)]
     database_url: Option<String>,
     /// A directory with PostgreSQL's programs, to use instead of downloading them (also POSTGRES_BIN).
     #[arg(long, value_name = "DIR")]
@@ -73,8 +73,8 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     replicas: ReplicaArgs,
     /// A Redis in which calls are counted, and digests kept for a while (also REDIS_URL): redis://…, redis-sentinel://… or
-    /// redis-cluster://…, as `hashmesh cache` has it; default: calls are counted in this process.
-    #[arg(long, value_name = "URL")]
+    /// redis-cluster://…, or @FILE, as `hashmesh cache` has it; default: calls are counted in this process.
+    #[arg(long, value_name = "URL|@FILE", value_parser = value_or_file)]
     redis_url: Option<String>,
     #[command(flatten)]
     entries: EntriesArgs,

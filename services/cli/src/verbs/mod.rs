@@ -15,11 +15,13 @@ mod changes;
 mod compare;
 mod controls;
 mod deliver;
+mod doctor;
 mod documents;
 mod failure;
 mod feed;
 mod get;
 mod large;
+mod lb;
 mod list;
 mod manifest;
 mod name;
@@ -87,7 +89,9 @@ pub(crate) enum Verb {
     Schedule(schedule::ScheduleArgs),
     Changes(changes::ChangesArgs),
     Admin(admin::AdminArgs),
+    Lb(lb::LbArgs),
     Bench(bench::BenchArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Does it, on a runtime of its own, and gives the exit code.
@@ -131,6 +135,8 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Schedule(args) => args.run().await,
         Verb::Changes(args) => args.run().await,
         Verb::Admin(args) => args.run().await,
+        Verb::Lb(args) => args.run().await,
         Verb::Bench(args) => args.run().await,
+        Verb::Doctor(args) => args.run().await,
     }
 }

@@ -55,6 +55,11 @@ impl ServerArgs {
         Client::connect(config).map_err(|error| Failure::Usage(error.to_string()))
     }
 
+    /// The certificate that is shown, if one is.
+    pub(super) fn own_certificate(&self) -> Option<&Path> {
+        self.tls_cert.as_deref()
+    }
+
     fn tls(&self) -> Result<TlsOptions, Failure> {
         let read = |flag: &str, path: &Path| {
             fs::read(path).map_err(|error| Failure::Usage(format!("{flag}: cannot read {}: {error}", path.display())))
