@@ -117,6 +117,16 @@ pub(crate) fn local(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(loopback, address.port())
 }
 
+/// Where others reach a listener: one that is bound to every address is reached by this machine's name, which in a container
+/// is one that its neighbours can resolve.
+pub(crate) fn advertised(address: SocketAddr) -> String {
+    let name = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().filter(|name| !name.trim().is_empty());
+    match name() {
+        Some(name) if address.ip().is_unspecified() => format!("{}:{}", name.trim(), address.port()),
+        _ => local(address).to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +139,13 @@ mod tests {
         for text in ["7420", ":7420", "::1:7420", "host:", "host:65536", "[::1]"] {
             assert!(text.parse::<HostPort>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn who_listens_on_every_address_gives_others_its_name() {
+        assert_eq!(advertised("10.0.0.1:7430".parse().unwrap()), "10.0.0.1:7430");
+        let name = advertised("0.0.0.0:7430".parse().unwrap());
+        assert!(name.ends_with(":7430") && !name.starts_with("0.0.0.0"), "{name}");
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use crate::{
     certs::CertsArgs,
     config::ConfigArgs,
     explain::ExplainArgs,
+    healthcheck::HealthcheckArgs,
     output::print,
     report::ReportArgs,
     roles::{CacheArgs, GatewayArgs, HashArgs, MigrateArgs, QueueArgs, WorkerArgs},
@@ -66,6 +67,7 @@ enum Command {
     Certs(CertsArgs),
     Config(Box<ConfigArgs>),
     Explain(ExplainArgs),
+    Healthcheck(HealthcheckArgs),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -171,6 +173,7 @@ pub(crate) fn run(parsed: Parsed) -> ExitCode {
         }
         Command::Certs(args) => args.run(),
         Command::Explain(args) => args.run(),
+        Command::Healthcheck(args) => args.run(),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "hashmesh", &mut script);

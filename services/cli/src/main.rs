@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod database_url;
 mod explain;
+mod healthcheck;
 mod output;
 mod postgres;
 mod report;

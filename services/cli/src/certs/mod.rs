@@ -40,6 +40,9 @@ pub(crate) struct CertsArgs {
     /// Make new certificates of the authority that is there. Processes take them up by themselves within seconds.
     #[arg(long)]
     renew: bool,
+    /// Make an authority if there is none, and new certificates in any case: for what is run at every start.
+    #[arg(long, conflicts_with = "renew")]
+    ensure: bool,
 }
 
 impl CertsArgs {
@@ -56,7 +59,7 @@ impl CertsArgs {
         let names = Role::ALL.iter().map(|role| role.name()).chain([CLIENT]);
         let names: Vec<&str> = names.collect();
         let mut made = Made::default();
-        let authority = if self.renew {
+        let authority = if self.renew || (self.ensure && ca_key.exists()) {
             let key = fs::read_to_string(&ca_key);
             let key = key.with_context(|| format!("cannot read {}: nothing to renew with", ca_key.display()))?;
             ensure!(ca.exists(), "there is no {}: make an authority without --renew first", ca.display());

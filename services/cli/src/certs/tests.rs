@@ -11,6 +11,7 @@ fn arguments(directory: &Path, renew: bool) -> CertsArgs {
         days: 1,
         trust_domain: "mesh.example".to_owned(),
         renew,
+        ensure: false,
     }
 }
 
@@ -54,6 +55,21 @@ fn nothing_is_overwritten_and_a_renewal_keeps_the_authority() {
     // What is left of somebody else's is not touched either.
     fs::remove_file(directory.join("ca.pem")).unwrap();
     assert!(arguments(directory, false).run().is_err() && arguments(directory, true).run().is_err());
+}
+
+#[test]
+fn what_is_run_at_every_start_makes_an_authority_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let ensure = || CertsArgs { ensure: true, ..arguments(directory, false) }.run();
+    ensure().unwrap();
+    let before = ["ca.pem", "ca.key", "queue.pem"].map(|name| read(directory, name));
+    ensure().unwrap();
+    let after = ["ca.pem", "ca.key", "queue.pem"].map(|name| read(directory, name));
+    assert!(before[..2] == after[..2] && before[2] != after[2]);
+    // A key alone is no authority, and nothing is overwritten.
+    fs::remove_file(directory.join("ca.pem")).unwrap();
+    assert!(ensure().is_err());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use hashmesh_runtime::{
 use serde_json::json;
 
 use super::{access::ReachArgs, migrate::migrate, process::Process, tls::TlsArgs};
-use crate::{address::HostPort, verbs::CacheVerb};
+use crate::{address::HostPort, settings::value_or_file, verbs::CacheVerb};
 
 /// Keeps digests of objects that have not changed (in memory, Redis, Postgres), and counts calls for all Gateways (in Redis);
 /// with a verb: what a mesh's cache has saved, forgets, warms.
@@ -31,14 +31,15 @@ pub(crate) struct CacheArgs {
     /// Where its admin pages are (HTTP); default: the next port.
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<HostPort>,
-    /// The Postgres where digests are kept (also DATABASE_URL); without it none are.
-    #[arg(long, value_name = "URL")]
+    /// The Postgres where digests are kept (also DATABASE_URL): the URL, or @FILE for a file that holds it; without it none are.
+    #[arg(long, value_name = "URL|@FILE", value_parser = value_or_file)]
     database_url: Option<String>,
     /// The Redis (also REDIS_URL), where digests are kept for a while and calls are counted:
     /// redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]; or
     /// redis-sentinel://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]/PRIMARY[/DATABASE], where the hosts are sentinels; or
-    /// redis-cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]. With TLS: rediss… Without it calls are not counted here.
-    #[arg(long, value_name = "URL")]
+    /// redis-cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]. With TLS: rediss… @FILE is a file
+    /// that holds it. Without it calls are not counted here.
+    #[arg(long, value_name = "URL|@FILE", value_parser = value_or_file)]
     redis_url: Option<String>,
     /// How long Redis is waited for.
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = humantime::parse_duration)]

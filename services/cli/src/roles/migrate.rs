@@ -4,13 +4,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use hashmesh_database::DatabaseConfig;
 
-use crate::output::print;
+use crate::{output::print, settings::value_or_file};
 
 /// Bring the tables up to date, and say what was done.
 #[derive(Args, Debug)]
 pub(crate) struct MigrateArgs {
-    /// The Postgres (also DATABASE_URL).
-    #[arg(long, value_name = "URL", required = true)]
+    /// The Postgres (also DATABASE_URL): the URL, or @FILE for a file that holds it.
+    #[arg(long, value_name = "URL|@FILE", required = true, value_parser = value_or_file)]
     database_url: String,
 }
 

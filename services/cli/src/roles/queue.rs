@@ -17,7 +17,10 @@ use super::{
     tls::TlsArgs,
     uploads::{S3Args, UploadArgs},
 };
-use crate::address::{HostPort, local};
+use crate::{
+    address::{HostPort, advertised},
+    settings::value_or_file,
+};
 
 /// The durable queue. A second process on the same database waits, and takes over when the first one is gone.
 #[derive(Args, Debug)]
@@ -28,15 +31,16 @@ pub(crate) struct QueueArgs {
     /// Where its admin pages are (HTTP); default: the next port.
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<HostPort>,
-    /// The URL that it gives to others as its own; default: the address it listens on.
+    /// The URL that it gives to others as its own; default: the address it listens on, or this machine's host name if that is
+    /// every address.
     #[arg(long, value_name = "URL")]
     advertise: Option<String>,
-    /// Its Postgres (also DATABASE_URL).
-    #[arg(long, value_name = "URL", required = true)]
+    /// Its Postgres (also DATABASE_URL): the URL, or @FILE for a file that holds it.
+    #[arg(long, value_name = "URL|@FILE", required = true, value_parser = value_or_file)]
     database_url: String,
     /// Where its reads go instead: PgBouncer in transaction mode in front of the same database. What is written goes to the
     /// database itself.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL|@FILE", value_parser = value_or_file)]
     database_pool_url: Option<String>,
     /// How long work on a lease may stand still before it is taken back and counts as a strike against its tasks.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -70,7 +74,7 @@ impl QueueArgs {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let address = match self.advertise {
             Some(url) => url,
-            None => format!("{scheme}://{}", local(process.address()?)),
+            None => format!("{scheme}://{}", advertised(process.address()?)),
         };
         let database_config =
             DatabaseConfig { url: self.database_url, pool_url: self.database_pool_url, ..DatabaseConfig::default() };

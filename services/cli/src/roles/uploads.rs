@@ -2,13 +2,15 @@
 
 use std::{env, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use hashmesh::limits::DEFAULT_MAX_UPLOAD_BYTES;
 use hashmesh_uploads::{S3Access, UploadPlace, UploadStore};
+
+use crate::settings::value_or_file;
 
 /// Where uploads are.
 #[derive(Args, Clone, Debug)]
@@ -31,8 +33,8 @@ pub(crate) struct UploadLimitArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct S3Args {
     /// The S3-compatible store that s3: stands for (also AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL); default: Amazon's. Its
-    /// credentials are taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; without them requests are not
-    /// signed.
+    /// credentials are taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, each as it is or as @FILE;
+    /// without them requests are not signed.
     #[arg(long, value_name = "URL")]
     pub(crate) s3_endpoint: Option<String>,
     /// The store's region (also AWS_REGION, AWS_DEFAULT_REGION).
@@ -63,11 +65,15 @@ fn open(place: &UploadPlace, s3: &S3Args) -> Result<UploadStore> {
 }
 
 impl S3Args {
-    /// From the environment only: what stands on a command line is seen by everybody on the machine.
+    /// From the environment, or from the files that it names (@FILE): what stands on a command line is seen by everybody on the
+    /// machine.
     pub(crate) fn credentials(&self) -> Result<Option<Credentials>> {
-        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
-            (Some(id), Some(secret)) => Ok(Some((id, secret, variable("AWS_SESSION_TOKEN")))),
+        let variable = |name| {
+            let given = env::var(name).ok().filter(|value| !value.is_empty());
+            given.map(|value| value_or_file(&value)).transpose().map_err(|error| anyhow!("{name}: {error}"))
+        };
+        match (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?) {
+            (Some(id), Some(secret)) => Ok(Some((id, secret, variable("AWS_SESSION_TOKEN")?))),
             (None, None) => Ok(None),
             (Some(_), None) => bail!("AWS_ACCESS_KEY_ID needs AWS_SECRET_ACCESS_KEY, the key's secret"),
             (None, Some(_)) => bail!("AWS_SECRET_ACCESS_KEY needs AWS_ACCESS_KEY_ID, the secret's key"),

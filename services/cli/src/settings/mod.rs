@@ -6,9 +6,11 @@
 
 mod file;
 mod layers;
+mod secret;
 
 pub(crate) use file::{ConfigFile, FileError};
 pub(crate) use layers::{Origin, Origins, lay};
+pub(crate) use secret::value_or_file;
 
 use std::{ffi::OsString, path::PathBuf};
 

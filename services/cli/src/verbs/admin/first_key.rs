@@ -7,12 +7,13 @@ use super::super::{
     failure::{self, Failure},
     output::write_text,
 };
+use crate::settings::value_or_file;
 
 /// Create a key with every scope, in the database itself, and print it. Whoever may write there needs no key.
 #[derive(Args, Debug)]
 pub(super) struct FirstKeyArgs {
-    /// The mesh's Postgres (also DATABASE_URL).
-    #[arg(long, value_name = "URL", required = true)]
+    /// The mesh's Postgres (also DATABASE_URL): the URL, or @FILE for a file that holds it.
+    #[arg(long, value_name = "URL|@FILE", required = true, value_parser = value_or_file)]
     database_url: String,
     /// The tenant that it acts for when it submits.
     #[arg(long, value_name = "NAME", default_value = "default")]
