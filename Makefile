@@ -3,7 +3,10 @@
 # make up         a whole mesh that stays, on 127.0.0.1:7420
 # make test       every test, the long ones in a short version
 # make test-all   every test in full
+# make clients    the reference clients of examples/clients, each built with its language's tools
+# make envoy      what Envoy is given, from envoy/source and the protos
 # make lint       formatting, clippy, protos, shell
+# make compose-test  compose.yaml with GATEWAYS and WORKERS (10, 50): COMPOSE_TASKS files by Envoy, three containers killed, networks tried
 # make bench      tasks per second, latency, WAL, CPU, in BENCH_MODES (default: all); fails if the first is below BENCH_MINIMUM
 # make bench-backlog  a backlog that no worker works on, the Queue restarted with it, urgent tasks while it drains
 # make bench-tenants  what a tenant with BENCH_TASKS tasks costs one with single tasks; fails if its p99 is more than 3 times as long
@@ -11,6 +14,7 @@
 # make bench-cached  CACHED_OBJECTS objects of CACHED_BYTES bytes digested again: fails if what has not changed is read, or S3 is not 20 times as fast
 # make bench-cache  latency of the Cache service, and what becomes of it while its Redis is emptied, stopped, killed; fails where that shows
 # make overload   goodput and latency at 0.5 to 10 times what OVERLOAD_PLACES concurrent calls can do; fails where they suffer
+# make load       PROFILES (default: all) of calls, streams and connections over Envoy; fails below the floors
 # make bench-linear  tasks per second with LINEAR_SIZES tasks in the tables; fails if they differ by more than 15 %
 # make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
 # make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
@@ -22,6 +26,7 @@ SHELL := /bin/bash
 # What `make run` digests: a real tree that every machine has that built this, of some ten thousand files.
 INPUT ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 BENCH_TASKS ?= 10000000
+COMPOSE_TASKS ?= 100000
 CACHED_OBJECTS ?= 100000
 CACHED_BYTES ?= 1048576
 CACHE_SECONDS ?= 10
@@ -34,14 +39,20 @@ OBJECTS ?= 100000
 OBJECT_GIB ?= 20
 OVERLOAD_SECONDS ?= 10
 PEERS ?=
+CLIENTS ?= python go java node web
+
+# smoke load stress soak spike streams cap connections; how long and how much: LOAD_… of tests/tools/load.sh.
+PROFILES ?= all
 
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hashmesh/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
-SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh)
+SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers overload setup release require-tools
+.PHONY: run up test test-all compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers overload clients envoy setup release require-tools
+
+.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers load overload setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -55,11 +66,20 @@ release:
 # The broken variants are compiled into what is tested, never into a release.
 TESTED := --workspace --locked --features hashmesh-cli/mutants
 
-test: setup
+test: setup clients
 	cargo test $(TESTED)
 
-test-all: setup
+test-all: setup clients
 	HASHMESH_TEST_LONG=1 cargo test $(TESTED)
+
+clients: setup
+	@PATH="$(TOOLS)/bin:$$PATH" examples/clients/build.sh $(or $(CARGO_TARGET_DIR),target)/clients $(CLIENTS)
+
+envoy: setup
+	@tests/tools/envoy.sh
+
+compose-test: release
+	@tests/compose/run.sh $(HASHMESH) $(COMPOSE_TASKS)
 
 lint: require-tools
 	cargo fmt --all -- --check
@@ -99,6 +119,10 @@ bench-cached: release setup
 bench-cache: release
 	cargo build --release --locked --package hashmesh-cli --example cache
 	@tests/tools/cache.sh $(HASHMESH) $(CACHE_SECONDS)
+
+load: release setup
+	cargo build --release --locked --package hashmesh-cli --example load
+	@tests/tools/load.sh $(HASHMESH) $(PROFILES)
 
 overload: release
 	cargo build --release --locked --package hashmesh-cli --example overload

@@ -54,6 +54,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls-native-certs", &["hashmesh-database"]),
     ("rustls-webpki", &["hashmesh-runtime"]),
     ("tokio-rustls", &["hashmesh-runtime"]),
+    ("x509-cert", &["hashmesh-runtime"]),
     ("rcgen", &["hashmesh-cli"]),
     ("sqlx", &[]),
     ("redis", &["hashmesh-cache"]),

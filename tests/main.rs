@@ -12,6 +12,7 @@ mod cache;
 mod cli;
 mod coalescing;
 mod compare;
+mod edge;
 mod end_to_end;
 mod expansion;
 mod graceful;

@@ -4,9 +4,9 @@ use std::{fs, ops::Range, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use hashmesh::{
-    client::{BatchBuilder, Client, ClientConfig},
+    client::{Client, ClientConfig},
     gateway::v1::{ListSubmissionsRequest, SubmitBatchRequest, submit_batch_request},
-    v1::{Algorithm, Limits, PackedTasks, QueueStats, SubmissionOptions, SubmissionState, TaskRows},
+    v1::{Algorithm, PackedTasks, QueueStats, SubmissionOptions, SubmissionState, TaskRows},
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -18,6 +18,7 @@ use crate::{
         Digest,
         check::check,
         client::{ClientRun, Load},
+        inputs,
     },
     support::{
         Mesh, MeshOptions, Role, heavy, oracle,
@@ -68,7 +69,7 @@ impl Rolling {
             ahead: 2_000,
             pace: Duration::from_millis(5),
         };
-        let inline = ClientRun::start(&client, load, inline_tasks).await;
+        let inline = ClientRun::start(&client, load, inputs::tasks).await;
         // The first is the one that is compared; the others take time.
         let algorithms = [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Sha3256, Algorithm::Md5];
         let options =
@@ -188,7 +189,7 @@ impl Rolling {
         let (reconnects, replaced) = (self.inline.reconnects(), self.queues_replaced);
         assert!(reconnects >= replaced, "{replaced} queues were replaced, and the client noticed {reconnects}");
         let database = &self.mesh.database;
-        let inline = self.inline.finish(inline_digests, database).await;
+        let inline = self.inline.finish(inputs::digests, database).await;
         let files = self.files.finish(file_digests, database).await;
         assert_nothing_was_done_twice(&self.client).await;
         check(&inline).assert_clean();
@@ -219,30 +220,10 @@ fn adopted(log: &str, worker: &str) -> Option<usize> {
     Some(usize::try_from(event["adopted"].as_u64().expect("a number")).expect("few"))
 }
 
-fn builder() -> BatchBuilder {
-    BatchBuilder::new(Limits { max_batch_tasks: 100, max_batch_bytes: 64 * 1024, ..Limits::default() })
-}
-
-fn inline_input(task: usize) -> Vec<u8> {
-    format!("input of task {task}").into_bytes()
-}
-
-fn inline_tasks(tasks: Range<usize>) -> PackedTasks {
-    let mut batch = builder();
-    tasks.for_each(|task| batch.push_inline(task.to_string().as_bytes(), &inline_input(task)));
-    batch.take()
-}
-
-fn inline_digests(tasks: usize) -> Vec<Digest> {
-    let inputs: Vec<_> = (0..tasks).map(inline_input).collect();
-    let digests = oracle::digests("sha256", inputs.iter().map(Vec::as_slice));
-    digests.into_iter().map(|digest| digest.try_into().expect("32 bytes")).collect()
-}
-
 /// Files of zeros that are made as they are wanted.
 fn file_tasks(root: &std::path::Path, tasks: Range<usize>) -> PackedTasks {
     use std::os::unix::ffi::OsStrExt as _;
-    let mut batch = builder();
+    let mut batch = inputs::builder();
     for task in tasks {
         let path: PathBuf = root.join(task.to_string());
         make_file(&path, task);

@@ -9,6 +9,7 @@ mod check_tests;
 pub(crate) mod client;
 pub(crate) mod counters;
 mod defects;
+pub(crate) mod inputs;
 pub(crate) mod reader;
 pub(crate) mod run;
 pub(crate) mod writer;

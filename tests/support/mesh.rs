@@ -252,6 +252,14 @@ impl Mesh {
         gateway
     }
 
+    /// A further Gateway of this name in this environment; waits until it does its work.
+    pub(crate) async fn further_gateway(&self, name: &str, environment: &[(String, String)]) -> Role {
+        let arguments = ["--queue", &self.queue.url(), "--hash", &self.hash.url()].map(str::to_owned).to_vec();
+        let mut gateway = Role::start("gateway", name, arguments, environment, self.directory.clone()).await;
+        gateway.ready().await;
+        gateway
+    }
+
     /// A client of the Gateway.
     pub(crate) async fn connect(&self) -> Gateway {
         Gateway::connect(&self.gateway.url()).await

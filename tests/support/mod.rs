@@ -5,9 +5,12 @@
 
 pub(crate) mod any_rpc;
 pub(crate) mod authority;
+pub(crate) mod black_hole;
 pub(crate) mod cli;
 pub(crate) mod database;
 pub(crate) mod dns;
+pub(crate) mod edge;
+pub(crate) mod envoy;
 pub(crate) mod guarded;
 pub(crate) mod heavy;
 pub(crate) mod mesh;

@@ -46,6 +46,7 @@ struct Order {
 /// A process to be started.
 #[derive(Debug)]
 pub(crate) struct Spawn {
+    program: OsString,
     name: String,
     directory: PathBuf,
     /// What it gets when we die: KILL, or TERM for one that has children of its own to stop.
@@ -63,7 +64,18 @@ impl Spawn {
         directory: &Path,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
+        Self::program(HASHMESH, name, directory, arguments)
+    }
+
+    /// The same for any program.
+    pub(crate) fn program<A: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        name: &str,
+        directory: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         Self {
+            program: program.as_ref().to_owned(),
             name: name.to_owned(),
             directory: directory.to_owned(),
             death_signal: "KILL",
@@ -106,7 +118,7 @@ impl Spawn {
             let script = r#"mount --bind "$0" "$1" && shift && exec "$@""#;
             command.args(["unshare", "--mount", "sh", "-c", script, source, target]);
         }
-        command.arg(HASHMESH).args(&self.arguments);
+        command.arg(&self.program).args(&self.arguments);
         clean_environment(&mut command);
         command.envs(self.environment.iter().cloned());
         command.current_dir(&self.directory).stdin(Stdio::null()).stdout(out).stderr(log);

@@ -1,5 +1,7 @@
 //! TLS between everybody: who is believed, what certificates are for, and that they can be replaced.
 
+mod doctor;
+mod edge;
 mod mesh;
 mod refusals;
 mod reload;
