@@ -5,6 +5,7 @@ use std::fs;
 use hashmesh::gateway::v1::GetSubmissionRequest;
 use serde_json::{Value, json};
 
+use super::curl;
 use crate::support::{
     cli::{Ended, program},
     edge::Edge,
@@ -14,27 +15,6 @@ use crate::support::{
     rundir,
     wait::{PATIENCE, until},
 };
-
-/// `curl ARGUMENTS URL`: status, headers in lower case, body.
-async fn curl(arguments: &[&str], url: &str) -> (u16, String, Vec<u8>) {
-    let usual = [
-        "--silent",
-        "--show-error",
-        "--noproxy",
-        "*",
-        "--no-buffer",
-        "--include",
-        "--header",
-        "expect:",
-        "--max-time",
-        "60",
-    ];
-    let ended = program("curl", usual.iter().chain(arguments)).arg(url).run().await.succeeded();
-    let split = ended.stdout.windows(4).position(|four| four == b"\r\n\r\n").expect("headers end");
-    let head = String::from_utf8_lossy(&ended.stdout[..split]).to_lowercase();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, head, ended.stdout[split + 4..].to_vec())
-}
 
 async fn get(path: &str) -> (u16, Value) {
     let (status, head, body) = curl(&[], &format!("{}{path}", Edge::shared().await.envoy.url())).await;

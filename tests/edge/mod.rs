@@ -21,6 +21,7 @@ use crate::{
         inputs,
     },
     support::{
+        cli::program,
         edge::Edge,
         wait::{PATIENCE, until},
     },
@@ -44,4 +45,25 @@ async fn goes_on(run: &ClientRun, what: &str) {
 async fn ends_well(run: ClientRun, edge: &Edge) {
     let history = run.finish(inputs::digests, &edge.mesh.database).await;
     check(&history).assert_clean();
+}
+
+/// `curl ARGUMENTS URL`: status, headers in lower case, body.
+async fn curl(arguments: &[&str], url: &str) -> (u16, String, Vec<u8>) {
+    let usual = [
+        "--silent",
+        "--show-error",
+        "--noproxy",
+        "*",
+        "--no-buffer",
+        "--include",
+        "--header",
+        "expect:",
+        "--max-time",
+        "60",
+    ];
+    let ended = program("curl", usual.iter().chain(arguments)).arg(url).run().await.succeeded();
+    let split = ended.stdout.windows(4).position(|four| four == b"\r\n\r\n").expect("headers end");
+    let head = String::from_utf8_lossy(&ended.stdout[..split]).to_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head, ended.stdout[split + 4..].to_vec())
 }

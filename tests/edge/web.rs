@@ -3,15 +3,8 @@
 use hashmesh::gateway::v1::{ComputeDigestRequest, ComputeDigestResponse};
 use prost::Message as _;
 
-use crate::support::{cli::program, edge::Edge, oracle, rundir};
-
-/// Headers in lower case, and the body.
-async fn curl(arguments: &[&str], url: &str) -> (String, Vec<u8>) {
-    let usual = ["--silent", "--show-error", "--noproxy", "*", "--http1.1", "--include", "--max-time", "60"];
-    let ended = program("curl", usual.iter().chain(arguments)).arg(url).run().await.succeeded();
-    let split = ended.stdout.windows(4).position(|four| four == b"\r\n\r\n").expect("headers end");
-    (String::from_utf8_lossy(&ended.stdout[..split]).to_lowercase(), ended.stdout[split + 4..].to_vec())
-}
+use super::curl;
+use crate::support::{edge::Edge, oracle, rundir};
 
 #[tokio::test]
 async fn grpc_web_works_over_http_1_with_the_status_in_the_body() {
@@ -25,7 +18,7 @@ async fn grpc_web_works_over_http_1_with_the_status_in_the_body() {
     let data = format!("@{}", file.display());
     let url = format!("{}/hashmesh.gateway.v1.GatewayService/ComputeDigest", edge.envoy.url());
     let headers = ["--header", "content-type: application/grpc-web+proto", "--header", "x-grpc-web: 1"];
-    let (head, body) = curl(&[&headers[..], &["--data-binary", &data]].concat(), &url).await;
+    let (_, head, body) = curl(&[&headers[..], &["--http1.1", "--data-binary", &data]].concat(), &url).await;
     assert!(head.starts_with("http/1.1 200") && head.contains("content-type: application/grpc-web+proto"), "{head}");
     let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
     let answer = ComputeDigestResponse::decode(&body[5..5 + length]).unwrap();
@@ -46,7 +39,7 @@ async fn pages_of_this_machine_may_call_a_development_envoy_and_no_others() {
             let headers =
                 ["access-control-request-method: POST", "access-control-request-headers: x-grpc-web,content-type"];
             let arguments = ["-X", "OPTIONS", "--header", &origin, "--header", headers[0], "--header", headers[1]];
-            curl(&arguments, &url).await.0
+            curl(&arguments, &url).await.1
         }
     };
     for origin in ["http://localhost:3000", "http://127.0.0.1:8080", "http://localhost"] {

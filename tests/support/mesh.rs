@@ -245,16 +245,17 @@ impl Mesh {
 
     /// A further Gateway, which knows several Queues.
     pub(crate) async fn gateway_to(&self, queues: &[&Role]) -> Role {
-        let queues: Vec<String> = queues.iter().map(|queue| queue.url()).collect();
-        let arguments = ["--queue", &queues.join(","), "--hash", &self.hash.url()].map(str::to_owned).to_vec();
-        let mut gateway = Role::start("gateway", "further-gateway", arguments, &[], self.directory.clone()).await;
-        gateway.ready().await;
-        gateway
+        self.start_gateway("further-gateway", queues, &[]).await
     }
 
     /// A further Gateway of this name in this environment; waits until it does its work.
     pub(crate) async fn further_gateway(&self, name: &str, environment: &[(String, String)]) -> Role {
-        let arguments = ["--queue", &self.queue.url(), "--hash", &self.hash.url()].map(str::to_owned).to_vec();
+        self.start_gateway(name, &[&self.queue], environment).await
+    }
+
+    async fn start_gateway(&self, name: &str, queues: &[&Role], environment: &[(String, String)]) -> Role {
+        let queues: Vec<String> = queues.iter().map(|queue| queue.url()).collect();
+        let arguments = ["--queue", &queues.join(","), "--hash", &self.hash.url()].map(str::to_owned).to_vec();
         let mut gateway = Role::start("gateway", name, arguments, environment, self.directory.clone()).await;
         gateway.ready().await;
         gateway

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use hashmesh::queue::v1::{queue_service_server::QueueService, *};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -25,7 +25,7 @@ pub(super) struct Script {
     pub(super) results: Vec<Result<StreamResultsResponse, Status>>,
     /// What each watcher is told, and how often one was told.
     pub(super) states: Vec<hashmesh::v1::Submission>,
-    pub(super) states_sent: usize,
+    pub(super) states_sent: watch::Sender<usize>,
     pub(super) batch: Option<ValidatedBatch>,
     /// What `submit_batch` answers with; not set: an unfinished submission.
     pub(super) stored: Option<SubmitBatchResponse>,
@@ -155,7 +155,7 @@ impl QueueService for FakeQueue {
             for submission in states {
                 let frame = Some(watch_submission_response::Frame::Submission(submission));
                 outbound.send(Ok(WatchSubmissionResponse { frame })).await.unwrap();
-                script.lock().unwrap().states_sent += 1;
+                script.lock().unwrap().states_sent.send_modify(|sent| *sent += 1);
             }
         });
         Ok(Response::new(ReceiverStream::new(answers)))

@@ -21,12 +21,9 @@ async fn who_does_not_read_holds_up_nobody_and_gets_the_last_state() {
     let state = |next_sequence| Submission { next_sequence, options: Some(options.clone()), ..Default::default() };
     mesh.queue.script.lock().unwrap().states = (0..STATES).map(state).collect();
     let mut first = mesh.client().watch_submission(request()).await.unwrap().into_inner();
-    let sent = async {
-        while mesh.queue.script.lock().unwrap().states_sent < STATES as usize {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the Gateway reads all of them");
+    let mut sent = mesh.queue.script.lock().unwrap().states_sent.subscribe();
+    let all = sent.wait_for(|sent| *sent == STATES as usize);
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("the Gateway reads all of them").unwrap();
     let (mut last, mut frames) = (0, 0);
     while let Some(message) = first.message().await.unwrap() {
         let Some(Frame::Submission(submission)) = message.frame else { continue };
