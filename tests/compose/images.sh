@@ -7,9 +7,9 @@
 #
 # What takes long is kept in CACHE: the Debian root, the programs, and (with an engine of its own) the images.
 
-compose_version=v2.40.3 collector_version=v0.160.0 envoy_version=1.40.0
+compose_version=v2.40.3 envoy_version=1.40.0
 # Raised when a recipe changes.
-recipe=2
+recipe=3
 
 # images CACHE HASHMESH: all of them, from this hashmesh.
 images() {
@@ -22,7 +22,7 @@ images() {
         pgbouncer_image
         prometheus_image
         envoy_image "$cache"
-        collector_image "$cache"
+        collector_image "$here" "$cache"
         base_image
         printf 'FROM scratch\nLABEL recipe=%s\n' "$recipe" | build hashmesh-test/done
     fi
@@ -60,6 +60,7 @@ build() {
 debian_image() {
     local cache=$1 root
     if [ ! -e "$cache/debian-$recipe.tar" ]; then
+        rm -f "$cache"/debian-*.tar
         root=$(mktemp -d)
         debootstrap --variant=minbase \
             --include=postgresql-15,redis-server,pgbouncer,prometheus,ca-certificates,netcat-openbsd,wget \
@@ -121,27 +122,12 @@ DOCKERFILE
 }
 
 collector_image() {
-    local cache=$1 context
-    if [ ! -x "$cache/bin/otelcol-$collector_version" ]; then
-        context=$(mktemp -d)
-        GOBIN="$context" CGO_ENABLED=0 go install "go.opentelemetry.io/collector/cmd/builder@$collector_version"
-        cat > "$context/builder.yaml" <<YAML
-dist: {name: otelcol, output_path: $context/build}
-receivers: [{gomod: go.opentelemetry.io/collector/receiver/otlpreceiver $collector_version}]
-processors:
-  - {gomod: go.opentelemetry.io/collector/processor/batchprocessor $collector_version}
-  - {gomod: go.opentelemetry.io/collector/processor/memorylimiterprocessor $collector_version}
-exporters:
-  - {gomod: go.opentelemetry.io/collector/exporter/debugexporter $collector_version}
-  - {gomod: go.opentelemetry.io/collector/exporter/otlpexporter $collector_version}
-YAML
-        CGO_ENABLED=0 "$context/builder" --config "$context/builder.yaml" >/dev/null 2>&1
-        mv "$context/build/otelcol" "$cache/bin/otelcol-$collector_version"
-        rm -rf "$context"
-    fi
+    local here=$1 cache=$2 context version
+    "$here/../tools/otelcol.sh" "$cache/bin"
+    version=$("$cache/bin/otelcol" --version)
     context=$(mktemp -d)
-    cp "$cache/bin/otelcol-$collector_version" "$context/otelcol"
-    build "otel/opentelemetry-collector:${collector_version#v}" "$context" <<'DOCKERFILE'
+    cp -L "$cache/bin/otelcol" "$context/otelcol"
+    build "otel/opentelemetry-collector:${version##* }" "$context" <<'DOCKERFILE'
 FROM scratch
 COPY otelcol /otelcol
 USER 10001

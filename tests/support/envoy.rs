@@ -13,7 +13,7 @@ use super::{
     cli::{hashmesh, program},
     mesh::own_host,
     process::{Process, Spawn},
-    reflect::path_with_tools,
+    reflect::installed,
     rundir,
     wait::{PATIENCE, until},
 };
@@ -30,8 +30,7 @@ pub(crate) fn repository() -> PathBuf {
 
 /// Where the program is.
 pub(crate) fn program_path() -> PathBuf {
-    let found = std::env::split_paths(&path_with_tools()).map(|path| path.join("envoy")).find(|path| path.exists());
-    found.expect("envoy: run make setup")
+    installed("envoy")
 }
 
 /// Gone when it is dropped.

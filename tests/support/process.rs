@@ -146,7 +146,8 @@ pub(crate) fn without_override() -> Vec<String> {
 pub(crate) fn clean_environment(command: &mut Command) {
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
-        if name.starts_with("HASHMESH_") || matches!(&*name, "DATABASE_URL" | "REDIS_URL" | "RUST_LOG") {
+        let ours = ["HASHMESH_", "OTEL_"].iter().any(|start| name.starts_with(start));
+        if ours || matches!(&*name, "DATABASE_URL" | "REDIS_URL" | "RUST_LOG" | "TRACEPARENT") {
             command.env_remove(&variable);
         }
     }

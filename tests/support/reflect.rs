@@ -10,6 +10,12 @@ pub(crate) fn grpcurl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     program("grpcurl", given).env("PATH", &path_with_tools())
 }
 
+/// Where a program is that `make setup` installs.
+pub(crate) fn installed(program: &str) -> PathBuf {
+    let found = std::env::split_paths(&path_with_tools()).map(|path| path.join(program)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{program}: run make setup"))
+}
+
 /// PATH, with the directory that `make setup` installs into.
 pub(crate) fn path_with_tools() -> String {
     let cache = std::env::var_os("XDG_CACHE_HOME")
