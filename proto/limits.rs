@@ -12,6 +12,8 @@ pub const MAX_BATCH_BYTES: u32 = 4 * 1024 * 1024 - 64 * 1024;
 pub const WINDOW_BATCHES: u32 = 64;
 /// Bytes of batches sent and not yet answered, per stream.
 pub const WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// Causes that a frame of outcomes names.
+pub const MAX_TRACEPARENTS: usize = 32;
 /// What a gRPC server decodes at most. Above a full batch with all its framing, a row's worst case included.
 pub const MAX_DECODED_MESSAGE_BYTES: usize = 4 * 1024 * 1024 + 1024 * 1024;
 /// What a server puts into one frame of outcomes, at most. One outcome alone always fits.

@@ -14,8 +14,16 @@ pub use self::identities::IdentitiesBuilder;
 
 use crate::{
     algorithm::stride,
-    v1::{Algorithm, OutcomeStatus, PackedOutcomes},
+    v1::{Algorithm, OutcomeStatus, PackedOutcomes, Results},
 };
+
+impl Results {
+    /// How many outcomes there are.
+    #[must_use]
+    pub fn outcome_count(&self) -> usize {
+        self.rows.len() + self.columns.iter().map(|columns| columns.task_count as usize).sum::<usize>()
+    }
+}
 
 impl PackedOutcomes {
     /// The algorithms of the digests, in their order.

@@ -39,5 +39,6 @@ pub fn validated_listing(
         names: names.map(|names| names.encode_to_vec().into()).unwrap_or_default(),
         reference_prefix: summary.reference_prefix,
         expected_algorithms: summary.expected_algorithms.into_iter().map(i32::from).collect(),
+        traceparent: String::new(),
     })
 }
