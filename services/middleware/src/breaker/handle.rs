@@ -1,13 +1,17 @@
 //! A breaker with a clock, shared by everyone who calls the same thing.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    any::Any,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::policy::{Admission, BreakerConfig, Policy, Ticket};
+use super::policy::{Admission, BreakerConfig, BreakerState, Policy, Ticket};
 
 /// The breaker in front of one thing.
 #[derive(Debug)]
@@ -15,6 +19,20 @@ pub struct Breaker {
     name: String,
     made: Instant,
     policy: Mutex<Policy>,
+    refused: AtomicU64,
+    opened: AtomicU64,
+    kept: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+/// What a breaker does now and has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerStats {
+    /// Now.
+    pub state: BreakerState,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// Times that it opened, probes that failed included.
+    pub opened: u64,
 }
 
 /// A call was refused.
@@ -39,7 +57,14 @@ impl Breaker {
     /// A closed one. `name` is for the log: what it stands in front of.
     #[must_use]
     pub fn new(name: impl Into<String>, config: BreakerConfig) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), made: Instant::now(), policy: Mutex::new(Policy::new(config)) })
+        Arc::new(Self {
+            name: name.into(),
+            made: Instant::now(),
+            policy: Mutex::new(Policy::new(config)),
+            refused: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            kept: OnceLock::new(),
+        })
     }
 
     /// Whether a call may be made now.
@@ -51,7 +76,10 @@ impl Breaker {
             Admission::Pass(ticket) => {
                 Ok(Attempt { breaker: Arc::clone(self), ticket, began: Instant::now(), told: false })
             }
-            Admission::Refuse(retry_after) => Err(Open { retry_after }),
+            Admission::Refuse(retry_after) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(Open { retry_after })
+            }
         }
     }
 
@@ -59,6 +87,21 @@ impl Breaker {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.policy().is_closed()
+    }
+
+    /// What it does now and has done so far.
+    #[must_use]
+    pub fn stats(&self) -> BreakerStats {
+        BreakerStats {
+            state: self.policy().state(self.made.elapsed()),
+            refused: self.refused.load(Ordering::Relaxed),
+            opened: self.opened.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Keeps this for as long as there is the breaker, for example what reads its [`stats`](Self::stats). The first only.
+    pub fn keep(&self, kept: impl Any + Send + Sync) {
+        let _ = self.kept.set(Box::new(kept));
     }
 
     fn policy(&self) -> MutexGuard<'_, Policy> {
@@ -72,6 +115,7 @@ impl Breaker {
         let opened = policy.record(self.made.elapsed(), ticket, failed, rand::random());
         let is_closed = policy.is_closed();
         drop(policy);
+        self.opened.fetch_add(u64::from(opened), Ordering::Relaxed);
         if opened && was_closed {
             tracing::warn!(breaker = self.name, "open: calls are refused until a probe succeeds");
         } else if is_closed && !was_closed {

@@ -19,6 +19,6 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{Attempt, Breaker, Open};
-pub use policy::BreakerConfig;
+pub use handle::{Attempt, Breaker, BreakerStats, Open};
+pub use policy::{BreakerConfig, BreakerState};
 pub use service::{BreakerLayer, BreakerService, Judge};

@@ -49,6 +49,17 @@ pub(super) struct Ticket {
     probe: bool,
 }
 
+/// What a breaker does with the calls that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Lets them through.
+    Closed,
+    /// Lets one through, and refuses the others until that has ended.
+    HalfOpen,
+    /// Refuses them.
+    Open,
+}
+
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -175,6 +186,15 @@ impl Policy {
 
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
+    }
+
+    /// What would become of a call now. Nobody need have come since the time of being open was over.
+    pub(super) fn state(&self, now: Now) -> BreakerState {
+        match self.state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { until } if now < until => BreakerState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
     }
 
     fn open(&mut self, now: Now, spread: f64) {

@@ -268,3 +268,23 @@ async fn a_call_that_is_given_up_counts_only_if_it_had_waited_long() {
     assert!(tokio::time::timeout(Duration::from_secs(2), call(&mut service)).await.is_err());
     assert_eq!(call(&mut service).await, Code::Aborted);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_it_does_is_told_and_what_it_has_refused_is_counted() {
+    let breaker = Breaker::new("test", config());
+    let stats = |state, refused, opened| BreakerStats { state, refused, opened };
+    assert_eq!(breaker.stats(), stats(BreakerState::Closed, 0, 0));
+    (0..5).for_each(|_| breaker.enter().unwrap().failed());
+    assert!(breaker.enter().is_err() && breaker.enter().is_err());
+    assert_eq!(breaker.stats(), stats(BreakerState::Open, 2, 1));
+    // Nobody has come yet who could be the probe.
+    tokio::time::advance(100 * MS).await;
+    assert_eq!(breaker.stats(), stats(BreakerState::HalfOpen, 2, 1));
+    let mut probe = breaker.enter().unwrap();
+    assert!(breaker.enter().is_err());
+    probe.failed();
+    assert_eq!(breaker.stats(), stats(BreakerState::Open, 3, 2));
+    tokio::time::advance(400 * MS).await;
+    breaker.enter().unwrap().succeeded();
+    assert_eq!(breaker.stats(), stats(BreakerState::Closed, 3, 2));
+}
