@@ -84,6 +84,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["hashmesh-runtime"]),
     ("governor", &["hashmesh-middleware"]),
     ("clap", &["hashmesh-cli"]),
+    ("crossterm", &["hashmesh-cli"]),
     ("indicatif", &["hashmesh-cli"]),
 ];
 

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     places::{Place, Places},
     shutdown::Shutdown,
+    telemetry::Repeated,
 };
 
 /// Waits after an error of the process or the machine (no descriptors or memory left), doubled while it lasts.
@@ -41,6 +42,7 @@ pub(crate) async fn run<A, H, F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let mut back_off = BACK_OFF_FIRST;
+    let again = Repeated::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -50,6 +52,9 @@ pub(crate) async fn run<A, H, F>(
         match accepted {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF_FIRST;
+                if again.fine() {
+                    tracing::info!("connections are accepted again");
+                }
                 // Small frames (acknowledgements, pings) must not wait for Nagle's algorithm.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "connection was gone before it was served");
@@ -76,7 +81,9 @@ pub(crate) async fn run<A, H, F>(
                 tracing::debug!(%error, "connection was gone before it was accepted");
             }
             Err(error) => {
-                tracing::warn!(%error, back_off_ms = back_off.as_millis(), "cannot accept connections");
+                if let Some(left_out) = again.failed() {
+                    tracing::warn!(%error, left_out, "cannot accept connections; trying again");
+                }
                 tokio::select! {
                     () = shutdown.wait() => return,
                     () = tokio::time::sleep(back_off) => {}

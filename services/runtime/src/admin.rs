@@ -12,6 +12,7 @@ use axum::{
 };
 use futures::future::BoxFuture;
 pub use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{accept, health::Health, places::Places, shutdown::Shutdown};
+use crate::{accept, health::Health, metrics, places::Places, shutdown::Shutdown};
 
 /// Probes, a collector and a few people.
 const MAX_CONNECTIONS: usize = 64;
@@ -39,7 +40,7 @@ type Page = dyn Fn() -> BoxFuture<'static, Value> + Send + Sync;
 type Receiver = dyn Fn(Bytes) -> BoxFuture<'static, (StatusCode, Value)> + Send + Sync;
 
 /// The server under construction. `/livez` answers while the process runs, `/readyz` says whether every role does its
-/// work: 200 or 503, and `{"ready": bool, "roles": {NAME: {"ready": bool, "why": string?}}}`.
+/// work: 200 or 503, and `{"ready": bool, "roles": {NAME: {"ready": bool, "why": string?}}}`; `/metrics` is for Prometheus.
 #[derive(Default)]
 #[must_use]
 pub struct Admin {
@@ -63,6 +64,7 @@ impl Admin {
 
     /// Adds a role that must serve for the process to be ready.
     pub fn health(mut self, name: &'static str, health: Health) -> Self {
+        metrics::ready(name, health.clone());
         self.roles.push((name, health));
         self
     }
@@ -126,7 +128,8 @@ impl Admin {
         let roles = Arc::new(self.roles);
         let router = Router::new()
             .route("/livez", get(async || Json(json!({ "live": true }))))
-            .route("/readyz", get(async move || readiness(&roles)));
+            .route("/readyz", get(async move || readiness(&roles)))
+            .route("/metrics", get(async || ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::scrape())));
         let router = self
             .pages
             .into_iter()

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+pub use crate::{breakers::watch_breaker, calls::made::Made};
 use hashmesh::error::{Reason, StatusBuilder, reason};
 pub use hashmesh_middleware::breaker::Breaker;
 use hashmesh_middleware::breaker::{BreakerConfig, BreakerLayer, BreakerService, Judge, Open};
@@ -21,8 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of an `https://` URL that names no port.
 const HTTPS_PORT: u16 = 443;
 
-/// A channel with a breaker in front: while the service fails, calls are answered at once.
-pub type Guarded = BreakerService<Channel>;
+/// A channel with a breaker in front: while the service fails, calls are answered at once. What causes a call is told with it.
+pub type Guarded = Made<BreakerService<Channel>>;
 
 /// What of a service's answers tells that it does not work: what the transport says of it. Whatever carries a reason of
 /// ours was said by a service that works, be it that it is stopping or does not own the queue.
@@ -37,16 +38,24 @@ const JUDGE: Judge = Judge {
     },
 };
 
-/// The breaker in front of one process, whatever number of channels leads to it.
+/// The breaker in front of one process, whatever number of channels leads to it. Exported as long as it is used.
 #[must_use]
 pub fn breaker(url: &str) -> Arc<Breaker> {
-    Breaker::new(url, BreakerConfig::default())
+    breaker_with(url, BreakerConfig::default())
 }
 
-/// Puts a breaker in front of a channel.
+/// The same of another kind.
 #[must_use]
-pub fn guarded(channel: Channel, breaker: &Arc<Breaker>) -> Guarded {
-    BreakerLayer::new(Arc::clone(breaker), JUDGE).layer(channel)
+pub fn breaker_with(url: &str, config: BreakerConfig) -> Arc<Breaker> {
+    let breaker = Breaker::new(url, config);
+    breaker.keep(watch_breaker(url, &breaker));
+    breaker
+}
+
+/// Puts a breaker in front of a channel to a service of this role.
+#[must_use]
+pub fn guarded(service: Role, channel: Channel, breaker: &Arc<Breaker>) -> Guarded {
+    Made::new(service, BreakerLayer::new(Arc::clone(breaker), JUDGE).layer(channel))
 }
 
 /// A URL that is not the address of a service.
@@ -115,6 +124,12 @@ impl Dialer {
     #[must_use]
     pub fn new(service: Role, tls: Option<Tls>) -> Self {
         Self { service, tls }
+    }
+
+    /// The role of the processes.
+    #[must_use]
+    pub fn service(&self) -> Role {
+        self.service
     }
 
     /// [`to`] this process.

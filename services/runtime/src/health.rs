@@ -70,6 +70,24 @@ impl Health {
         let _serving = state.wait_for(|state| state.why_not.is_none()).await;
     }
 
+    /// Serves as long as at least one of these does, from now on; ends never. For roles that stand in for each other.
+    pub async fn follow_any(self, of: Vec<Self>) {
+        let mut watches: Vec<HealthWatch> = of.iter().map(Self::watch).collect();
+        loop {
+            let states: Vec<Result<(), String>> = watches.iter_mut().map(HealthWatch::state).collect();
+            match states.into_iter().reduce(Result::or) {
+                Some(Ok(())) => self.serving(),
+                Some(Err(why)) => self.not_serving(why),
+                None => {}
+            }
+            if watches.is_empty() {
+                return;
+            }
+            // Those that changed while others were looked at have not been seen as changed.
+            futures::future::select_all(watches.iter_mut().map(|watch| Box::pin(watch.changed()))).await;
+        }
+    }
+
     fn change(&self, why_not: Option<String>, stopped: bool) {
         self.state.send_if_modified(|state| {
             let changes = !state.stopped && (state.why_not != why_not || stopped);
@@ -126,6 +144,24 @@ mod tests {
         health.stop("draining");
         health.serving();
         assert_eq!(health.state(), Err("draining".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn of_several_one_that_serves_is_enough() {
+        let (all, one, other) = (Health::new(), Health::new(), Health::new());
+        let follow = tokio::spawn(all.clone().follow_any(vec![one.clone(), other.clone()]));
+        let mut seen = all.watch();
+        other.serving();
+        all.wait_serving().await;
+        one.serving();
+        other.not_serving("gone");
+        tokio::task::yield_now().await;
+        assert_eq!(all.state(), Ok(()));
+        seen.state().unwrap();
+        one.not_serving("gone, too");
+        assert!(seen.changed().await);
+        assert_eq!(seen.state(), Err("gone".to_owned()));
+        follow.abort();
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod envoy;
 pub mod flights;
 pub mod health;
+pub mod metrics;
 pub mod probe;
 pub mod resources;
 pub mod server;
@@ -16,6 +17,9 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 
 mod accept;
+mod breakers;
+mod calls;
 mod places;

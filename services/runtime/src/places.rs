@@ -92,6 +92,11 @@ impl Places {
         Some(Place { places: Arc::clone(self), number, network, wanted, _permit: permit })
     }
 
+    /// Connections that are open.
+    pub(crate) fn taken(&self) -> usize {
+        self.all.saturating_sub(self.free.available_permits())
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         // No code panics while it holds the lock.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
@@ -145,6 +150,7 @@ mod tests {
     async fn who_is_silent_gives_way_the_oldest_first_and_who_speaks_does_not() {
         let places = Places::new(3, 3);
         let [speaking, old, young] = [(); 3].map(|()| enter(&places, HERE).unwrap().unwrap());
+        assert_eq!(places.taken(), 3);
         speaking.keep();
         let mut others = Vec::new();
         for silent in [old, young] {

@@ -2,7 +2,7 @@
 
 use futures::stream;
 use hashmesh::client::KeyedChannel;
-use tonic::Status;
+use tonic::{Code, Status, transport::Channel};
 
 use crate::server::health_service::v1::{HealthCheckRequest, health_client::HealthClient};
 
@@ -23,6 +23,19 @@ pub async fn health(channel: KeyedChannel, service: &str) -> Result<&'static str
     let request = HealthCheckRequest { service: service.to_owned() };
     let answer = HealthClient::new(channel).check(request).await?.into_inner();
     Ok(answer.status().as_str_name())
+}
+
+/// Whether a process is at the other end, whatever it says of its work.
+pub async fn answers(channel: Channel) -> bool {
+    let request = HealthCheckRequest { service: String::new() };
+    match HealthClient::new(channel).check(request).await {
+        Ok(_) => true,
+        // What the transport says itself. Anything else was said by somebody.
+        Err(status) => !matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded
+        ),
+    }
 }
 
 /// The two versions have types of their own that are the same.

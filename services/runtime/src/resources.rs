@@ -18,10 +18,25 @@ pub fn cpus() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// CPU seconds this process may use per second: the CPUs it may run on, or less by the quota of its control group or of a
+/// parent's, which need not be whole. What CPU time is to be compared with.
+#[must_use]
+pub fn cpu_limit() -> f64 {
+    cpu_limit_below(Path::new("/"))
+}
+
 /// Bytes of memory this process may use: the machine's, or less by a limit of its control group or of a parent's.
 #[must_use]
 pub fn memory_bytes() -> u64 {
     memory_bytes_below(Path::new("/"))
+}
+
+/// The name of this machine, or of the container; `unknown` where the system does not tell.
+#[must_use]
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    if name.is_empty() { "unknown".to_owned() } else { name.into_owned() }
 }
 
 /// `root` holds `proc/` and `sys/`.
@@ -32,6 +47,48 @@ fn memory_bytes_below(root: &Path) -> u64 {
     limits.chain(machine).min().unwrap_or(FALLBACK_MEMORY_BYTES)
 }
 
+/// `root` holds `proc/` and `sys/`.
+fn cpu_limit_below(root: &Path) -> f64 {
+    let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
+    #[allow(clippy::cast_precision_loss)] // never that many
+    let allowed = allowed_of_status(&status).unwrap_or_else(cpus) as f64;
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let quotas = groups.lines().filter_map(|line| quota_of_group(&root.join("sys/fs/cgroup"), line));
+    quotas.fold(allowed, f64::min)
+}
+
+/// `Cpus_allowed_list:      0-3,8`
+fn allowed_of_status(text: &str) -> Option<usize> {
+    let list = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    list.trim().split(',').try_fold(0, |cpus, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        Some(cpus + (last + 1).checked_sub(first)?)
+    })
+}
+
+/// The lowest quota that a line of `/proc/self/cgroup` leads to, in CPUs.
+fn quota_of_group(mounted: &Path, line: &str) -> Option<f64> {
+    let (version_2, base, path) = group(mounted, line, "cpu")?;
+    let read = |group: PathBuf, file: &str| fs::read_to_string(group.join(file)).ok();
+    let quotas = up_the_tree(&base, path).filter_map(|group| {
+        if version_2 {
+            quota(&read(group, "cpu.max")?)
+        } else {
+            let (microseconds, period) = (read(group.clone(), "cpu.cfs_quota_us")?, read(group, "cpu.cfs_period_us")?);
+            quota(&format!("{} {}", microseconds.trim(), period.trim()))
+        }
+    });
+    quotas.reduce(f64::min)
+}
+
+/// `150000 100000`: microseconds of CPU time in each period of so many. `max`, or -1, is none.
+fn quota(text: &str) -> Option<f64> {
+    let (microseconds, period) = text.trim().split_once(' ')?;
+    let (microseconds, period): (f64, f64) = (microseconds.parse().ok()?, period.parse().ok()?);
+    (microseconds > 0.0 && period > 0.0).then(|| microseconds / period)
+}
+
 /// `MemTotal:       16384256 kB`
 fn total_of_meminfo(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -39,28 +96,33 @@ fn total_of_meminfo(text: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// One line of `/proc/self/cgroup`, `hierarchy:controllers:path` (cgroups(7)). Version 2 has hierarchy 0 and no list.
+/// The lowest limit of memory that a line of `/proc/self/cgroup` leads to.
 fn limit_of_group(mounted: &Path, line: &str) -> Option<u64> {
-    let mut parts = line.splitn(3, ':');
-    let (hierarchy, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-    let (base, file) = match hierarchy {
-        "0" => (mounted.to_owned(), "memory.max"),
-        _ if controllers.split(',').any(|name| name == "memory") => (mounted.join("memory"), "memory.limit_in_bytes"),
-        _ => return None,
-    };
-    lowest_up_the_tree(&base, path, file)
+    let (version_2, base, path) = group(mounted, line, "memory")?;
+    let file = if version_2 { "memory.max" } else { "memory.limit_in_bytes" };
+    let limits = up_the_tree(&base, path).filter_map(|group| fs::read_to_string(group.join(file)).ok());
+    // "max" is no number, and none is what it means.
+    limits.filter_map(|text| text.trim().parse().ok()).min()
 }
 
-/// The lowest limit from the group up to the root of the hierarchy. Within a container the group's path may not exist
-/// below the mount; the limit is then at the mount itself.
-fn lowest_up_the_tree(base: &Path, path: &str, file: &str) -> Option<u64> {
-    let relative = PathBuf::from(path.trim_start_matches('/'));
-    relative
-        .ancestors()
-        .filter_map(|group| fs::read_to_string(base.join(group).join(file)).ok())
-        // "max" is no number, and none is what it means.
-        .filter_map(|text| text.trim().parse().ok())
-        .min()
+/// One line of `/proc/self/cgroup`, `hierarchy:controllers:path` (cgroups(7)): whether it is of version 2, which has hierarchy
+/// 0 and no list, where the hierarchy of a controller is mounted, and the group's path there.
+fn group<'a>(mounted: &Path, line: &'a str, controller: &str) -> Option<(bool, PathBuf, &'a str)> {
+    let mut parts = line.splitn(3, ':');
+    let (hierarchy, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+    match hierarchy {
+        "0" => Some((true, mounted.to_owned(), path)),
+        _ if controllers.split(',').any(|name| name == controller) => Some((false, mounted.join(controller), path)),
+        _ => None,
+    }
+}
+
+/// From the group up to the root of the hierarchy: the lowest limit of all holds. Within a container the group's path may not
+/// exist below the mount; the limit is then at the mount itself.
+fn up_the_tree(base: &Path, path: &str) -> impl Iterator<Item = PathBuf> {
+    let groups: Vec<PathBuf> =
+        Path::new(path.trim_start_matches('/')).ancestors().map(|group| base.join(group)).collect();
+    groups.into_iter()
 }
 
 #[cfg(test)]
@@ -106,8 +168,36 @@ mod tests {
     }
 
     #[test]
+    fn cpus_may_be_parts_of_one_and_the_lowest_of_all_limits_holds() {
+        let status = ("proc/self/status", "Name:\tx\nCpus_allowed_list:\t0-3,8\n");
+        let group = ("proc/self/cgroup", "0::/pod/container\n");
+        let limit = |files: &[(&str, &str)]| cpu_limit_below(machine(files).path());
+        let container = |text| ("sys/fs/cgroup/pod/container/cpu.max", text);
+        assert_eq!(limit(&[status, group]), 5.0);
+        assert_eq!(limit(&[status, group, container("max 100000\n")]), 5.0);
+        assert_eq!(limit(&[status, group, container("150000 100000\n")]), 1.5);
+        assert_eq!(limit(&[status, group, container("900000 100000\n")]), 5.0, "it runs on five");
+        let pod = ("sys/fs/cgroup/pod/cpu.max", "25000 50000\n");
+        assert_eq!(limit(&[status, group, container("150000 100000\n"), pod]), 0.5);
+    }
+
+    #[test]
+    fn version_1_has_a_quota_and_a_period_of_its_cpu_controller() {
+        let limit = |quota: &'static str| {
+            let root = machine(&[
+                ("proc/self/status", "Cpus_allowed_list:\t0-63\n"),
+                ("proc/self/cgroup", "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n"),
+                ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota),
+                ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+            ]);
+            cpu_limit_below(root.path())
+        };
+        assert_eq!((limit("250000\n"), limit("-1\n")), (2.5, 64.0));
+    }
+
+    #[test]
     fn this_machine_has_cpus_and_memory() {
-        assert!(cpus() >= 1);
+        assert!(cpus() >= 1 && cpu_limit() > 0.0);
         assert!(memory_bytes() >= 16 * MIB);
     }
 }

@@ -15,6 +15,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    sync::Arc,
     time::Duration,
 };
 
@@ -34,7 +35,9 @@ pub use self::{
 };
 use crate::{
     accept,
+    calls::answered::Answered,
     health::Health,
+    metrics::catalogue::rpc::SERVER_CONNECTIONS,
     places::Places,
     shutdown::Shutdown,
     tls::{Authorize, Tls},
@@ -141,13 +144,15 @@ impl GrpcServer {
         let routes = routes.add_service(health_service.into_server());
         let routes = reflection::mount(routes, &services, &closing)?.prepare();
         // Innermost first. The whole of a call counts, who calls and what is decoded included.
-        let routes = deadlines::layer(patient)?.layer(routes);
+        let routes = deadlines::layer(patient).layer(routes);
         // What a caller's certificate is not for gets no further.
+        let answered = Answered::new(&services);
         let routes = Authorize::new(tls.as_ref(), services).layer(routes);
-        // Outermost: what panics below it is answered. Logs, metrics and limits come between it and the others.
+        // What panics below it is answered. Limits come between it and the others.
         let stopping = shutdown.clone();
         let marked = MapResponse::new(CatchPanic.layer(routes), move |response| leaving::mark(&stopping, response));
-        let service = TowerToHyperService::new(marked);
+        // Outermost: whatever is answered is counted.
+        let service = TowerToHyperService::new(answered.layer(marked));
 
         let address = listener.local_addr().ok();
         tracing::info!(server = name, address = address.map(tracing::field::display), "serving");
@@ -159,6 +164,11 @@ impl GrpcServer {
         let connections = Connections::new(&limits, tls, closing.clone(), hard_stop.clone(), tasks.clone());
 
         let places = Places::new(limits.max_connections, limits.max_connections_per_address);
+        let _open = SERVER_CONNECTIONS.watch(&[], {
+            let places = Arc::clone(&places);
+            #[allow(clippy::cast_precision_loss)] // never that many
+            move || places.taken() as f64
+        });
         let accepting = accept::run(listener, &places, &closing, &tasks, |stream, peer, place| {
             connections.clone().serve(stream, peer, place, service.clone())
         });

@@ -18,7 +18,15 @@ use super::{
     opening::{self, NotOpened, Opened},
     peer::Peer,
 };
-use crate::{places::Place, shutdown::Shutdown, telemetry, tls::Tls};
+use crate::{
+    places::Place,
+    shutdown::Shutdown,
+    telemetry::{self, Repeated},
+    tls::Tls,
+};
+
+/// Connections of those whose certificates are not believed.
+static REFUSED: Repeated = Repeated::at_most(10);
 
 /// What the connections of one server share.
 #[derive(Clone, Debug)]
@@ -87,9 +95,10 @@ impl Connections {
     async fn not_opened(self, peer: SocketAddr, error: NotOpened) {
         let mutual = self.tls.as_ref().is_some_and(Tls::mutual);
         let text = telemetry::chain(&error);
-        if mutual && matches!(error, NotOpened::Handshake { .. }) {
-            // Only the mesh itself connects here, so whoever runs it wants to know.
-            tracing::warn!(%peer, error = text, "connection refused");
+        // Only the mesh itself connects here, so whoever runs it wants to know; but anybody can try again and again.
+        let unusual = mutual && matches!(error, NotOpened::Handshake { .. });
+        if unusual && let Some(left_out) = REFUSED.failed() {
+            tracing::warn!(%peer, error = text, left_out, "connection refused");
         } else {
             tracing::debug!(%peer, error = text, "connection closed");
         }

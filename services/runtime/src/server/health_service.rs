@@ -23,7 +23,7 @@ pub(crate) mod v1 {
 }
 
 /// The protocol's descriptor set, for reflection.
-pub(super) const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/health.binpb"));
+pub(crate) const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/health.binpb"));
 
 /// A request has a short name only: nothing larger is decoded.
 const MAX_REQUEST_BYTES: usize = 4 * 1024;

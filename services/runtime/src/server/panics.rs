@@ -18,6 +18,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service, ServiceExt as _};
 
+use crate::{metrics::catalogue::rpc::SERVER_PANICS, trace};
+
 /// Wraps the assembled routes, once, so it may box.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CatchPanic;
@@ -99,7 +101,13 @@ impl HttpBody for GuardedBody {
 
 /// What the client is told. The panic's text is for the log only; the process' panic hook wrote it there.
 fn status(_panic: &(dyn Any + Send)) -> Status {
-    StatusBuilder::new(Reason::Internal, "internal error: the cause is in the server's log").build()
+    SERVER_PANICS.add(1, &[]);
+    let status = StatusBuilder::new(Reason::Internal, "internal error: the cause is in the server's log");
+    // What the log is to be searched for.
+    match trace::current() {
+        Some(context) => status.metadata("trace_id", context.trace_id()).build(),
+        None => status.build(),
+    }
 }
 
 #[cfg(test)]

@@ -14,22 +14,14 @@ use http_body::{Body as HttpBody, Frame};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::{Status, body::Body, server::NamedService, service::Routes};
-use tonic_reflection::{pb, server::Builder};
+use tonic_reflection::server::Builder;
 use tower::Service;
 
-use super::{ServeError, health_service};
-use crate::shutdown::Shutdown;
+use super::ServeError;
+use crate::{calls::DESCRIPTOR_SETS, shutdown::Shutdown};
 
 /// A request names a symbol or a file: nothing larger is decoded.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
-
-/// Every protocol that a server may speak.
-pub(super) const DESCRIPTOR_SETS: [&[u8]; 4] = [
-    hashmesh::FILE_DESCRIPTOR_SET,
-    health_service::DESCRIPTOR_SET,
-    pb::v1::FILE_DESCRIPTOR_SET,
-    pb::v1alpha::FILE_DESCRIPTOR_SET,
-];
 
 /// The services that every server has.
 const ALWAYS: [&str; 3] =

@@ -18,7 +18,10 @@ use super::{
     identity::{Identity, Role},
     methods::{Rule, rule},
 };
-use crate::server::Peer;
+use crate::{server::Peer, telemetry::Repeated};
+
+/// Calls of those who may not make them: as many as they like.
+static REFUSED: Repeated = Repeated::at_most(10);
 
 /// Holds a server's callers to the table. Without TLS nobody has a certificate, and everything passes.
 #[derive(Clone, Debug)]
@@ -89,7 +92,9 @@ impl Policy {
         if allowed {
             return Ok(());
         }
-        tracing::warn!(path, %caller, "refused: not for the role of this certificate");
+        if let Some(left_out) = REFUSED.failed() {
+            tracing::warn!(path, %caller, left_out, "refused: not for the role of this certificate");
+        }
         let message = format!("{path} is not for {caller}: call it with a certificate of a role that may");
         Err(StatusBuilder::new(Reason::RoleNotAllowed, message).build())
     }

@@ -18,6 +18,7 @@ use rustls::{
 
 use super::{
     error::TlsError,
+    expiry::Expiry,
     identity::{Identity, Role},
     verifier::ServiceVerifier,
 };
@@ -53,6 +54,8 @@ pub(super) struct Material {
     /// To each role; none without an authority.
     clients: Vec<(Role, Arc<ClientConfig>)>,
     pub(super) identity: Identity,
+    /// When what it is made of expires.
+    pub(super) expiry: Expiry,
 }
 
 impl TlsFiles {
@@ -108,7 +111,8 @@ impl Material {
         }
         check_identity(&identity, files, role, trust_domain)?;
         let server = Arc::new(server_config(&provider, verifier, own)?);
-        Ok(Self { server, clients, identity })
+        let expiry = Expiry::of(&contents.certificate, contents.ca.as_deref());
+        Ok(Self { server, clients, identity, expiry })
     }
 
     /// How to connect to a service. `None`: there is no authority to believe.

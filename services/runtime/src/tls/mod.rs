@@ -7,6 +7,7 @@
 mod authorize;
 mod connector;
 mod error;
+mod expiry;
 mod identity;
 mod look;
 mod material;
@@ -31,7 +32,7 @@ pub use self::{
     look::{Certificate, LookError, look},
     material::TlsFiles,
 };
-use crate::{tasks, telemetry};
+use crate::{metrics::Watch, tasks, telemetry};
 
 /// How often the files are looked at: three small reads. A certificate is renewed days before it expires.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -47,6 +48,7 @@ struct Shared {
     /// Does not change while the process runs.
     trust_domain: Option<Arc<str>>,
     current: watch::Receiver<Arc<Material>>,
+    _watches: Vec<Watch>,
     /// Ends with the last clone.
     _reload: AbortOnDropHandle<()>,
 }
@@ -72,9 +74,10 @@ impl Tls {
             "TLS"
         );
         let (replace, current) = watch::channel(Arc::new(material));
+        let watches = expiry::watch(&current);
         let reload = Reload { files, role, trust_domain: trust_domain.clone(), every, replace };
         let reload = tasks::spawn_owned("certificates", reload.run(contents));
-        Ok(Self { shared: Arc::new(Shared { role, trust_domain, current, _reload: reload }) })
+        Ok(Self { shared: Arc::new(Shared { role, trust_domain, current, _watches: watches, _reload: reload }) })
     }
 
     /// For a connection that comes now.

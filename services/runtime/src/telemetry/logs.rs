@@ -2,7 +2,20 @@
 
 use std::{env, error::Error, io, iter, panic};
 
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::{Event, Level, Subscriber};
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::filter_fn,
+    fmt::MakeWriter,
+    layer::{Context, SubscriberExt as _},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+use super::json::{TraceIds, WithTrace};
+use crate::{metrics::catalogue::process::LOG_LINES, trace};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,21 +42,59 @@ pub fn chain(error: &dyn Error) -> String {
     causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
-/// Starts logging to standard error, panics included. Once per process; later calls do nothing.
-pub fn init(format: LogFormat) {
+/// Starts logging to standard error, panics included, and has the spans of calls that are sampled made by `tracer`. Once
+/// per process; later calls do nothing.
+pub(super) fn init(format: LogFormat, tracer: Option<SdkTracer>) {
     let (filter, complaint) = filter();
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = match format {
-        LogFormat::Text => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => {
+            let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+            lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed()
+        }
+        LogFormat::Json => json_lines(io::stderr).boxed(),
     };
-    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_err() {
+    // Each with a filter of its own: spans are exported whatever is logged.
+    let exported = tracer.map(|tracer| {
+        let spans = OpenTelemetryLayer::new(tracer).with_location(false).with_threads(false).with_target(false);
+        spans.with_tracked_inactivity(false).with_filter(filter_fn(|metadata| {
+            // What is logged within an exported span is an event of it.
+            metadata.target() == trace::TARGET || (metadata.is_event() && *metadata.level() <= Level::INFO)
+        }))
+    });
+    let subscriber = tracing_subscriber::registry().with(lines.and_then(Counted).with_filter(filter)).with(exported);
+    if subscriber.try_init().is_err() {
         return;
     }
     if let Some(complaint) = complaint {
         tracing::warn!("{complaint}");
     }
     log_panics();
+}
+
+/// A document per line: its own fields, those of the spans that it is within, and of these the trace at the top.
+pub(super) fn json_lines<S, W>(writer: W) -> impl Layer<S> + Send + Sync
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).json().flatten_event(true);
+    TraceIds.and_then(lines.map_event_format(WithTrace))
+}
+
+/// Counts lines.
+struct Counted;
+
+impl<S: Subscriber> Layer<S> for Counted {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        LOG_LINES.add(1, &[level]);
+    }
 }
 
 /// The filter, and what was wrong with the variable that should have held it.
