@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use hashmesh_runtime::metrics::Watch;
+
 use crate::{
     config::DatabaseConfig,
     connection::{Connector, Dedicated, Session},
     error::DatabaseError,
     pool::{Pool, PoolStats, Pooled},
     requirements,
+    watch::watch,
 };
 
 /// A Postgres that was found fit, with a pool of connections to it. Clones share it.
@@ -22,6 +25,8 @@ struct Shared {
     dedicated_session: Session,
     pool: Pool,
     server_version: String,
+    /// They ask the pool, which must not hold them.
+    _watches: Vec<Watch>,
 }
 
 impl Database {
@@ -40,7 +45,8 @@ impl Database {
         }
         tracing::info!(target, version = server.version, encrypted = server.encrypted, "connected to Postgres");
         let pool = Pool::new(Connector::of_pool(&config)?, &config)?;
-        let shared = Shared { connector, dedicated_session, pool, server_version: server.version };
+        let _watches = watch(&pool);
+        let shared = Shared { connector, dedicated_session, pool, server_version: server.version, _watches };
         Ok(Self { shared: Arc::new(shared) })
     }
 

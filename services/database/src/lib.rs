@@ -19,6 +19,7 @@ mod replica;
 mod requirements;
 mod tls;
 mod url;
+mod watch;
 
 pub use self::{
     config::DatabaseConfig,

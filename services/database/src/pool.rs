@@ -6,14 +6,14 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bb8::{ErrorSink, ManageConnection, RunError};
 use hashmesh_middleware::breaker::{Attempt, Breaker, BreakerConfig, Open};
-use hashmesh_runtime::tasks;
+use hashmesh_runtime::{channel::watch_breaker, tasks, telemetry};
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio_postgres::Client;
@@ -53,10 +53,13 @@ pub(crate) struct Pool {
     connections: bb8::Pool<Manager>,
     /// One permit for each caller that has a connection or waits for one.
     callers: Arc<Semaphore>,
+    max_callers: usize,
     refused: Arc<AtomicU64>,
     breaker: Arc<Breaker>,
     refused_by_breaker: Arc<AtomicU64>,
     in_use: Arc<AtomicU32>,
+    /// The last caller got a connection, or it was not the server's fault.
+    up: Arc<AtomicBool>,
     last_failure: LastFailure,
     max: u32,
     wait: Duration,
@@ -79,13 +82,18 @@ impl Pool {
             .error_sink(Box::new(last_failure.clone()))
             .build_unchecked(manager);
         let callers = usize::try_from(max).unwrap_or(usize::MAX).saturating_mul(1 + WAITING_PER_CONNECTION);
+        let callers = callers.min(Semaphore::MAX_PERMITS);
+        let breaker = Breaker::new(target, breaker_config());
+        breaker.keep(watch_breaker("postgres", &breaker));
         Ok(Self {
             connections,
-            callers: Arc::new(Semaphore::new(callers.min(Semaphore::MAX_PERMITS))),
+            callers: Arc::new(Semaphore::new(callers)),
+            max_callers: callers,
             refused: Arc::default(),
-            breaker: Breaker::new(target, breaker_config()),
+            breaker,
             refused_by_breaker: Arc::default(),
             in_use: Arc::default(),
+            up: Arc::new(AtomicBool::new(true)),
             last_failure,
             max,
             wait,
@@ -121,6 +129,17 @@ impl Pool {
         }
     }
 
+    /// False if the server was away, or did not answer, when a connection was last wanted.
+    pub(crate) fn up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Callers without a connection. Not by bb8's own count, in which those who gave up wait for ever.
+    fn waiting(&self) -> usize {
+        let callers = self.max_callers.saturating_sub(self.callers.available_permits());
+        callers.saturating_sub(self.in_use.load(Ordering::Relaxed) as usize)
+    }
+
     pub(crate) fn stats(&self) -> PoolStats {
         let state = self.connections.state();
         let counts = state.statistics;
@@ -128,7 +147,7 @@ impl Pool {
             max: self.max,
             connections: state.connections,
             idle: state.idle_connections,
-            waiting: usize::try_from(counts.pending_gets()).unwrap_or(usize::MAX),
+            waiting: self.waiting(),
             taken_at_once_total: counts.get_direct,
             taken_after_wait_total: counts.get_waited,
             timed_out_total: counts.get_timed_out,
@@ -154,6 +173,7 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     /// The connection has just answered. How long its statements take says nothing of the server.
     fn succeeded(mut self) {
+        self.pool.up.store(true, Ordering::Relaxed);
         if let Some(attempt) = &mut self.attempt {
             attempt.succeeded();
         }
@@ -171,6 +191,7 @@ impl Waiting<'_> {
             && !all_used
         {
             attempt.failed();
+            self.pool.up.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -318,7 +339,12 @@ impl LastFailure {
 
 impl ErrorSink<DatabaseError> for LastFailure {
     fn sink(&self, error: DatabaseError) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the pool lost a connection, or could not make one");
+        // bb8 tries again at once, for each connection that it lacks.
+        static AGAIN: telemetry::Repeated = telemetry::Repeated::new();
+        if let Some(left_out) = AGAIN.failed() {
+            let error = telemetry::chain(&error);
+            tracing::warn!(error, left_out, "the pool lost a connection, or could not make one");
+        }
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -331,5 +357,24 @@ impl ErrorSink<DatabaseError> for LastFailure {
 
     fn boxed_clone(&self) -> Box<dyn ErrorSink<DatabaseError>> {
         Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_not_up_once_somebody_has_wanted_it() {
+        let config = DatabaseConfig {
+            // Nobody listens there.
+            url: "postgres://127.0.0.1:1/none".to_owned(),
+            pool_wait: Duration::from_millis(10),
+            ..DatabaseConfig::default()
+        };
+        let pool = Pool::new(Connector::new(&config).unwrap(), &config).unwrap();
+        assert!(pool.up());
+        assert!(pool.get().await.is_err());
+        assert!(!pool.up());
     }
 }

@@ -8,6 +8,7 @@ mod outage;
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use hashmesh_database::{
     Database, DatabaseConfig, DatabaseError, Dedicated, Failure, classify, migrate, postgres::types::ToSql,
 };
@@ -79,6 +80,20 @@ async fn waits_and_waiters_of_the_pool_are_bounded() {
         (&stats["max"], &stats["refused_total"], &stats["timed_out_total"]),
         (&1.into(), &68.into(), &32.into())
     );
+}
+
+#[tokio::test]
+async fn who_has_stopped_waiting_for_a_connection_is_not_counted_as_waiting() {
+    let cluster = Cluster::start();
+    let database = Database::connect(DatabaseConfig { pool_max: 1, ..cluster.config() }).await.unwrap();
+    let held = database.pooled().await.unwrap();
+    let mut waiter = Box::pin(database.pooled());
+    assert!(waiter.as_mut().now_or_never().is_none());
+    assert_eq!(database.pool_stats().waiting, 1);
+    drop(waiter);
+    assert_eq!(database.pool_stats().waiting, 0);
+    drop(held);
+    assert_eq!(database.pool_stats().waiting, 0);
 }
 
 #[tokio::test]
