@@ -11,6 +11,7 @@ use std::{
 };
 
 use hashmesh_database::Database;
+use hashmesh_runtime::telemetry::Repeated;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -96,6 +97,7 @@ pub(crate) async fn run(
     let mut written: Option<BTreeSet<LeaseRow>> = None;
     let mut unwritten: Vec<(Uuid, Resolved)> = Vec::new();
     let mut unwritten_usage: Vec<UsageRow> = Vec::new();
+    let again = Repeated::new();
     while let Some(note) = notes.recv().await {
         let Snapshot { leases, not_loaded, resolved, usage } = match note {
             Note::Snapshot(snapshot) => snapshot,
@@ -121,7 +123,10 @@ pub(crate) async fn run(
                 unwritten_usage.clear();
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "writing leases behind failed; trying again");
+                if let Some(left_out) = again.failed() {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, left_out, "writing leases behind failed; trying again");
+                }
             }
         }
     }
@@ -142,8 +147,12 @@ pub(crate) async fn write_last(database: &Database, ownership: &Ownership, snaps
 
 /// Until it works: what the rows speak of is not leased before. A lost ownership ends this task.
 async fn write_ahead(database: &Database, ownership: &Ownership, rows: &[LeaseRow]) {
+    let again = Repeated::new();
     while let Err(error) = store::write_behind(database, ownership, rows, &[], Also::default()).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "writing leases ahead failed; trying again");
+        if let Some(left_out) = again.failed() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, left_out, "writing leases ahead failed; trying again");
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -5,6 +5,7 @@
 //! - [`core`] is the state machine with all the rules and no I/O;
 //! - [`store`] is every statement that Postgres gets;
 //! - [`owner`] takes the queue over, renews and loses it; [`behind`] writes what may lag;
+//! - [`phases`] knows how long tasks spend in each phase;
 //! - [`maintenance`] looks after years of data; [`schedules`] repeats submissions.
 //!
 //! A batch's way: `rpc::write` → `engine::intake` → `core::intake` → `engine::lane` → `store::lane`, and back by the
@@ -17,9 +18,12 @@ mod engine;
 mod error;
 mod first_key;
 mod maintenance;
+mod measures;
 mod mutant;
 mod owner;
+mod phases;
 mod rates;
+mod ready;
 mod rpc;
 mod schedules;
 mod shard;
@@ -39,6 +43,9 @@ pub use config::{QueueConfig, ReplicaConfig, ReplicasRefused};
 pub use error::QueueServiceError;
 pub use first_key::{FirstKeyError, create_admin_key, has_admin_key};
 
+use measures::Measures;
+use owner::Shown;
+
 /// What a Gateway's frame may hold besides the batch itself.
 const FRAME_OVERHEAD_BYTES: usize = 1024 * 1024;
 
@@ -53,10 +60,13 @@ pub async fn serve(
     let (current, engine) = watch::channel(None);
     let tls = config.tls.clone();
     let storage = Arc::new(maintenance::StorageStatus::default());
-    let owned = owner::run(config.clone(), health.clone(), current, Arc::clone(&storage), shutdown.clone());
+    let measures = Arc::new(Measures::default());
+    let shown = Shown { storage: Arc::clone(&storage), measures: Arc::clone(&measures) };
+    let owned = owner::run(config.clone(), health.clone(), current, shown, shutdown.clone());
     let owner = tasks::spawn("queue owner", owned);
     let keys = store::Keys::new(&config.database);
     let reads = store::Reads::new(config.database.clone(), &config.replicas.replicas, config.replicas.max_lag);
+    let _watches = (measures.watch(config.payload_bytes, &storage), reads.watch());
     let access = AccessServiceServer::new(rpc::AccessRpc::new(config.database.clone()));
     let repeating = ScheduleServiceServer::new(schedules::ScheduleRpc::new(config.database.clone()));
     let retention = config.upload_retention;
@@ -71,6 +81,7 @@ pub async fn serve(
         current: engine,
         reads,
         storage,
+        measures,
         shutdown: shutdown.clone(),
         watchers: Default::default(),
     };

@@ -5,12 +5,13 @@
 //! can be added in the old owner's name.
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hashmesh_database::Dedicated;
-use hashmesh_runtime::{health::Health, shutdown::Shutdown};
+use hashmesh_database::{Database, Dedicated};
+use hashmesh_runtime::{health::Health, metrics::catalogue::queue::TAKEOVERS, shutdown::Shutdown, telemetry::Repeated};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -19,7 +20,9 @@ use crate::{
     behind::{self, Behind},
     engine::{self, Command, EngineHandle, GenerationEnd, GenerationStart},
     maintenance,
-    store::{self, Lane, Ownership, StoreError},
+    measures::{Measures, Owned},
+    ready::OwnerHealth,
+    store::{self, AcquireWait, Lane, Ownership, StoreError},
     wall::WallTime,
 };
 
@@ -28,24 +31,35 @@ const RENEWAL_MARGIN: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to take over.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Between two looks at how much WAL there is.
+const WAL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Where an owner shows what it finds.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) storage: Arc<maintenance::StorageStatus>,
+    pub(crate) measures: Arc<Measures>,
+}
+
 /// Owns the queue as long as the process runs, publishing the engine of each ownership to `current`.
 pub(crate) async fn run(
     config: QueueConfig,
     health: Health,
     current: watch::Sender<Option<EngineHandle>>,
-    storage: Arc<maintenance::StorageStatus>,
+    shown: Shown,
     shutdown: Shutdown,
 ) {
     let owner = Uuid::now_v7();
+    let health = OwnerHealth::new(health);
     let mut pause = Duration::from_millis(50);
     // What this process itself held is not lost with it when it takes over again.
     let mut first = true;
     while !shutdown.begun() {
         let began = Instant::now();
-        match own(&config, owner, first, &health, &current, &storage, &shutdown).await {
+        match own(&config, owner, first, &health, &current, &shown, &shutdown).await {
             Ok(()) => return,
             Err(error) => {
-                health.not_serving(error.to_string());
+                health.ended(&error);
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the queue's ownership ended; taking over again"
@@ -80,13 +94,13 @@ async fn own(
     config: &QueueConfig,
     owner: Uuid,
     first: bool,
-    health: &Health,
+    health: &OwnerHealth,
     current: &watch::Sender<Option<EngineHandle>>,
-    storage: &Arc<maintenance::StorageStatus>,
+    shown: &Shown,
     shutdown: &Shutdown,
 ) -> Result<(), OwnershipEnded> {
     let database = &config.database;
-    health.not_serving("waiting for the ownership of the queue");
+    let Shown { storage, measures } = shown;
     let mut after_crash = false;
     if config.alone && first {
         // Whoever stops in order releases the shards: then nothing was in hand.
@@ -95,12 +109,15 @@ async fn own(
     if config.alone {
         store::lapse(database).await?;
     }
-    let Some(ownership) = store::acquire(database, owner, &config.address, config.ownership_duration, shutdown).await?
-    else {
+    let lease = config.ownership_duration;
+    let waits = |what: AcquireWait<'_>| health.waits(what);
+    let Some(ownership) = store::acquire(database, owner, &config.address, lease, shutdown, &waits).await? else {
         return Ok(());
     };
+    TAKEOVERS.add(1, &[]);
+    health.took_over();
     let ownership = Arc::new(ownership);
-    let renewals = tokio::spawn(renew(config.clone(), Arc::clone(&ownership), Instant::now()));
+    let renewals = tokio::spawn(renew(config.clone(), Arc::clone(&ownership), health.clone(), Instant::now()));
     let renewals = AbortOnDrop(renewals);
 
     maintenance::prepare(config, storage).await;
@@ -120,7 +137,8 @@ async fn own(
         AbortOnDrop(tokio::spawn(behind::run(database.clone(), Arc::clone(&ownership), notes, handle.clone())));
     let maintenance = AbortOnDrop(tokio::spawn(maintenance::run(config.clone(), handle.clone(), Arc::clone(storage))));
     current.send_replace(Some(handle.clone()));
-    health.serving();
+    let _owning = measures.own();
+    health.works();
     let engine = handle.clone();
     let start = GenerationStart {
         config: config.clone(),
@@ -133,6 +151,7 @@ async fn own(
         commands,
         behind,
         after_crash,
+        measures: Arc::clone(measures),
     };
     let last = async {
         stopped(current, shutdown).await;
@@ -142,6 +161,8 @@ async fn own(
     let (end, snapshot) = tokio::select! {
         end = engine::run(start) => (end, None),
         () = renewals.ended() => return Err(OwnershipEnded::Lapsed),
+        // Not of a task of its own: what it notes must not come after the end.
+        never = sample_wal(database, measures) => match never {},
         snapshot = last => (GenerationEnd::Stopped, snapshot),
     };
     drop(maintenance);
@@ -171,22 +192,31 @@ async fn stopped(current: &watch::Sender<Option<EngineHandle>>, shutdown: &Shutd
 }
 
 /// Renews the ownership until that fails. Returns when it has lapsed.
-async fn renew(config: QueueConfig, ownership: Arc<Ownership>, acquired_at: Instant) {
+async fn renew(config: QueueConfig, ownership: Arc<Ownership>, health: OwnerHealth, acquired_at: Instant) {
     let mut confirmed = acquired_at;
     let mut interval = tokio::time::interval(config.ownership_duration / 5);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Not of the pool: readers that fill it must not cost us the ownership.
     let mut connection = None;
+    let again = Repeated::new();
     loop {
         interval.tick().await;
         let began = Instant::now();
         let left = (confirmed + config.ownership_duration).saturating_duration_since(began + RENEWAL_MARGIN);
-        match tokio::time::timeout(left, renew_once(&config, &ownership, &mut connection)).await {
-            Ok(Ok(true)) => confirmed = began,
+        let renewed = health.in_time(config.ownership_duration, renew_once(&config, &ownership, &mut connection));
+        match tokio::time::timeout(left, renewed).await {
+            Ok(Ok(true)) => {
+                confirmed = began;
+                health.commits();
+            }
             Ok(Ok(false)) | Err(_) => return,
             Ok(Err(error)) => {
                 connection = None;
-                tracing::warn!(error = &error as &dyn std::error::Error, "renewing the ownership failed; trying again");
+                health.fails(&error);
+                if let Some(left_out) = again.failed() {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, left_out, "renewing the ownership failed; trying again");
+                }
             }
         }
     }
@@ -205,6 +235,19 @@ async fn renew_once(
         }
     };
     store::renew(connection, ownership, config.ownership_duration).await
+}
+
+/// Notes how much WAL there is, as long as the ownership lasts.
+async fn sample_wal(database: &Database, measures: &Measures) -> Infallible {
+    let mut interval = tokio::time::interval(WAL_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        // Whoever needs Postgres for more says so if it fails.
+        if let Ok(bytes) = store::wal_bytes(database).await {
+            measures.note(Owned::WalBytes, bytes);
+        }
+    }
 }
 
 /// A task that ends with its owner.

@@ -5,42 +5,56 @@ use std::{collections::VecDeque, time::Duration};
 /// The window, in seconds.
 const WINDOW: usize = 10;
 
-/// Counters since the takeover, and their values at the last ten full seconds.
+/// Counters since the takeover, and how fast they grow.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     pub(crate) accepted: u64,
     pub(crate) recorded: u64,
     pub(crate) commits: u64,
-    samples: VecDeque<(Duration, u64, u64)>,
+    accepted_samples: Samples,
+    recorded_samples: Samples,
 }
 
 impl Rates {
     /// Takes a sample once a second.
     pub(crate) fn tick(&mut self, now: Duration) {
-        if self.samples.back().is_some_and(|(at, _, _)| now < *at + Duration::from_secs(1)) {
-            return;
-        }
-        self.samples.push_back((now, self.accepted, self.recorded));
-        if self.samples.len() > WINDOW + 1 {
-            self.samples.pop_front();
-        }
+        self.accepted_samples.tick(now, || self.accepted);
+        self.recorded_samples.tick(now, || self.recorded);
     }
 
     /// Tasks accepted per second.
     pub(crate) fn accepted_per_second(&self) -> f64 {
-        self.rate(|(_, accepted, _)| *accepted)
+        self.accepted_samples.per_second()
     }
 
     /// Outcomes recorded per second.
     pub(crate) fn recorded_per_second(&self) -> f64 {
-        self.rate(|(_, _, recorded)| *recorded)
+        self.recorded_samples.per_second()
+    }
+}
+
+/// What a counter was at the last ten full seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Samples(VecDeque<(Duration, u64)>);
+
+impl Samples {
+    /// Takes a sample once a second.
+    pub(crate) fn tick(&mut self, now: Duration, value: impl FnOnce() -> u64) {
+        if self.0.back().is_some_and(|(at, _)| now < *at + Duration::from_secs(1)) {
+            return;
+        }
+        self.0.push_back((now, value()));
+        if self.0.len() > WINDOW + 1 {
+            self.0.pop_front();
+        }
     }
 
+    /// How much the counter grew per second.
     #[allow(clippy::cast_precision_loss)] // a rate for people
-    fn rate(&self, value: impl Fn(&(Duration, u64, u64)) -> u64) -> f64 {
-        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return 0.0 };
-        let seconds = last.0.saturating_sub(first.0).as_secs_f64();
-        if seconds > 0.0 { (value(last) - value(first)) as f64 / seconds } else { 0.0 }
+    pub(crate) fn per_second(&self) -> f64 {
+        let (Some((since, first)), Some((until, last))) = (self.0.front(), self.0.back()) else { return 0.0 };
+        let seconds = until.saturating_sub(*since).as_secs_f64();
+        if seconds > 0.0 { last.saturating_sub(*first) as f64 / seconds } else { 0.0 }
     }
 }
 

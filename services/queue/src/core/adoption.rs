@@ -148,6 +148,7 @@ impl Core {
         // It was begun long ago: that it stands still counts from now on.
         if let Some(lease) = self.leases.get_mut(&lease) {
             lease.progress = Some((0, 0, now));
+            lease.adopted = true;
         }
         self.order.give_apart(tenant, tasks);
         Some((lease, unresolved))

@@ -174,6 +174,7 @@ impl Core {
             strikes: ready.strikes,
             unresolved,
             granted_at: now,
+            adopted: false,
             expires_at: now + self.config.lease_duration,
             progress: None,
         };

@@ -6,7 +6,7 @@ use hashmesh::v1::Algorithm;
 use uuid::Uuid;
 
 use super::{
-    AlgorithmSet, Core, Effect, Now,
+    AlgorithmSet, Core, Effect, LeaseEnd, Now,
     poison::ALONE,
     ranges::{RunSet, TaskRun},
     retry::Waiting,
@@ -244,6 +244,7 @@ impl Core {
             reference_prefix: batch.reference_prefix.clone(),
             unresolved: batch.task_count,
             outcomes_after: submission.totals.recorded(),
+            times: None,
         };
         // Without room it is loaded once it is stored, and leased then.
         let room = submission.window.len() < limit && !careful;
@@ -310,7 +311,7 @@ impl Core {
         let leases = submission.leases.clone();
         let waiting_runs = std::mem::take(&mut submission.waiting_runs);
         for lease_id in leases {
-            if let Some(lease) = self.end_lease(lease_id) {
+            if let Some(lease) = self.end_lease(lease_id, LeaseEnd::Cancelled) {
                 self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });
             }
         }

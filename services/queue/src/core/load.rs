@@ -73,5 +73,6 @@ fn batch(found: &RecoveredBatch, outcomes_after: u64) -> Batch {
         reference_prefix: found.reference_prefix.as_deref().map(Arc::from),
         unresolved: found.task_count.saturating_sub(recorded),
         outcomes_after,
+        times: None,
     }
 }

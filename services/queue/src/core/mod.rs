@@ -22,6 +22,7 @@ mod retry;
 mod settle;
 mod submission;
 mod timers;
+mod times;
 mod unread;
 mod window;
 mod worker;
@@ -44,7 +45,8 @@ pub(crate) use intake::{AppendRefusal, Appended, CancelRefusal, NewBatchMeta, Se
 pub(crate) use ranges::TaskRun;
 pub(crate) use settle::{AttemptFailure, OutcomesPart, Recorded, Verdict};
 pub(crate) use submission::{Phase, Resolved};
-pub(crate) use worker::WorkerInfo;
+pub(crate) use times::LeaseTimes;
+pub(crate) use worker::{LeaseEnd, WorkerInfo};
 
 use adoption::HeldOff;
 use caution::Caution;
@@ -173,6 +175,15 @@ pub(crate) struct Grant {
     pub(crate) flow: u64,
 }
 
+/// What was counted since the owner took over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CoreCounts {
+    pub(crate) refused_tasks: u64,
+    pub(crate) retried_tasks: u64,
+    /// Ranges that got one.
+    pub(crate) strikes: u64,
+}
+
 /// Numbers about the whole state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CoreStats {
@@ -183,6 +194,7 @@ pub(crate) struct CoreStats {
     pub(crate) refused_tasks: u64,
     pub(crate) retried_tasks: u64,
     pub(crate) rescued_leases: u64,
+    pub(crate) leases: u64,
 }
 
 /// The owner's memory of unfinished submissions, workers and leases.
@@ -220,6 +232,9 @@ pub(crate) struct Core {
     refused_tasks: u64,
     retried_tasks: u64,
     rescued_leases: u64,
+    strikes: u64,
+    /// Leases that have ended since they were last taken.
+    ended: Vec<(LeaseId, LeaseEnd)>,
     /// Submissions that are resolved further than was last taken.
     resolved: BTreeSet<Uuid>,
     effects: Vec<Effect>,
@@ -253,6 +268,8 @@ impl Core {
             refused_tasks: 0,
             retried_tasks: 0,
             rescued_leases: 0,
+            strikes: 0,
+            ended: Vec::new(),
             resolved: BTreeSet::new(),
             effects: Vec::new(),
         }
@@ -360,7 +377,24 @@ impl Core {
             refused_tasks: self.refused_tasks,
             retried_tasks: self.retried_tasks,
             rescued_leases: self.rescued_leases,
+            leases: self.leases.len() as u64,
         }
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> CoreCounts {
+        let Self { refused_tasks, retried_tasks, strikes, .. } = *self;
+        CoreCounts { refused_tasks, retried_tasks, strikes }
+    }
+
+    /// The leases that have ended since the last call, in order.
+    pub(crate) fn take_ended(&mut self) -> Vec<(LeaseId, LeaseEnd)> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// The worker that holds a lease.
+    pub(crate) fn holder(&self, lease: LeaseId) -> Option<WorkerId> {
+        Some(self.leases.get(&lease)?.worker)
     }
 
     /// A connected worker's leases, their tasks, and the outcomes recorded from it.
@@ -369,5 +403,10 @@ impl Core {
         let tasks = worker.leases.iter().filter_map(|lease| self.leases.get(lease));
         let tasks = tasks.map(|lease| u64::from(lease.unresolved.tasks())).sum();
         Some((u32::try_from(worker.leases.len()).unwrap_or(u32::MAX), tasks, worker.recorded_tasks))
+    }
+
+    /// Outcomes recorded from a worker since it connected.
+    pub(crate) fn recorded_from(&self, id: WorkerId) -> u64 {
+        self.workers.get(&id).map_or(0, |worker| worker.recorded_tasks)
     }
 }

@@ -69,6 +69,7 @@ impl Core {
     /// A lease was lost together with its worker, or stood still.
     pub(super) fn strike(&mut self, now: Now, lease: &Lease, blow: Blow) {
         for run in lease.unresolved.iter() {
+            self.strikes += 1;
             self.strike_run(now, lease, run, blow);
         }
     }
@@ -302,6 +303,7 @@ impl Core {
             strikes,
             unresolved: RunSet::of(run),
             granted_at: now,
+            adopted: false,
             expires_at: now,
             progress: None,
         };

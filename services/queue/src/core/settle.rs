@@ -6,7 +6,7 @@ use hashmesh::v1::OutcomeStatus;
 use uuid::Uuid;
 
 use super::{
-    Core, Effect, LeaseId, Now, WorkerId,
+    Core, Effect, LeaseEnd, LeaseId, Now, WorkerId,
     poison::{ALONE, Blow, Place},
     ranges::TaskRun,
     retry::Waiting,
@@ -100,7 +100,7 @@ impl Core {
         if let Some(worker) = self.workers.get_mut(&part.worker) {
             worker.recorded_tasks += recorded_tasks;
         }
-        if lease_over && let Some(lease) = self.end_lease(part.lease) {
+        if lease_over && let Some(lease) = self.end_lease(part.lease, LeaseEnd::Outcomes) {
             self.learn(now, &lease);
             self.give_back(now, &lease, lease.attempt);
         }
@@ -114,7 +114,7 @@ impl Core {
         if self.leases.get(&lease).is_none_or(|held| held.worker != worker) {
             return;
         }
-        let Some(lease) = self.end_lease(lease) else { return };
+        let Some(lease) = self.end_lease(lease, LeaseEnd::Nack) else { return };
         if retry_after.is_zero() {
             self.give_back(now, &lease, lease.attempt);
         } else {
@@ -132,14 +132,15 @@ impl Core {
         let stall = self.config.stall_timeout;
         let stalled = |lease: &Lease| lease.progress.is_some_and(|(_, _, at)| at + stall <= now);
         let over = self.leases.iter().filter(|(_, lease)| lease.expires_at <= now || stalled(lease));
-        let over: Vec<LeaseId> = over.map(|(id, _)| *id).collect();
-        for lease_id in over {
-            let Some(lease) = self.end_lease(lease_id) else { continue };
+        let end = |lease: &Lease| if lease.expires_at <= now { LeaseEnd::Expired } else { LeaseEnd::Stalled };
+        let over: Vec<(LeaseId, LeaseEnd)> = over.map(|(id, lease)| (*id, end(lease))).collect();
+        for (lease_id, end) in over {
+            let Some(lease) = self.end_lease(lease_id, end) else { continue };
             self.rescued_leases += 1;
             if self.config.honours_expired {
                 self.leases.insert(lease_id, Lease { expires_at: Now::MAX, ..lease.clone() });
             }
-            if lease.expires_at <= now {
+            if end == LeaseEnd::Expired {
                 let reason = "no heartbeat named the lease in time";
                 self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });
                 let session = self.workers.get(&lease.worker).map(|worker| worker.info.session);
@@ -270,8 +271,9 @@ impl Core {
     }
 
     /// Takes a lease out of every index.
-    pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
+    pub(super) fn end_lease(&mut self, id: LeaseId, end: LeaseEnd) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
+        self.ended.push((id, end));
         if let Some(worker) = self.workers.get_mut(&lease.worker) {
             worker.let_go(id, &lease);
         }

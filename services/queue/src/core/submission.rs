@@ -7,6 +7,7 @@ use hashmesh::v1::Algorithm;
 use super::{
     AlgorithmSet, LeaseId, Now,
     order::{LEVELS, TenantId, ready::ReadyRuns},
+    times::BatchTimes,
     window::Window,
 };
 use crate::store::model::{Totals, WorkOrder};
@@ -37,6 +38,8 @@ pub(crate) struct Batch {
     /// The submission's last position when the batch was taken into memory: all its outcomes in this owner's time have
     /// higher ones.
     pub(crate) outcomes_after: u64,
+    /// Unknown of a batch that was read from Postgres.
+    pub(super) times: Option<BatchTimes>,
 }
 
 impl Batch {

@@ -83,6 +83,12 @@ impl Window {
         Some(&self.kept[place].1)
     }
 
+    /// The same, to note something of it.
+    pub(super) fn get_mut(&mut self, sequence: u32) -> Option<&mut Batch> {
+        let place = self.place(sequence).ok()?;
+        Some(&mut self.kept[place].1)
+    }
+
     fn place(&self, sequence: u32) -> Result<usize, usize> {
         self.kept.binary_search_by_key(&sequence, |(kept, _)| *kept)
     }

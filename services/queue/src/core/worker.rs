@@ -96,6 +96,29 @@ impl Worker {
     }
 }
 
+/// How a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseEnd {
+    /// Its last outcomes came.
+    Outcomes,
+    /// Its worker gave it back, or it could not be sent.
+    Nack,
+    /// Its worker's stream ended.
+    Disconnected,
+    /// No heartbeat named it in time.
+    Expired,
+    /// Work on it stood still.
+    Stalled,
+    /// Its submission is over, or is read again.
+    Cancelled,
+}
+
+impl LeaseEnd {
+    /// In the order of their declaration.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Outcomes, Self::Nack, Self::Disconnected, Self::Expired, Self::Stalled, Self::Cancelled];
+}
+
 /// A time-limited hold of a worker on tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
@@ -112,6 +135,8 @@ pub(crate) struct Lease {
     /// Tasks that have had no outcome yet.
     pub(crate) unresolved: RunSet,
     pub(crate) granted_at: Now,
+    /// It goes on with one of an owner before: its work began earlier than it was granted.
+    pub(super) adopted: bool,
     /// Taken back after this unless a heartbeat names the lease before.
     pub(crate) expires_at: Now,
     /// The last sign of work on it, once begun: (tasks done, bytes read, when).

@@ -1,6 +1,6 @@
 //! What workers do apart from working: connect, give credit, live, drain, vanish.
 
-use super::{Core, LeaseId, Now, WorkerId, WorkerInfo, order::LEVELS, poison::Blow, worker::Worker};
+use super::{Core, LeaseEnd, LeaseId, Now, WorkerId, WorkerInfo, order::LEVELS, poison::Blow, worker::Worker};
 
 impl Core {
     /// A worker connected. It gets nothing before it gives credit.
@@ -116,7 +116,7 @@ impl Core {
             self.classes.disconnect(worker.kind);
         }
         for lease_id in worker.leases {
-            if let Some(lease) = self.end_lease(lease_id) {
+            if let Some(lease) = self.end_lease(lease_id, LeaseEnd::Disconnected) {
                 self.rescued_leases += 1;
                 self.strike(now, &lease, Blow::Lost(Some(worker.info.session)));
             }

@@ -44,6 +44,7 @@ impl Engine {
     pub(super) fn worker_stats(&self, id: WorkerId) -> Option<WorkerStats> {
         let worker = self.workers.get(&id)?;
         let (leases, leased_tasks, recorded_tasks) = self.core.worker_stats(id).unwrap_or_default();
+        let connected = self.now().saturating_sub(worker.connected_at);
         Some(WorkerStats {
             worker_id: worker.name.clone(),
             slots: worker.slots,
@@ -52,6 +53,8 @@ impl Engine {
             recorded_tasks,
             sources: worker.sources.clone(),
             draining: self.core.worker_drains(id),
+            recorded_tasks_per_second: worker.recorded.per_second(),
+            connected_ms: u64::try_from(connected.as_millis()).unwrap_or(u64::MAX),
         })
     }
 }

@@ -141,6 +141,7 @@ mod tests {
     fn batch(sequence: u32, keep: bool) -> Write {
         Write::Batch(NewBatch {
             listed_to: None,
+            trace_context: None,
             sequence,
             task_count: 2,
             byte_count: 0,
@@ -164,6 +165,7 @@ mod tests {
             outcomes: Bytes::new(),
             kernel: String::new(),
             totals: Totals::default(),
+            trace_context: None,
         })
     }
 

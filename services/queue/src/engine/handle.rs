@@ -5,12 +5,14 @@ use std::{
     time::SystemTime,
 };
 
-use hashmesh::v1::PackedOutcomes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::recent::{Recent, RecentBytes};
-use crate::{error::QueueError, store::model::Totals};
+use crate::{
+    error::QueueError,
+    store::model::{Totals, TracedOutcomes},
+};
 
 /// How far a submission is, as far as it is committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +85,7 @@ impl SubmissionHandle {
     }
 
     /// Keeps committed outcomes for followers. True if there were none (see [`super::recent`]).
-    pub(super) fn keep_recent(&self, outcomes: PackedOutcomes) -> bool {
+    pub(super) fn keep_recent(&self, outcomes: TracedOutcomes) -> bool {
         self.recent().push(outcomes)
     }
 
@@ -93,7 +95,7 @@ impl SubmissionHandle {
     }
 
     /// Outcomes behind `position` that are still in memory, at most about `max_bytes`. `None`: read them from Postgres.
-    pub(crate) fn recent_after(&self, position: u64, max_bytes: usize) -> Option<Vec<PackedOutcomes>> {
+    pub(crate) fn recent_after(&self, position: u64, max_bytes: usize) -> Option<Vec<TracedOutcomes>> {
         self.recent().after(position, max_bytes)
     }
 

@@ -1,6 +1,6 @@
 //! Commands from clients: each becomes a decision of the core and, if it is new, a unit in the submission's lane.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hashmesh::{tasks::without_inputs, v1::EndReason};
@@ -13,6 +13,7 @@ use super::{
     lane::After,
     payload::Payload,
     run::{Engine, Live},
+    traces::UnitSpan,
 };
 use crate::{
     core::{Appended, Phase, Sealed},
@@ -58,7 +59,7 @@ impl Engine {
     fn append_whole(
         &mut self,
         id: Uuid,
-        batch: IncomingBatch,
+        mut batch: IncomingBatch,
         permit: Admitted,
         writes: &mut Vec<Write>,
         after: &mut After,
@@ -66,6 +67,8 @@ impl Engine {
         let now = self.now();
         match self.core.append(now, id, &batch.meta) {
             Ok(Appended::New { accepted_through, kept }) => {
+                after.received = self.note_received(id, 0, batch.meta.task_count, batch.received);
+                after.span = UnitSpan::commit(id, &mut batch);
                 writes.push(self.keep(id, batch, accepted_through, kept, None));
                 after.stored = Some((1, accepted_through));
                 after.permit = Some(permit);
@@ -80,7 +83,7 @@ impl Engine {
     }
 
     /// Takes a batch: the caller learns at once whether it has its place; that it is stored shows in the tail.
-    pub(super) fn append(&mut self, id: Uuid, batch: IncomingBatch, permit: Admitted) -> Result<Taken, QueueError> {
+    pub(super) fn append(&mut self, id: Uuid, mut batch: IncomingBatch, permit: Admitted) -> Result<Taken, QueueError> {
         if self.expansions.lists(id) {
             return Err(QueueError::Expands);
         }
@@ -99,9 +102,11 @@ impl Engine {
                 if let Some(live) = self.live.get(&id) {
                     self.quotas.count(&live.handle.tenant, &batch.meta);
                 }
+                let received = self.note_received(id, sequence, batch.meta.task_count, batch.received);
+                let span = UnitSpan::commit(id, &mut batch);
                 let write = self.keep(id, batch, accepted_through, kept, None);
-                let after =
-                    After { stored: Some((sequence + 1, accepted_through)), permit: Some(permit), ..After::default() };
+                let stored = Some((sequence + 1, accepted_through));
+                let after = After { stored, received, span, permit: Some(permit), ..After::default() };
                 self.push(id, vec![write], after);
                 if mutant::active(Mutant::AcknowledgeBeforeCommit)
                     && let Some(live) = self.live.get(&id)
@@ -123,11 +128,15 @@ impl Engine {
         near: bool,
         listed_to: Option<Bytes>,
     ) -> Write {
-        let IncomingBatch { meta, tasks, names } = batch;
+        let IncomingBatch { meta, tasks, names, received: _, trace } = batch;
+        let live = self.live.get_mut(&id);
+        let keep_inputs = live.as_ref().is_some_and(|live| live.keep_inputs);
         if near {
             self.payloads.insert((id, meta.sequence), Payload::new(tasks.clone(), names.clone()));
+            if let (Some(live), Some(context)) = (live, trace) {
+                live.contexts.insert(meta.sequence, context);
+            }
         }
-        let keep_inputs = self.live.get(&id).is_some_and(|live| live.keep_inputs);
         let without_inputs = if keep_inputs { None } else { without_inputs(&tasks) };
         Write::Batch(NewBatch {
             sequence: meta.sequence,
@@ -140,6 +149,7 @@ impl Engine {
             names,
             reference_prefix: meta.reference_prefix.as_deref().map(str::to_owned),
             listed_to,
+            trace_context: trace,
         })
     }
 
@@ -204,7 +214,7 @@ impl Engine {
             keep_inputs: recovered.keep_inputs,
             // Nothing that is in memory depends on it.
             retention_seconds: None,
-            labels: std::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             retry_of: None,
             order: recovered.order,
             cache: recovered.cache,
@@ -215,6 +225,9 @@ impl Engine {
         };
         self.go_live(recovered.id, &new, tail);
         let complete = self.core.recover(now, recovered);
+        if let Some(loaded) = &recovered.loaded {
+            self.keep_contexts(recovered.id, loaded);
+        }
         if let (Some(uri), None) = (&recovered.expansion_uri, recovered.batch_count) {
             self.expansions.begin(now, recovered.id, uri, recovered.listed_to.clone().unwrap_or_default());
         }
@@ -232,7 +245,8 @@ impl Engine {
             self.keys.insert(key.clone(), (id, idempotency.options_fingerprint));
         }
         let NewSubmission { keep_inputs, part_bytes, cache, .. } = *new;
-        self.live.insert(id, Live { handle: Arc::clone(&handle), tail: sender, key, keep_inputs, part_bytes, cache });
+        let (shared, contexts) = (Arc::clone(&handle), BTreeMap::new());
+        self.live.insert(id, Live { handle: shared, tail: sender, key, keep_inputs, part_bytes, cache, contexts });
         handle
     }
 }

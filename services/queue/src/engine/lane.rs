@@ -7,10 +7,15 @@ use std::{
 };
 
 use hashmesh::v1::PackedOutcomes;
+use hashmesh_runtime::metrics::catalogue::queue::COMMIT_FAILURES;
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{Admitted, Command, group};
+use super::{
+    Admitted, Command, group,
+    measure::{DoneTasks, ReceivedBatch},
+    traces::UnitSpan,
+};
 use crate::{
     core::{LeaseId, WorkerId},
     error::QueueError,
@@ -27,6 +32,10 @@ pub(crate) struct After {
     pub(super) created: bool,
     /// Batches stored, and their tasks in all.
     pub(super) stored: Option<(u32, u64)>,
+    /// The batch that is stored, to be measured.
+    pub(super) received: Option<ReceivedBatch>,
+    /// The outcomes that are stored, to be measured.
+    pub(super) done: Option<DoneTasks>,
     /// Outcomes for followers.
     pub(super) outcomes: Vec<PackedOutcomes>,
     /// The last position.
@@ -41,6 +50,8 @@ pub(crate) struct After {
     pub(super) settle: Option<(WorkerId, LeaseId)>,
     /// A caller who waits for this unit.
     pub(super) reply: Option<oneshot::Sender<Result<(), QueueError>>>,
+    /// The span of it.
+    pub(super) span: Option<UnitSpan>,
     /// Memory that the unit's payload was admitted for.
     pub(super) permit: Option<Admitted>,
 }
@@ -146,7 +157,10 @@ pub(super) async fn run(mut lane: Lane, queue: &LaneQueue, engine: mpsc::Sender<
         let ids = units.iter().map(|unit| unit.submission);
         let units: Vec<_> = ids.zip(afters).zip(results).map(|((id, after), result)| (id, after, result)).collect();
         for (id, _, result) in &units {
-            if result.is_err() {
+            if let Err(error) = result {
+                if matches!(error, UnitError::Refused(_)) {
+                    COMMIT_FAILURES.add(1, &["unit"]);
+                }
                 queue.fail(*id);
             }
         }

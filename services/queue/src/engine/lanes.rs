@@ -182,6 +182,7 @@ mod tests {
             outcomes: vec![0; bytes].into(),
             kernel: String::new(),
             totals: Totals::default(),
+            trace_context: None,
         };
         let unit = Unit { submission: id, shard: Shard::of(id), writes: vec![Write::Results(results)] };
         Queued { unit, after: After::default(), gave_way: 0 }

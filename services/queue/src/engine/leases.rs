@@ -1,6 +1,6 @@
 //! The engine's side of leases: sends what the core grants, and turns workers' outcomes into rows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashmesh::{
@@ -15,12 +15,15 @@ use uuid::Uuid;
 use super::{
     NewWorker, WorkerFrame,
     lane::After,
+    measure::DoneTasks,
     numbers,
     payload::Payload,
     run::{ConnectedWorker, Engine},
+    traces::UnitSpan,
 };
 use crate::{
     core::{Adopted, AttemptFailure, Effect, Grant, LeaseId, OutcomesPart, Recorded, TaskRun, Verdict, WorkerId},
+    rates::Samples,
     shard::Shard,
     store::model::{NewResults, Write},
 };
@@ -39,13 +42,26 @@ impl Engine {
             let (claims, adopted) = (claims.len(), adopted.len());
             tracing::info!(worker = name, claims, adopted, "a worker goes on with what it held");
         }
+        for one in &adopted {
+            if let Some(claim) = claims.get(one.claim) {
+                self.begin_adopted_span(&name, claim, one);
+            }
+        }
         welcome.adopted_leases = adopted.into_iter().filter_map(|one| self.adopted_frame(&one)).collect();
         self.drain_again(id, &name);
-        let settled = Vec::new();
-        self.workers.insert(
-            id,
-            ConnectedWorker { name, slots, sources, lists, frames, awaited_bytes: 0, settled, leaves: false },
-        );
+        let connected = ConnectedWorker {
+            name,
+            slots,
+            sources,
+            lists,
+            frames,
+            awaited_bytes: 0,
+            settled: Vec::new(),
+            leaves: false,
+            connected_at: now,
+            recorded: Samples::default(),
+        };
+        self.workers.insert(id, connected);
         self.expansions.look_again();
         self.send(id, Frame::Welcome(welcome));
         if reply.send(id).is_err() {
@@ -85,7 +101,7 @@ impl Engine {
         self.core.heard(now, worker);
         match frame {
             WorkerFrame::Credit { tasks, bytes } => self.core.credit(now, worker, tasks, bytes),
-            WorkerFrame::Outcomes(outcomes) => self.outcomes(worker, &outcomes),
+            WorkerFrame::Outcomes(outcomes, arrived) => self.outcomes(worker, &outcomes, arrived),
             WorkerFrame::Nack { lease, retry_after } => self.core.nack(now, worker, lease, retry_after),
             WorkerFrame::Draining => {
                 if let Some(connected) = self.workers.get_mut(&worker) {
@@ -112,7 +128,12 @@ impl Engine {
                     self.send(worker, frame);
                 }
                 Effect::Load(wanted) => self.loads.push_back(wanted),
-                Effect::BatchResolved { submission, sequence } => self.payloads.remove((submission, sequence)),
+                Effect::BatchResolved { submission, sequence } => {
+                    self.payloads.remove((submission, sequence));
+                    if let Some(live) = self.live.get_mut(&submission) {
+                        live.contexts.remove(&sequence);
+                    }
+                }
                 Effect::Bury { submission, recorded, complete, code, reason } => {
                     self.bury(submission, &recorded, complete, code, reason);
                 }
@@ -124,6 +145,7 @@ impl Engine {
 
     /// Sends a lease, at once if its payload is in memory.
     fn dispatch(&mut self, grant: Grant) {
+        self.measure_grant(&grant);
         let key = (grant.submission, grant.sequence);
         if self.payloads.get(key).is_some() {
             self.send_lease(&grant);
@@ -146,6 +168,7 @@ impl Engine {
             None => return self.undo(grant),
         };
         let fingerprint = self.core.fingerprint(id, sequence).unwrap_or_default();
+        let traceparent = self.begin_lease_span(grant);
         let live = self.live.get(&id);
         let frame = LeaseFrame {
             lease_id: grant.lease.0,
@@ -166,6 +189,7 @@ impl Engine {
             sources: self.sources_of(id),
             tenant: live.map_or_else(String::new, |live| live.handle.tenant.clone()),
             cache: live.map_or(0, |live| live.cache.into()),
+            traceparent,
         };
         self.send(grant.worker, Frame::Lease(frame));
     }
@@ -178,7 +202,7 @@ impl Engine {
     }
 
     /// Outcomes from a worker: what the core takes becomes rows in the submission's lane.
-    fn outcomes(&mut self, worker: WorkerId, outcomes: &LeaseOutcomes) {
+    fn outcomes(&mut self, worker: WorkerId, outcomes: &LeaseOutcomes, arrived: Instant) {
         let lease = LeaseId(outcomes.lease_id);
         let run = TaskRun::new(outcomes.first_task, outcomes.task_count);
         let now = self.now();
@@ -204,12 +228,20 @@ impl Engine {
             self.core.nack(now, worker, lease, UNREADABLE_DELAY);
             return self.settle(worker, lease);
         };
+        // Outcomes change them.
+        let times = self.core.lease_times(lease);
         match self.core.outcomes(now, &part) {
             Verdict::Refused => self.settle(worker, lease),
             Verdict::Taken { submission, recorded, complete, lease_over } => {
                 debug_assert_eq!(submission, id);
                 let settle = lease_over.then_some((worker, lease));
-                self.record(id, run.first, stride, outcomes, &recorded, complete, settle);
+                let done = times.map(|times| {
+                    self.measure_outcomes(now, &times, run.count, lease_over);
+                    DoneTasks::new(now, &times, &recorded)
+                });
+                let span = self.record_span(id, outcomes, &recorded, arrived);
+                let after = After { settle, done, span, ended: complete, ..After::default() };
+                self.record(id, run.first, stride, outcomes, &recorded, after);
             }
         }
     }
@@ -225,7 +257,6 @@ impl Engine {
         fits.then_some(stride)
     }
 
-    #[allow(clippy::too_many_arguments)] // one call, and each is needed
     fn record(
         &mut self,
         id: Uuid,
@@ -233,11 +264,9 @@ impl Engine {
         stride: usize,
         outcomes: &LeaseOutcomes,
         recorded: &[Recorded],
-        complete: bool,
-        settle: Option<(WorkerId, LeaseId)>,
+        mut after: After,
     ) {
         let mut writes = Vec::with_capacity(recorded.len() + 1);
-        let mut after = After { settle, ended: complete, ..After::default() };
         for row in recorded {
             let begin = (row.run.first - first_task) as usize;
             let end = begin + row.run.count as usize;
@@ -257,7 +286,7 @@ impl Engine {
             };
             self.add_results(id, row, body, statuses, &outcomes.kernel, &mut writes, &mut after);
         }
-        if complete {
+        if after.ended {
             writes.push(Write::Complete);
         }
         self.push(id, writes, after);
@@ -275,7 +304,8 @@ impl Engine {
         };
         let statuses = vec![OutcomeStatus::Failed as u8; count].into();
         let mut writes = Vec::new();
-        let mut after = After { ended: complete, ..After::default() };
+        let span = self.burial_span(id, row, code);
+        let mut after = After { ended: complete, span, ..After::default() };
         self.add_results(id, row, body, statuses, "none", &mut writes, &mut after);
         if complete {
             writes.push(Write::Complete);
@@ -305,6 +335,7 @@ impl Engine {
             outcomes: body.encode_to_vec().into(),
             kernel: kernel.to_owned(),
             totals: row.totals,
+            trace_context: after.span.as_ref().and_then(UnitSpan::sampled_context),
         }));
         after.totals = Some(row.totals);
         after.position = Some(row.position + u64::from(row.run.count) - 1);

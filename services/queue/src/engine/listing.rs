@@ -23,6 +23,7 @@ use super::{
     lane::After,
     numbers,
     run::{ConnectedWorker, Engine},
+    traces::UnitSpan,
 };
 use crate::{
     core::{Appended, Sealed, Waits, WorkerId},
@@ -123,7 +124,7 @@ impl Engine {
     }
 
     /// The row of a page's batch. `None`: the tenant may not bring it now, or it cannot be one; the page is listed again.
-    fn append_listed(&mut self, id: Uuid, batch: IncomingBatch, cursor: Bytes, after: &mut After) -> Option<Write> {
+    fn append_listed(&mut self, id: Uuid, mut batch: IncomingBatch, cursor: Bytes, after: &mut After) -> Option<Write> {
         let now = self.now();
         let tenant = self.live.get(&id)?.handle.tenant.clone();
         if let Err(error) = self.quotas.check(WallTime::now(), &tenant, &batch.meta) {
@@ -134,6 +135,8 @@ impl Engine {
             Ok(Appended::New { accepted_through, kept }) => {
                 self.quotas.count(&tenant, &batch.meta);
                 after.stored = Some((batch.meta.sequence + 1, accepted_through));
+                after.received = self.note_received(id, batch.meta.sequence, batch.meta.task_count, batch.received);
+                after.span = UnitSpan::commit(id, &mut batch);
                 Some(self.keep(id, batch, accepted_through, kept, Some(cursor)))
             }
             other => {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use hashmesh_runtime::telemetry::Repeated;
 use uuid::Uuid;
 
 use super::{Command, run::Engine};
@@ -20,6 +21,8 @@ const BATCHES: u64 = 16 * 1024;
 /// Pause after a read that failed; doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+static UNREAD: Repeated = Repeated::new();
 
 impl Engine {
     /// Starts the next read if none is under way.
@@ -42,10 +45,10 @@ impl Engine {
                         return;
                     }
                     Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "stored batches cannot be read; trying again"
-                        );
+                        if let Some(left_out) = UNREAD.failed() {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::warn!(error, left_out, "stored batches cannot be read; trying again");
+                        }
                         tokio::select! {
                             () = commands.closed() => return,
                             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -88,6 +91,7 @@ impl Engine {
         let now = self.now();
         for (id, loaded) in batches {
             self.core.loaded(now, *id, loaded);
+            self.keep_contexts(*id, loaded);
         }
     }
 }

@@ -13,20 +13,25 @@ mod lanes;
 mod leases;
 mod listing;
 mod load;
+mod measure;
 mod outgoing;
 mod payload;
+mod publish;
 mod quota;
 mod read;
 mod recent;
+mod reread;
 mod run;
+mod traces;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hashmesh::{
     queue::v1::{Heartbeat, LeaseOutcomes, Welcome},
     v1::{Algorithm, EndReason, PackedNames, QueueStats, SourceRoot, WorkerStats},
 };
+use hashmesh_runtime::trace::TraceContext;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -53,6 +58,10 @@ pub(crate) struct IncomingBatch {
     /// An encoded `PackedTasks` without names.
     pub(crate) tasks: Bytes,
     pub(crate) names: Option<PackedNames>,
+    /// When its frame was read.
+    pub(crate) received: Instant,
+    /// What caused it.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl IncomingBatch {
@@ -63,7 +72,9 @@ impl IncomingBatch {
 
     /// The same batch once more; its large fields are shared.
     pub(crate) fn again(&self) -> Self {
-        Self { meta: self.meta.clone(), tasks: self.tasks.clone(), names: self.names.clone() }
+        let Self { meta, tasks, names, received, trace } = self;
+        let (tasks, names) = (tasks.clone(), names.clone());
+        Self { meta: meta.clone(), tasks, names, received: *received, trace: *trace }
     }
 }
 
@@ -209,9 +220,16 @@ pub(crate) struct NewWorker {
 /// A frame from a connected worker.
 #[derive(Debug)]
 pub(crate) enum WorkerFrame {
-    Credit { tasks: u32, bytes: u64 },
-    Outcomes(Box<LeaseOutcomes>),
-    Nack { lease: LeaseId, retry_after: std::time::Duration },
+    Credit {
+        tasks: u32,
+        bytes: u64,
+    },
+    /// With the time of their arrival.
+    Outcomes(Box<LeaseOutcomes>, Instant),
+    Nack {
+        lease: LeaseId,
+        retry_after: std::time::Duration,
+    },
     Heartbeat(Heartbeat),
     Draining,
 }

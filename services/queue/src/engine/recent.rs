@@ -15,6 +15,7 @@ use std::{
 use hashmesh::v1::{PackedIdentities, PackedOutcomes};
 
 use super::handle::SubmissionHandle;
+use crate::store::model::TracedOutcomes;
 
 /// Outcomes kept for followers of one submission, in bytes.
 const SUBMISSION_BYTES: usize = 8 * 1024 * 1024;
@@ -57,7 +58,7 @@ impl RecentTurns {
     }
 
     /// Keeps committed outcomes of a submission; others make room if need be.
-    pub(super) fn keep(&mut self, submission: &Arc<SubmissionHandle>, outcomes: PackedOutcomes) {
+    pub(super) fn keep(&mut self, submission: &Arc<SubmissionHandle>, outcomes: TracedOutcomes) {
         if submission.keep_recent(outcomes) {
             self.turns.push_back(Arc::downgrade(submission));
             self.sweep();
@@ -84,7 +85,7 @@ impl RecentTurns {
 /// The latest outcomes of one submission, without gaps among them.
 #[derive(Debug)]
 pub(super) struct Recent {
-    rows: VecDeque<PackedOutcomes>,
+    rows: VecDeque<TracedOutcomes>,
     bytes: usize,
     all: Arc<RecentBytes>,
     /// It is among those that give up some in turn.
@@ -97,11 +98,12 @@ impl Recent {
     }
 
     /// True if it had none, and is to give up some in turn from now on.
-    pub(super) fn push(&mut self, row: PackedOutcomes) -> bool {
-        if self.rows.back().is_some_and(|last| last.through_position() + 1 != row.first_position) {
+    pub(super) fn push(&mut self, row: TracedOutcomes) -> bool {
+        let next = self.rows.back().map(|last| last.outcomes.through_position() + 1);
+        if next.is_some_and(|next| next != row.outcomes.first_position) {
             self.shrink(0);
         }
-        let bytes = weight(&row);
+        let bytes = weight(&row.outcomes);
         self.bytes += bytes;
         self.all.add(bytes);
         self.rows.push_back(row);
@@ -120,26 +122,27 @@ impl Recent {
     fn shrink(&mut self, keep: usize) {
         while self.bytes > keep {
             let Some(row) = self.rows.pop_front() else { return };
-            self.bytes -= weight(&row);
-            self.all.free(weight(&row));
+            self.bytes -= weight(&row.outcomes);
+            self.all.free(weight(&row.outcomes));
         }
     }
 
     /// Those behind `position`, at most about `max_bytes`. `None`: not all of them are here.
-    pub(super) fn after(&self, position: u64, max_bytes: usize) -> Option<Vec<PackedOutcomes>> {
+    pub(super) fn after(&self, position: u64, max_bytes: usize) -> Option<Vec<TracedOutcomes>> {
         let next = position + 1;
-        if self.rows.front().is_none_or(|first| first.first_position > next) {
+        if self.rows.front().is_none_or(|first| first.outcomes.first_position > next) {
             return None;
         }
-        let begin = self.rows.partition_point(|row| row.through_position() < next);
+        let begin = self.rows.partition_point(|row| row.outcomes.through_position() < next);
         let mut found = Vec::new();
         let mut bytes = 0;
         for row in self.rows.range(begin..) {
-            bytes += weight(row);
+            bytes += weight(&row.outcomes);
             if bytes > max_bytes && !found.is_empty() {
                 break;
             }
-            found.extend(row.clone().after_position(position));
+            let outcomes = row.outcomes.clone().after_position(position);
+            found.extend(outcomes.map(|outcomes| TracedOutcomes { outcomes, trace_context: row.trace_context }));
         }
         Some(found)
     }
@@ -169,13 +172,14 @@ mod tests {
 
     const ROW: usize = 128 + 1_000;
 
-    fn row(position: u64) -> PackedOutcomes {
-        PackedOutcomes {
+    fn row(position: u64) -> TracedOutcomes {
+        let outcomes = PackedOutcomes {
             first_position: position,
             task_count: 1,
             digests: vec![0; ROW - 128].into(),
             ..PackedOutcomes::default()
-        }
+        };
+        TracedOutcomes { outcomes, trace_context: None }
     }
 
     fn submission(turns: &RecentTurns) -> Arc<SubmissionHandle> {
@@ -184,7 +188,7 @@ mod tests {
 
     fn kept(submission: &SubmissionHandle) -> Vec<u64> {
         let first = (0..100).find_map(|position| submission.recent_after(position, usize::MAX));
-        first.unwrap_or_default().iter().map(|row| row.first_position).collect()
+        first.unwrap_or_default().iter().map(|row| row.outcomes.first_position).collect()
     }
 
     #[test]

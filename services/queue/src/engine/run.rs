@@ -8,6 +8,7 @@ use std::{
 
 use hashmesh::v1::{CacheMode, QueueStats, SourceRoot, TenantSources};
 use hashmesh_database::Database;
+use hashmesh_runtime::trace::TraceContext;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -19,20 +20,24 @@ use super::{
     lanes::Lanes,
     outgoing::ToWorker,
     payload::PayloadCache,
+    publish::Published,
     quota::{Quotas, UsageRow},
     recent::RecentTurns,
+    traces::{LeaseSpans, UnitSpan},
 };
 use crate::{
     QueueConfig,
     behind::{Behind, Snapshot},
     core::{Core, CoreConfig, Grant, LeaseId, Now, WorkerId},
     error::QueueError,
+    measures::Measures,
     mutant::{self, Mutant},
-    rates::Rates,
+    phases::Phases,
+    rates::{Rates, Samples},
     shard::{IdMint, Shard},
     store::{
-        self, Lane, LaneError, Ownership, UnitError,
-        model::{ControlsChange, LeaseRow, Recovered, Unit, WantedBatches, Write},
+        Lane, LaneError, Ownership, UnitError,
+        model::{ControlsChange, LeaseRow, Recovered, TracedOutcomes, Unit, WantedBatches, Write},
     },
     wall::WallTime,
 };
@@ -59,6 +64,8 @@ pub(crate) struct GenerationStart {
     pub(crate) behind: Behind,
     /// The last owner died with its workers.
     pub(crate) after_crash: bool,
+    /// Where it says how things stand.
+    pub(crate) measures: Arc<Measures>,
 }
 
 /// Why an ownership is over.
@@ -79,6 +86,8 @@ pub(super) struct Live {
     pub(super) keep_inputs: bool,
     pub(super) part_bytes: u64,
     pub(super) cache: CacheMode,
+    /// Of its batches in memory, those that are traced.
+    pub(super) contexts: BTreeMap<u32, TraceContext>,
 }
 
 /// A worker as the engine talks to it.
@@ -96,6 +105,9 @@ pub(super) struct ConnectedWorker {
     pub(super) settled: Vec<u64>,
     /// It said itself that it takes no more leases.
     pub(super) leaves: bool,
+    pub(super) connected_at: Now,
+    /// Outcomes recorded from it.
+    pub(super) recorded: Samples,
 }
 
 #[derive(Debug)]
@@ -125,13 +137,16 @@ pub(super) struct Engine {
     pub(super) quotas: Quotas,
     /// What tenants may name, of whom that was said.
     pub(super) sources: BTreeMap<String, TenantSources>,
+    pub(super) lease_spans: LeaseSpans,
+    pub(super) published: Published,
     pub(super) commands: mpsc::Sender<Command>,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
     behind: Behind,
     /// Rows to be written ahead.
     pub(super) ahead: Vec<LeaseRow>,
     rates: Rates,
-    started: Instant,
+    pub(super) phases: Phases,
+    pub(super) started: Instant,
 }
 
 /// Runs an ownership until it is lost or the process stops.
@@ -147,6 +162,7 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         mut commands,
         behind,
         after_crash,
+        measures,
     } = start;
     let lane_queues = Lanes::new(lanes.len().saturating_sub(1));
     let queues: Vec<_> = lane_queues.queues().cloned().collect();
@@ -180,11 +196,14 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         recent: RecentTurns::new(config.recent_bytes),
         quotas: Quotas::default(),
         sources: BTreeMap::new(),
+        lease_spans: LeaseSpans::default(),
+        published: Published::new(measures),
         commands: handle.commands(),
         lanes: lane_queues,
         behind,
         ahead: Vec::new(),
         rates: Rates::default(),
+        phases: Phases::default(),
         started: Instant::now(),
     };
     engine.core.clock(WallTime::now());
@@ -277,6 +296,8 @@ impl Engine {
         self.core.tick(now);
         self.expansions.tick(now);
         self.rates.tick(now);
+        self.sample_workers(now);
+        self.publish(now);
         let (core, live, quotas) = (&mut self.core, &self.live, &mut self.quotas);
         self.behind.offer(now, || snapshot(core, live, quotas, now, BEHIND_AGE));
     }
@@ -299,6 +320,7 @@ impl Engine {
         self.flush_settled();
         self.load_next();
         self.read_next();
+        self.count();
     }
 
     /// Puts a unit into a lane, behind all others of its submission.
@@ -326,6 +348,7 @@ impl Engine {
     }
 
     fn unit_committed(&mut self, id: Uuid, after: After, at: SystemTime) {
+        self.measure_commit(id, &after);
         if let Some((worker, lease)) = after.settle {
             self.settle(worker, LeaseId(lease.0));
         }
@@ -335,8 +358,9 @@ impl Engine {
         }
         if let Some(live) = self.live.get(&id) {
             let before = *live.tail.borrow();
+            let trace_context = after.span.as_ref().and_then(UnitSpan::sampled_context);
             for outcomes in after.outcomes {
-                self.recent.keep(&live.handle, outcomes);
+                self.recent.keep(&live.handle, TracedOutcomes { outcomes, trace_context });
             }
             let tail = Tail {
                 created: before.created || after.created,
@@ -350,9 +374,14 @@ impl Engine {
                 ended: before.ended || after.ended,
                 writer: before.writer,
             };
+            self.published.accepted(tail.accepted - before.accepted);
+            self.published.recorded(&before.totals, &tail.totals);
             self.rates.accepted += tail.accepted - before.accepted;
             self.rates.recorded += tail.position - before.position;
             live.tail.send_replace(tail);
+        }
+        if let Some(span) = after.span {
+            span.committed();
         }
         if let Some(change) = &after.controls {
             self.apply_controls(change);
@@ -368,6 +397,9 @@ impl Engine {
     /// A unit was refused by Postgres, so nothing of it is stored. The submission's memory runs ahead of the tables now;
     /// it is thrown away and read again. Callers are told, and resume from what is stored.
     fn unit_failed(&mut self, id: Uuid, after: After, error: &UnitError) {
+        if let Some(span) = after.span {
+            span.failed(error);
+        }
         let error = match error {
             UnitError::DuplicateKey => QueueError::DuplicateKey,
             other => {
@@ -388,42 +420,8 @@ impl Engine {
         }
     }
 
-    fn read_again(&self, id: Uuid) {
-        let (database, commands) = (self.database.clone(), self.commands.clone());
-        tokio::spawn(async move {
-            let mut delay = Duration::from_millis(50);
-            loop {
-                match store::load_one(&database, id).await {
-                    Ok(found) => {
-                        let _ = commands.send(Command::Reread { submission: id, recovered: found.map(Box::new) }).await;
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "a submission cannot be read; trying again"
-                        );
-                        tokio::select! {
-                            () = commands.closed() => return,
-                            () = tokio::time::sleep(delay) => delay = (delay * 2).min(Duration::from_secs(5)),
-                        }
-                    }
-                }
-            }
-        });
-    }
-
-    fn reread(&mut self, id: Uuid, recovered: Option<&Recovered>) {
-        self.lanes.pardon(id);
-        if let Some(recovered) = recovered
-            && !self.live.contains_key(&id)
-        {
-            self.recover(recovered);
-        }
-    }
-
     /// Drops a submission from memory. Followers that still read keep its handle.
-    fn let_go(&mut self, id: Uuid) {
+    pub(super) fn let_go(&mut self, id: Uuid) {
         if self.core.phase(id) == Some(crate::core::Phase::Cancelling) {
             self.payloads.forget(id);
         }
@@ -437,7 +435,8 @@ impl Engine {
     }
 
     fn stats(&self) -> QueueStats {
-        let core = self.core.stats(self.now());
+        let now = self.now();
+        let core = self.core.stats(now);
         let workers = self.workers.keys().filter_map(|id| self.worker_stats(*id));
         QueueStats {
             unfinished_submissions: core.unfinished_submissions,
@@ -454,6 +453,7 @@ impl Engine {
             recorded_tasks_per_second: self.rates.recorded_per_second(),
             payload_bytes: self.payloads.bytes() as u64,
             workers: workers.collect(),
+            phases: self.phases.stats(now),
         }
     }
 }

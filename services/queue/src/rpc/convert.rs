@@ -1,7 +1,7 @@
 //! Frames to the queue's own values. The Gateway validates for people; here only what memory or rules depend on is
 //! checked again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use hashmesh::{
     algorithm::check_part_bytes,
@@ -10,6 +10,7 @@ use hashmesh::{
     tasks::Place,
     v1::{Algorithm, PackedNames, SubmissionOptions},
 };
+use hashmesh_runtime::trace::TraceContext;
 use prost::Message as _;
 use uuid::Uuid;
 
@@ -40,8 +41,8 @@ pub(super) fn known_algorithms(numbers: &[i32]) -> Vec<Algorithm> {
     numbers.iter().filter_map(|number| Algorithm::known(*number)).collect()
 }
 
-/// A validated batch.
-pub(super) fn batch(batch: ValidatedBatch) -> Result<IncomingBatch, QueueError> {
+/// A validated batch that has just come; `within`: what caused the call or the stream that brought it.
+pub(super) fn batch(batch: ValidatedBatch, within: Option<TraceContext>) -> Result<IncomingBatch, QueueError> {
     let fingerprint = <[u8; 32]>::try_from(&*batch.fingerprint)
         .map_err(|_| QueueError::invalid("batch.fingerprint", "must have 32 bytes"))?;
     if batch.task_count == 0 || batch.task_count > limits::MAX_BATCH_TASKS {
@@ -69,7 +70,8 @@ pub(super) fn batch(batch: ValidatedBatch) -> Result<IncomingBatch, QueueError> 
         reference_prefix: prefix,
         expected: AlgorithmSet::of(&algorithms(&batch.expected_algorithms)?),
     };
-    Ok(IncomingBatch { meta, tasks: batch.tasks, names })
+    let trace = TraceContext::parse(&batch.traceparent).or(within);
+    Ok(IncomingBatch { meta, tasks: batch.tasks, names, received: Instant::now(), trace })
 }
 
 /// What a new submission is to be.

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -215,7 +215,11 @@ fn listed(page: SourcePage) -> Result<(Option<IncomingBatch>, Bytes, bool), Atte
     if page.cursor.len() > MAX_CURSOR_BYTES {
         return Err(malformed(format!("a cursor of {} bytes", page.cursor.len())));
     }
-    let batch = page.batch.map(convert::batch).transpose().map_err(|error| malformed(error.to_string()))?;
+    let batch = page
+        .batch
+        .map(|batch| convert::batch(batch, None))
+        .transpose()
+        .map_err(|error| malformed(error.to_string()))?;
     Ok((batch, page.cursor, page.end))
 }
 
@@ -223,7 +227,7 @@ fn worker_frame(frame: In) -> Option<WorkerFrame> {
     match frame {
         In::Hello(_) | In::Page(_) => None,
         In::Credit(credit) => Some(WorkerFrame::Credit { tasks: credit.tasks, bytes: credit.bytes }),
-        In::Outcomes(outcomes) => Some(WorkerFrame::Outcomes(Box::new(outcomes))),
+        In::Outcomes(outcomes) => Some(WorkerFrame::Outcomes(Box::new(outcomes), Instant::now())),
         In::Nack(nack) => {
             let retry_after = nack.retry_after.and_then(|delay| Duration::try_from(delay).ok()).unwrap_or_default();
             Some(WorkerFrame::Nack { lease: LeaseId(nack.lease_id), retry_after })

@@ -28,7 +28,7 @@ use hashmesh::queue::v1::{
     SubmitBatchRequest, SubmitBatchResponse, WatchSubmissionRequest, WatchSubmissionResponse, WriteSubmissionRequest,
     WriteSubmissionResponse, queue_service_server::QueueService,
 };
-use hashmesh_runtime::shutdown::Shutdown;
+use hashmesh_runtime::{shutdown::Shutdown, trace};
 use tokio::sync::watch as watch_channel;
 use tonic::{Request, Response, Status, Streaming};
 pub(crate) use uploads::UploadRpc;
@@ -37,6 +37,7 @@ use crate::{
     QueueConfig,
     engine::EngineHandle,
     maintenance::StorageStatus,
+    measures::Measures,
     store::{Keys, Reads},
 };
 
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) reads: Reads,
     /// What maintenance found.
     pub(crate) storage: Arc<StorageStatus>,
+    pub(crate) measures: Arc<Measures>,
     pub(crate) shutdown: Shutdown,
     pub(crate) watchers: watch::Watchers,
 }
@@ -84,7 +86,7 @@ impl QueueService for QueueRpc {
         &self,
         request: Request<Streaming<WriteSubmissionRequest>>,
     ) -> Result<Response<Self::WriteSubmissionStream>, Status> {
-        Ok(Response::new(write::serve(Arc::clone(&self.shared), request.into_inner())))
+        Ok(Response::new(write::serve(Arc::clone(&self.shared), request.into_inner(), trace::current())))
     }
 
     async fn create_submission(

@@ -23,12 +23,16 @@ use super::{
 use crate::{
     engine::{Tail, weight},
     error::QueueError,
+    measures::StreamKind,
     mutant::{self, Mutant},
-    store::{self, ResultsLimit},
+    store::{self, ResultsLimit, model::TracedOutcomes},
 };
 
 /// Positions that one filtered page looks at, at most.
 const PAGE_SCAN: u64 = 1_000_000;
+
+/// Of a frame: what `Results.traceparents` promises. They have two kilobytes, which the limit of a message leaves room for.
+const MOST_TRACEPARENTS: usize = 32;
 
 /// As much as fits a frame.
 const FRAME_LIMIT: ResultsLimit = ResultsLimit { tasks: u64::MAX, bytes: limits::MAX_RESULTS_FRAME_BYTES };
@@ -59,7 +63,7 @@ impl Reader {
     }
 
     /// Committed outcomes behind the position, about a frame of them; empty at the present.
-    async fn next(&mut self, follows: bool) -> Result<Vec<PackedOutcomes>, QueueError> {
+    async fn next(&mut self, follows: bool) -> Result<Vec<TracedOutcomes>, QueueError> {
         let recent = match &self.found {
             Found::Live(handle) => handle.recent_after(self.position, limits::MAX_RESULTS_FRAME_BYTES),
             Found::Finished(..) => None,
@@ -71,35 +75,33 @@ impl Reader {
             _ => self.shared.stored_results(self.found.id(), self.position, FRAME_LIMIT).await?,
         };
         if let Some(last) = rows.last() {
-            self.position = last.through_position();
+            self.position = last.outcomes.through_position();
         }
         Ok(rows)
     }
 
     /// The rows that match the filter, in frames that are not too large.
-    fn frames(&self, rows: Vec<PackedOutcomes>) -> Vec<Results> {
+    fn frames(&self, rows: Vec<TracedOutcomes>) -> Vec<Results> {
         let mut parts = Vec::new();
-        for row in rows {
-            let matching = if self.statuses.is_empty() { vec![row] } else { row.retain(&self.statuses) };
-            parts.extend(matching.into_iter().flat_map(cut));
+        for TracedOutcomes { outcomes, trace_context } in rows {
+            let matching = if self.statuses.is_empty() { vec![outcomes] } else { outcomes.retain(&self.statuses) };
+            let cut = matching.into_iter().flat_map(cut);
+            parts.extend(cut.map(|outcomes| TracedOutcomes { outcomes, trace_context }));
         }
         let mut frames: Vec<Results> = Vec::new();
         let mut bytes = 0;
         for part in parts {
-            let size = weight(&part);
+            let size = weight(&part.outcomes);
             match frames.last_mut() {
                 Some(frame) if bytes + size <= limits::MAX_RESULTS_FRAME_BYTES => {
                     bytes += size;
-                    frame.through_position = part.through_position();
-                    frame.columns.push(part);
+                    add(frame, part);
                 }
                 _ => {
                     bytes = size;
-                    frames.push(Results {
-                        rows: Vec::new(),
-                        through_position: part.through_position(),
-                        columns: vec![part],
-                    });
+                    let mut frame = Results::default();
+                    add(&mut frame, part);
+                    frames.push(frame);
                 }
             }
         }
@@ -170,6 +172,17 @@ impl Reader {
     }
 }
 
+/// Adds outcomes to a frame, and where they come from.
+pub(super) fn add(frame: &mut Results, TracedOutcomes { outcomes, trace_context }: TracedOutcomes) {
+    frame.through_position = outcomes.through_position();
+    frame.columns.push(outcomes);
+    let Some(context) = trace_context.filter(|_| frame.traceparents.len() < MOST_TRACEPARENTS) else { return };
+    let traceparent = context.to_string();
+    if !frame.traceparents.contains(&traceparent) {
+        frame.traceparents.push(traceparent);
+    }
+}
+
 /// Cuts outcomes so that each part fits a frame; a single outcome always does.
 fn cut(outcomes: PackedOutcomes) -> Vec<PackedOutcomes> {
     outcomes.into_pieces(limits::MAX_RESULTS_FRAME_BYTES, false)
@@ -194,10 +207,11 @@ pub(super) async fn serve(
 ) -> Result<Frames<StreamResultsResponse>, QueueError> {
     let found = shared.resolve(&request.tenant, &request.submission_id).await?;
     let found = if request.follow { found } else { present(&shared, found).await? };
+    let open = shared.measures.open_stream(StreamKind::Results);
     let reader = Reader::new(shared, found, request.after_position, statuses(&request.statuses));
     let (out, frames) = mpsc::channel(OUTGOING);
     tokio::spawn(async move {
-        let closed = out.clone();
+        let (_open, closed) = (open, out.clone());
         tokio::select! {
             result = reader.run(request.follow, &out, wrap) => if let Err(error) = result {
                 let _ = out.send(Err(error.into())).await;
@@ -224,7 +238,7 @@ impl Shared {
         id: Uuid,
         position: u64,
         limit: ResultsLimit,
-    ) -> Result<Vec<PackedOutcomes>, QueueError> {
+    ) -> Result<Vec<TracedOutcomes>, QueueError> {
         let read = |source| async move { store::results(&source, id, position, limit).await };
         Ok(self.reads.read(read).await?)
     }
@@ -248,6 +262,7 @@ impl Shared {
             let tasks = if wanted.is_empty() { page_size - count } else { u64::MAX };
             let limit = ResultsLimit { tasks, bytes: limits::MAX_RESULTS_FRAME_BYTES - bytes };
             let rows = self.stored_results(found.id(), page.next_after_position, limit).await?;
+            let rows: Vec<PackedOutcomes> = rows.into_iter().map(|row| row.outcomes).collect();
             let Some(last) = rows.last().map(PackedOutcomes::through_position) else { break };
             let kept = rows.into_iter().flat_map(|row| if wanted.is_empty() { vec![row] } else { row.retain(&wanted) });
             let parts: Vec<PackedOutcomes> = kept.flat_map(cut).collect();
@@ -277,5 +292,25 @@ impl Shared {
         }
         page.end = final_state(&submission) && page.next_after_position >= submission.recorded_tasks;
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hashmesh_runtime::trace::TraceContext;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_names_each_trace_once_and_not_more_than_it_promises() {
+        let mut frame = Results::default();
+        for number in 0..100_u64 {
+            let traceparent = format!("00-0af7651916cd43dd8448eb211c80319c-{:016x}-01", 1 + number / 2);
+            let outcomes = PackedOutcomes { first_position: 1 + number, task_count: 1, ..PackedOutcomes::default() };
+            add(&mut frame, TracedOutcomes { outcomes, trace_context: TraceContext::parse(&traceparent) });
+        }
+        assert_eq!((frame.columns.len(), frame.through_position), (100, 100));
+        assert_eq!(frame.traceparents.len(), MOST_TRACEPARENTS);
+        assert!(frame.traceparents.is_sorted_by(|one, next| one < next), "each once");
     }
 }

@@ -5,6 +5,7 @@ use hashmesh::{
     tasks::{self, Joined},
     v1::{PackedNames, PackedTasks, SubmissionOptions, SubmissionState},
 };
+use hashmesh_runtime::trace;
 use uuid::Uuid;
 
 use super::{Shared, convert, resolve::Found};
@@ -85,6 +86,6 @@ impl Shared {
 
     async fn append_joined(&self, to: &Found, sequence: u32, joined: Joined) -> Result<(), QueueError> {
         let batch = tasks::validated(sequence, joined.into_tasks()).map_err(|_| QueueError::Internal)?;
-        self.store_batch(to, convert::batch(batch)?).await.map(drop)
+        self.store_batch(to, convert::batch(batch, trace::current())?).await.map(drop)
     }
 }

@@ -7,8 +7,9 @@ use hashmesh::{
     queue::v1::{AppendBatchRequest, AppendBatchResponse, SubmitBatchRequest, SubmitBatchResponse},
     v1::{Results, Submission, SubmissionOptions, SubmissionState},
 };
+use hashmesh_runtime::trace;
 
-use super::{Shared, convert, resolve::Found};
+use super::{Shared, convert, resolve::Found, results::add};
 use crate::{
     core::AlgorithmSet,
     engine::{IncomingBatch, SubmissionHandle, Taken},
@@ -28,8 +29,8 @@ async fn completed_soon(found: &Found, options: &Option<SubmissionOptions>) -> O
     let tail = ended.ok()?.ok()?;
     // Else it was cancelled.
     let completed = tail.sealed && tail.position == tail.accepted;
-    let columns = handle.recent_after(0, limits::MAX_RESULTS_FRAME_BYTES)?;
-    let all = columns.last().is_some_and(|last| last.through_position() == tail.position);
+    let rows = handle.recent_after(0, limits::MAX_RESULTS_FRAME_BYTES)?;
+    let all = rows.last().is_some_and(|last| last.outcomes.through_position() == tail.position);
     let submission = Submission {
         submission_id: handle.id.to_string(),
         state: SubmissionState::Completed.into(),
@@ -45,21 +46,22 @@ async fn completed_soon(found: &Found, options: &Option<SubmissionOptions>) -> O
         end_time: Some(tail.ended_at?.into()),
         ..Submission::default()
     };
-    let results = Results { rows: Vec::new(), through_position: tail.position, columns };
+    let mut results = Results { through_position: tail.position, ..Results::default() };
+    rows.into_iter().for_each(|row| add(&mut results, row));
     (completed && all).then(|| SubmitBatchResponse { submission: Some(submission), results: Some(results) })
 }
 
 impl Shared {
     pub(super) async fn append_batch(&self, request: AppendBatchRequest) -> Result<AppendBatchResponse, QueueError> {
         let found = self.resolve(&request.tenant, &request.submission_id).await?;
-        let batch = convert::batch(request.batch.unwrap_or_default())?;
+        let batch = convert::batch(request.batch.unwrap_or_default(), trace::current())?;
         let through_sequence = self.store_batch(&found, batch).await?;
         Ok(AppendBatchResponse { through_sequence })
     }
 
     pub(super) async fn submit_batch(&self, request: SubmitBatchRequest) -> Result<SubmitBatchResponse, QueueError> {
         let open = request.open.unwrap_or_default();
-        let batch = convert::batch(request.batch.unwrap_or_default())?;
+        let batch = convert::batch(request.batch.unwrap_or_default(), trace::current())?;
         let computed =
             convert::algorithms(&open.options.as_ref().map(|options| options.algorithms.clone()).unwrap_or_default())?;
         if !AlgorithmSet::of(&computed).covers(batch.meta.expected) {

@@ -21,7 +21,7 @@ use super::{
     Frames, OUTGOING, Shared,
     resolve::{Found, final_state},
 };
-use crate::error::QueueError;
+use crate::{error::QueueError, measures::StreamKind};
 
 /// Whether a submission waits for a worker shows in no counter; it is looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -61,8 +61,9 @@ pub(super) async fn serve(
 ) -> Result<Frames<WatchSubmissionResponse>, QueueError> {
     let found = shared.resolve(&request.tenant, &request.submission_id).await?;
     let (out, frames) = mpsc::channel(OUTGOING);
+    let open = shared.measures.open_stream(StreamKind::Watch);
     tokio::spawn(async move {
-        let closed = out.clone();
+        let (_open, closed) = (open, out.clone());
         tokio::select! {
             result = watch(&shared, &found, &out) => if let Err(error) = result {
                 let _ = out.send(Err(error.into())).await;

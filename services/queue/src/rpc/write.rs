@@ -12,6 +12,7 @@ use hashmesh::{
     },
     v1::{Accepted, Completed, Draining, Rejected, Seal},
 };
+use hashmesh_runtime::trace::TraceContext;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     engine::{Admission, Admitted, Busy, Command, IncomingBatch, Tail, Taken},
     error::QueueError,
+    measures::StreamKind,
 };
 
 type Outgoing = mpsc::Sender<Result<WriteSubmissionResponse, Status>>;
@@ -32,16 +34,18 @@ type Outgoing = mpsc::Sender<Result<WriteSubmissionResponse, Status>>;
 #[derive(Debug)]
 struct Gone;
 
-/// Serves `WriteSubmission`.
+/// Serves `WriteSubmission`, which `within` has caused.
 pub(super) fn serve(
     shared: Arc<Shared>,
     inbound: Streaming<WriteSubmissionRequest>,
+    within: Option<TraceContext>,
 ) -> Frames<WriteSubmissionResponse> {
     let (out, frames) = mpsc::channel(OUTGOING);
+    let open = shared.measures.open_stream(StreamKind::Write);
     tokio::spawn(async move {
-        let closed = out.clone();
+        let (_open, closed) = (open, out.clone());
         tokio::select! {
-            result = open_and_write(shared, inbound, &out) => if let Err(status) = result {
+            result = open_and_write(shared, inbound, &out, within) => if let Err(status) = result {
                 let _ = out.send(Err(status)).await;
             },
             () = closed.closed() => {}
@@ -54,6 +58,7 @@ async fn open_and_write(
     shared: Arc<Shared>,
     mut inbound: Streaming<WriteSubmissionRequest>,
     out: &Outgoing,
+    within: Option<TraceContext>,
 ) -> Result<(), Status> {
     let first = inbound.message().await?;
     let Some(In::Open(open)) = first.and_then(|request| request.frame) else {
@@ -81,6 +86,7 @@ async fn open_and_write(
         shared,
         found,
         out: out.clone(),
+        within,
         writer,
         stored: acknowledged,
         owed: None,
@@ -165,6 +171,8 @@ struct WriteStream {
     shared: Arc<Shared>,
     found: Found,
     out: Outgoing,
+    /// What caused the stream: and so its batches, unless they say otherwise.
+    within: Option<TraceContext>,
     writer: u64,
     /// Batches whose storage was acknowledged on this stream.
     stored: u32,
@@ -302,7 +310,7 @@ impl WriteStream {
     /// Takes a batch, or lets it wait for memory.
     async fn batch(&mut self, batch: ValidatedBatch) -> Result<(), Stop> {
         let sequence = batch.sequence;
-        let batch = match convert::batch(batch) {
+        let batch = match convert::batch(batch, self.within) {
             Ok(batch) => batch,
             Err(refusal) => return self.answer(sequence, Err(refusal)).await,
         };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hashmesh::queue::v1::OpenSubmission;
-use hashmesh_runtime::shutdown::Shutdown;
+use hashmesh_runtime::{metrics::catalogue::queue::SCHEDULE_RUNS, shutdown::Shutdown};
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -45,6 +45,7 @@ async fn run_due(shared: &Shared) -> Result<(), QueueError> {
     for due in store::due_schedules(&shared.config.database).await? {
         // One that fails must not keep the others from their runs.
         if let Err(error) = run_one(shared, &due).await {
+            SCHEDULE_RUNS.add(1, &["failed"]);
             let (tenant, name) = (&due.tenant, &due.schedule.name);
             tracing::warn!(tenant, name, error = &error as &dyn std::error::Error, "a schedule could not be run");
         }
@@ -77,6 +78,7 @@ async fn run_one(shared: &Shared, due: &DueSchedule) -> Result<(), QueueError> {
         Some(found.id())
     };
     store::advance_schedule(&shared.config.database, due, next, id).await?;
+    SCHEDULE_RUNS.add(1, &[if id.is_some() { "begun" } else { "skipped" }]);
     Ok(())
 }
 

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeSet,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hashmesh_database::{
     Database, Dedicated, Failure, classify,
     postgres::{self, Statement},
 };
+use hashmesh_runtime::metrics::catalogue::queue;
 use uuid::Uuid;
 
 use super::{
@@ -133,9 +134,17 @@ impl Lane {
         let fence = Fence::around(&self.ownership, units.iter().map(|unit| unit.shard));
         let mut pauses = RETRY_PAUSES.iter();
         loop {
-            let mut began = SystemTime::UNIX_EPOCH;
-            let error = match self.send(&fence, &columns, &mut began).await {
-                Outcome::Committed => return Ok(Ok(began)),
+            let (mut began, sent_at) = (SystemTime::UNIX_EPOCH, Instant::now());
+            let outcome = self.send(&fence, &columns, &mut began).await;
+            queue::COMMIT_SECONDS.record_time(sent_at.elapsed(), &[]);
+            if !matches!(outcome, Outcome::Committed) {
+                queue::COMMIT_FAILURES.add(1, &["transaction"]);
+            }
+            let error = match outcome {
+                Outcome::Committed => {
+                    count_committed(&columns, units.len());
+                    return Ok(Ok(began));
+                }
                 Outcome::RolledBack(error) => error,
                 Outcome::Unknown(Some(error)) => return Err(LaneError::Unknown(in_full(&error))),
                 Outcome::Unknown(None) => return Err(LaneError::Unknown("Postgres did not answer in time".to_owned())),
@@ -213,6 +222,12 @@ impl From<&postgres::Error> for Refusal {
         let by_server = ["40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class));
         Self { error: UnitError::Refused(in_full(error)), by_content: !by_server }
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // far below
+fn count_committed(columns: &Columns<'_>, units: usize) {
+    queue::COMMIT_BYTES.record(columns.payload_bytes() as f64, &[]);
+    queue::COMMIT_UNITS.record(units as f64, &[]);
 }
 
 /// An error with its causes, in one line.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     StoreError, integer, long,
     model::{LoadedBatches, RecoveredBatch, RecoveredLease, WantedBatches},
-    reads::{fingerprint, natural},
+    reads::{fingerprint, natural, trace_context},
 };
 
 pub(super) const LOAD: &str = "load unresolved batches";
@@ -107,6 +107,7 @@ fn read_batch(id: Uuid, row: &Row) -> Result<RecoveredBatch, StoreError> {
         byte_count: number("byte_count")?,
         fingerprint: fingerprint(id, row.try_get("fingerprint").map_err(&failed)?)?,
         reference_prefix: row.try_get("reference_prefix").map_err(&failed)?,
+        trace_context: trace_context(row, LOAD)?,
         // To be filled in.
         recorded: if recorded > 0 { vec![(0, 0)] } else { Vec::new() },
         leases: Vec::new(),

@@ -43,7 +43,7 @@ pub(crate) use error::StoreError;
 pub(crate) use keys::Keys;
 pub(crate) use lane::{Lane, LaneError, UnitError};
 pub(crate) use load::load_batches;
-pub(crate) use ownership::{Ownership, acquire, lapse, owned, owner_address, release, renew};
+pub(crate) use ownership::{AcquireWait, Ownership, acquire, lapse, owned, owner_address, release, renew};
 pub(crate) use partitions::{Change, Maintenance, PARENTS, Partition, PartitionKind};
 pub(crate) use reads::{
     ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payloads, dead_letters, find_key, named_batch, results,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hashmesh::{
     limits::DEFAULT_PRIORITY,
-    v1::{Algorithm, CacheMode, EndReason, PackedNames, TaskError},
+    v1::{Algorithm, CacheMode, EndReason, PackedNames, PackedOutcomes, TaskError},
 };
+use hashmesh_runtime::trace::TraceContext;
 use uuid::Uuid;
 
 use crate::{shard::Shard, wall::WallTime};
@@ -137,6 +138,8 @@ pub(crate) struct NewBatch {
     pub(crate) reference_prefix: Option<String>,
     /// How far the listing is with it; `None`: a caller sent it.
     pub(crate) listed_to: Option<Bytes>,
+    /// What its leases are linked to.
+    pub(crate) trace_context: Option<TraceContext>,
 }
 
 /// A row of `results`.
@@ -154,6 +157,15 @@ pub(crate) struct NewResults {
     pub(crate) kernel: String,
     /// Totals of the submission after this row.
     pub(crate) totals: Totals,
+    /// The span that records it, if it is sampled.
+    pub(crate) trace_context: Option<TraceContext>,
+}
+
+/// Outcomes of a row of `results`, or of a part of one, and the sampled span that recorded them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TracedOutcomes {
+    pub(crate) outcomes: PackedOutcomes,
+    pub(crate) trace_context: Option<TraceContext>,
 }
 
 /// Counters of a submission's recorded outcomes.
@@ -248,6 +260,7 @@ pub(crate) struct RecoveredBatch {
     pub(crate) byte_count: u32,
     pub(crate) fingerprint: [u8; 32],
     pub(crate) reference_prefix: Option<String>,
+    pub(crate) trace_context: Option<TraceContext>,
     /// Runs of tasks (first, count) that have outcomes, ascending.
     pub(crate) recorded: Vec<(u32, u32)>,
     /// What is known of ranges that have no outcome, ascending.

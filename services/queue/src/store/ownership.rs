@@ -6,7 +6,7 @@ use hashmesh_database::{
     Database,
     postgres::{Client, types::Type},
 };
-use hashmesh_runtime::shutdown::Shutdown;
+use hashmesh_runtime::{shutdown::Shutdown, telemetry::Repeated};
 use uuid::Uuid;
 
 use super::{StoreError, fence::LOCK_CLASS};
@@ -40,7 +40,16 @@ impl Ownership {
     }
 }
 
-/// Waits until every shard is free and takes them all. `None` once the shutdown has begun.
+/// What a takeover waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AcquireWait<'a> {
+    /// An owner that lives.
+    Owner,
+    /// Postgres, which fails.
+    Postgres(&'a StoreError),
+}
+
+/// Waits until every shard is free and takes them all. `None` once the shutdown has begun. Says what it `waits` for.
 ///
 /// Free is what nobody owns, what `owner` owns already, and what was not renewed in time by the database's clock. The
 /// old owner's transactions are ended before the epochs rise. Failures that pass are waited out.
@@ -50,18 +59,25 @@ pub(crate) async fn acquire(
     address: &str,
     lease: Duration,
     shutdown: &Shutdown,
+    waits: &(dyn Fn(AcquireWait<'_>) + Sync),
 ) -> Result<Option<Ownership>, StoreError> {
     let mut waiting = false;
+    let again = Repeated::new();
     while !shutdown.begun() {
         match take_all(db, owner, address, lease).await {
             Ok(Some(ownership)) => return Ok(Some(ownership)),
-            Ok(None) if !waiting => {
-                waiting = true;
-                tracing::info!(%owner, "another process owns the shards, waiting for it to go");
+            Ok(None) => {
+                waits(AcquireWait::Owner);
+                if !std::mem::replace(&mut waiting, true) {
+                    tracing::info!(%owner, "another process owns the shards, waiting for it to go");
+                }
             }
-            Ok(None) => {}
             Err(error) if error.passes() => {
-                tracing::warn!(%owner, error = &error as &dyn std::error::Error, "cannot take the shards over yet");
+                waits(AcquireWait::Postgres(&error));
+                if let Some(left_out) = again.failed() {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%owner, error, left_out, "cannot take the shards over yet");
+                }
             }
             Err(error) => return Err(error),
         }

@@ -15,6 +15,7 @@ use hashmesh_database::{
         types::{ToSql, Type},
     },
 };
+use hashmesh_runtime::trace::TraceContext;
 use uuid::Uuid;
 
 pub(in crate::store) use batches::fingerprint;
@@ -99,6 +100,12 @@ pub(super) fn algorithms(id: Uuid, numbers: &[i16]) -> Result<Vec<Algorithm>, St
 pub(super) fn part_bytes(id: Uuid, row: &Row, what: &'static str) -> Result<u64, StoreError> {
     let part_bytes: Option<i64> = row.try_get("part_bytes").map_err(StoreError::statement(what))?;
     natural(id, "part_bytes", part_bytes.unwrap_or(0))
+}
+
+/// Where a row comes from. What cannot be read is nothing that anybody depends on.
+pub(super) fn trace_context(row: &Row, what: &'static str) -> Result<Option<TraceContext>, StoreError> {
+    let stored: Option<&[u8]> = row.try_get("trace_context").map_err(StoreError::statement(what))?;
+    Ok(stored.and_then(TraceContext::from_bytes))
 }
 
 /// Names out of their columns: the bytes of a run of names, which begin at `from`, and where each ends.

@@ -33,6 +33,7 @@ fn taken_over() -> Core {
         byte_count: meta.byte_count,
         fingerprint: meta.fingerprint,
         reference_prefix: None,
+        trace_context: None,
         leases: known::found_leases(&table, ID, &meta, &recorded),
         recorded,
     };

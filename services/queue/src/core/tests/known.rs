@@ -177,6 +177,7 @@ impl Known {
                     byte_count: batch.byte_count,
                     fingerprint: batch.fingerprint,
                     reference_prefix: batch.reference_prefix.as_deref().map(str::to_owned),
+                    trace_context: None,
                     leases: found_leases(table, wanted.submission, batch, &recorded),
                     recorded,
                 });

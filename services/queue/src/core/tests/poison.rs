@@ -173,6 +173,7 @@ impl Mesh {
                 byte_count: meta.byte_count,
                 fingerprint: meta.fingerprint,
                 reference_prefix: None,
+                trace_context: None,
                 leases: found_leases(&self.table, ID, &meta, &recorded),
                 recorded,
             })

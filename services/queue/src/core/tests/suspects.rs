@@ -238,6 +238,7 @@ fn found(id: Uuid, tenant: &str, batches: u32, prefix: Option<&str>) -> Recovere
         byte_count: 1,
         fingerprint: batch(sequence, 1, false).fingerprint,
         reference_prefix: prefix.map(str::to_owned),
+        trace_context: None,
         recorded: Vec::new(),
         leases: Vec::new(),
     };

@@ -9,8 +9,8 @@ use hashmesh_database::{
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::{Sessions, StoreError, algorithms, many, names, natural};
-use crate::store::long;
+use super::{Sessions, StoreError, algorithms, many, names, natural, trace_context};
+use crate::store::{long, model::TracedOutcomes};
 
 const READ: &str = "read results";
 
@@ -42,7 +42,7 @@ pub(crate) async fn results(
     id: Uuid,
     after_position: u64,
     limit: ResultsLimit,
-) -> Result<Vec<PackedOutcomes>, StoreError> {
+) -> Result<Vec<TracedOutcomes>, StoreError> {
     let after = long(after_position).min(i64::MAX - 1);
     let rows = many(
         db,
@@ -75,7 +75,7 @@ pub(crate) async fn results(
         }
         left -= u64::from(outcomes.task_count);
         through = outcomes.through_position();
-        found.push(outcomes);
+        found.push(TracedOutcomes { outcomes, trace_context: trace_context(row, READ)? });
     }
     Ok(found)
 }

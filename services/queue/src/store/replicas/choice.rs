@@ -13,7 +13,10 @@ use hashmesh_database::{
     Database, Pooled, Replica,
     postgres::types::{PgLsn, Type},
 };
-use hashmesh_runtime::tasks;
+use hashmesh_runtime::{
+    metrics::{Watch, catalogue::queue},
+    tasks,
+};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -170,6 +173,22 @@ impl Replicas {
             problem: status.problem,
         };
         self.known.iter().zip(board).map(one).collect()
+    }
+}
+
+impl Replicas {
+    /// Gauges of each.
+    pub(super) fn watches(&self) -> Vec<Watch> {
+        let mut watches = Vec::new();
+        for (index, known) in self.known.iter().enumerate() {
+            let address = known.replica.address();
+            let (lags, states) = (self.board.clone(), self.board.clone());
+            let lag = move || lags.borrow().get(index).map_or(0.0, |status| status.lag.as_secs_f64());
+            let used = move || f64::from(u8::from(states.borrow().get(index).is_some_and(|one| one.following(None))));
+            watches.push(queue::REPLICA_LAG.watch(&[&address], lag));
+            watches.push(queue::REPLICA_USED.watch(&[&address], used));
+        }
+        watches
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
 
 use hashmesh::v1::ReplicaStats;
 use hashmesh_database::{Database, Pooled, Replica};
+use hashmesh_runtime::metrics::Watch;
 
 use self::choice::{At, Replicas};
 use super::{StoreError, reads::Sessions};
@@ -86,6 +87,11 @@ impl Reads {
     /// Reads that the primary answered.
     pub(crate) fn by_primary(&self) -> u64 {
         self.by_primary.load(Ordering::Relaxed)
+    }
+
+    /// Has it asked for how far replicas are, and whether they are used, until what is returned is dropped.
+    pub(crate) fn watch(&self) -> Vec<Watch> {
+        self.replicas.as_ref().map(Replicas::watches).unwrap_or_default()
     }
 
     /// What is known of each replica.

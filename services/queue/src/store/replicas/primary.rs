@@ -6,6 +6,7 @@ use hashmesh_database::{
     Database, Dedicated,
     postgres::{Row, types::PgLsn},
 };
+use hashmesh_runtime::telemetry::Repeated;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::monitor::Pause;
@@ -73,12 +74,14 @@ type Questions = mpsc::Receiver<oneshot::Sender<Flushed>>;
 
 async fn run(database: Database, mut questions: Questions, identity: watch::Sender<Option<Identity>>) {
     let mut pause = Pause::default();
+    let again = Repeated::new();
     while !questions.is_closed() {
-        if let Err(error) = answer(&database, &mut questions, &identity, &mut pause).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the primary cannot be asked how far it is, so that replicas are not read from; trying again"
-            );
+        if let Err(error) = answer(&database, &mut questions, &identity, &mut pause).await
+            && let Some(left_out) = again.failed()
+        {
+            let error = &error as &dyn std::error::Error;
+            let message = "the primary cannot be asked how far it is, so that replicas are not read from; trying again";
+            tracing::warn!(error, left_out, "{message}");
         }
         identity.send_replace(None);
         refuse(&mut questions, pause.wait()).await;

@@ -11,12 +11,14 @@ WITH given AS (
            unnest($9::integer[]) AS ends_from,
            unnest($10::integer[]) AS ends_to,
            unnest($12::text[]) AS reference_prefix,
-           unnest($13::bytea[]) AS listed_to
+           unnest($13::bytea[]) AS listed_to,
+           unnest($14::bytea[]) AS trace_context
 ), written AS (
     INSERT INTO batches (submission_id, sequence, task_count, byte_count, accepted_through, fingerprint, tasks,
-                         names, name_ends, reference_prefix, listed_to)
+                         names, name_ends, reference_prefix, listed_to, trace_context)
     SELECT submission_id, sequence, task_count, byte_count, accepted_through, fingerprint, tasks,
-           names, CASE WHEN names IS NOT NULL THEN ($11::integer[])[ends_from:ends_to] END, reference_prefix, listed_to
+           names, CASE WHEN names IS NOT NULL THEN ($11::integer[])[ends_from:ends_to] END, reference_prefix, listed_to,
+           trace_context
     FROM given
     WHERE fenced()
     RETURNING 1

@@ -11,12 +11,13 @@ WITH given AS (
            unnest($10::bigint[]) AS succeeded,
            unnest($11::bigint[]) AS mismatched,
            unnest($12::bigint[]) AS failed,
-           unnest($13::bigint[]) AS hashed_bytes
+           unnest($13::bigint[]) AS hashed_bytes,
+           unnest($14::bytea[]) AS trace_context
 ), written AS (
     INSERT INTO results (submission_id, position, sequence, first_task, task_count, attempt, statuses, outcomes, kernel,
-                         succeeded, mismatched, failed, hashed_bytes)
+                         succeeded, mismatched, failed, hashed_bytes, trace_context)
     SELECT submission_id, position, sequence, first_task, task_count, attempt, statuses, outcomes, kernel,
-           succeeded, mismatched, failed, hashed_bytes
+           succeeded, mismatched, failed, hashed_bytes, trace_context
     FROM given
     WHERE fenced()
     RETURNING 1

@@ -4,7 +4,7 @@ SELECT wanted.id AS submission_id, found.*
 FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::integer[])
      AS wanted (id, from_sequence, to_sequence, after_position, to_position, count)
 CROSS JOIN LATERAL (
-    SELECT batches.sequence, batches.task_count, byte_count, fingerprint, reference_prefix,
+    SELECT batches.sequence, batches.task_count, byte_count, fingerprint, reference_prefix, trace_context,
            coalesce(recorded.tasks, 0) AS recorded
     FROM batches
     LEFT JOIN (

@@ -1,7 +1,7 @@
 -- Rows from the one that holds position $2 + 1 on, until $3 tasks or $4 bytes are reached. Sizes come from the TOAST
 -- pointers, so payload is read for the rows that are returned only.
 WITH near AS (
-    SELECT position, sequence, first_task, task_count, attempt, statuses, outcomes, kernel
+    SELECT position, sequence, first_task, task_count, attempt, statuses, outcomes, kernel, trace_context
     FROM results
     WHERE submission_id = $1
       AND position >= coalesce((SELECT position
@@ -21,7 +21,7 @@ WITH near AS (
     LEFT JOIN batches ON batches.submission_id = $1 AND batches.sequence = near.sequence
     WINDOW before AS (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 )
-SELECT position, sequence, first_task, task_count, attempt, statuses, outcomes, kernel,
+SELECT position, sequence, first_task, task_count, attempt, statuses, outcomes, kernel, trace_context,
        substring(names FROM coalesce(name_ends[first_task], 0) + 1
                  FOR name_ends[first_task + task_count] - coalesce(name_ends[first_task], 0)) AS names,
        coalesce(name_ends[first_task], 0) AS names_from,

@@ -60,7 +60,7 @@ pub(super) async fn take(db: &Database, lease: Duration) -> Arc<Ownership> {
 
 /// A takeover by a new owner with this address.
 pub(super) async fn take_as(db: &Database, address: &str, lease: Duration) -> Arc<Ownership> {
-    Arc::new(acquire(db, Uuid::now_v7(), address, lease, &Shutdown::new()).await.unwrap().unwrap())
+    Arc::new(acquire(db, Uuid::now_v7(), address, lease, &Shutdown::new(), &|_| {}).await.unwrap().unwrap())
 }
 
 /// Nothing here asks whether an algorithm needs it.
@@ -111,6 +111,7 @@ pub(super) fn batch(sequence: u32, task_count: u32, accepted_through: u64, names
     };
     NewBatch {
         listed_to: None,
+        trace_context: None,
         sequence,
         task_count,
         byte_count: task_count * 4,
@@ -164,6 +165,7 @@ pub(super) fn results(sequence: u32, first_task: u32, statuses: &[u8], before: T
         outcomes: outcomes.encode_to_vec().into(),
         kernel: "test/portable".to_owned(),
         totals,
+        trace_context: None,
     }
 }
 

@@ -261,6 +261,7 @@ async fn check_results(db: &Database, one: &Written) {
         let mut found: Vec<Outcome> = Vec::new();
         loop {
             let page = results(db, one.id, position, limit).await.unwrap();
+            let page: Vec<PackedOutcomes> = page.into_iter().map(|row| row.outcomes).collect();
             let Some(last) = page.last() else { break };
             assert!(page.iter().map(|run| u64::from(run.task_count)).sum::<u64>() <= limit.tasks);
             position = last.through_position();

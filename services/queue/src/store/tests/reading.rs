@@ -85,7 +85,8 @@ async fn a_read_of_results_stops_at_its_bytes_and_goes_on_where_it_stopped() {
     let mut seen = 1_500;
     while seen < 20_000 {
         let limit = ResultsLimit { tasks: u64::MAX, bytes: 60_000 };
-        let page: Vec<PackedOutcomes> = results(&db, id, position, limit).await.unwrap();
+        let page = results(&db, id, position, limit).await.unwrap();
+        let page: Vec<PackedOutcomes> = page.into_iter().map(|row| row.outcomes).collect();
         assert!((1..=2).contains(&page.len()), "{} rows", page.len());
         for run in &page {
             assert_eq!(run.first_position, seen + 1);
@@ -144,7 +145,7 @@ async fn damaged_rows_are_reported_and_not_passed_on() {
         assert!(matches!(&error, Some(StoreError::Damaged { found, .. }) if found.contains(what)), "{error:?}");
     };
     let two = ResultsLimit { tasks: 2, ..ALL };
-    assert_eq!(results(&db, id, 0, two).await.unwrap()[0].task_count, 2);
+    assert_eq!(results(&db, id, 0, two).await.unwrap()[0].outcomes.task_count, 2);
     damaged(results(&db, id, 2, two).await.err(), "position 4 follows position 2");
     damaged(results(&db, id, 4, two).await.err(), "cannot be decoded");
     let holed = new_id();

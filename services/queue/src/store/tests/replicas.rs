@@ -100,7 +100,7 @@ async fn what_was_committed_is_seen_by_every_read_that_begins_afterwards() {
         owner.write(&[unit(id, [Write::Results(row)])]).await;
         let limit = ResultsLimit { tasks: u64::MAX, bytes: usize::MAX };
         let rows = reads.read(|source| async move { results(&source, id, 0, limit).await }).await.unwrap();
-        assert_eq!(rows.iter().map(|row| row.task_count).sum::<u32>(), tasks);
+        assert_eq!(rows.iter().map(|row| row.outcomes.task_count).sum::<u32>(), tasks);
         count += 2;
     }
     stop.store(true, Ordering::Relaxed);

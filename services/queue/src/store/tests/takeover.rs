@@ -192,8 +192,8 @@ async fn a_lane_whose_backend_is_ended_in_its_transaction_does_not_know_the_outc
 
 async fn race(db: &Database) -> (&'static str, Ownership) {
     let (first, second) = (Shutdown::new(), Shutdown::new());
-    let one = acquire(db, Uuid::now_v7(), "one", LONG, &first);
-    let two = acquire(db, Uuid::now_v7(), "two", LONG, &second);
+    let one = acquire(db, Uuid::now_v7(), "one", LONG, &first, &|_| {});
+    let two = acquire(db, Uuid::now_v7(), "two", LONG, &second, &|_| {});
     tokio::pin!(one, two);
     let (address, winner, loser) = tokio::select! {
         winner = &mut one => {
@@ -261,7 +261,7 @@ async fn an_owner_may_take_its_own_shards_again_and_ends_its_own_lanes() {
     let db = database().await;
     let owner = Uuid::now_v7();
     let shutdown = Shutdown::new();
-    let first = Arc::new(acquire(&db, owner, "a", LONG, &shutdown).await.unwrap().unwrap());
+    let first = Arc::new(acquire(&db, owner, "a", LONG, &shutdown, &|_| {}).await.unwrap().unwrap());
     let id = new_id();
     let old = Scripted::begin(
         &Owner {
@@ -273,9 +273,9 @@ async fn an_owner_may_take_its_own_shards_again_and_ends_its_own_lanes() {
     )
     .await;
     old.lock().await;
-    let second = acquire(&db, owner, "a", LONG, &shutdown).await.unwrap().unwrap();
+    let second = acquire(&db, owner, "a", LONG, &shutdown, &|_| {}).await.unwrap().unwrap();
     assert_eq!(second.epoch(Shard::of(id)), first.epoch(Shard::of(id)) + 1);
     assert!(old.check().await.is_err());
     shutdown.begin();
-    assert!(acquire(&db, owner, "a", LONG, &shutdown).await.unwrap().is_none());
+    assert!(acquire(&db, owner, "a", LONG, &shutdown, &|_| {}).await.unwrap().is_none());
 }
