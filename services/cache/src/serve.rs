@@ -6,12 +6,14 @@ use hashmesh::{
     cache::v1::{cache_service_server::CacheServiceServer, quota_service_server::QuotaServiceServer},
     envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer,
 };
-use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
+use hashmesh_runtime::{
+    health::Health, metrics::catalogue::cache::REDIS_UP, server::GrpcServer, shutdown::Shutdown, tasks,
+};
 use tokio::net::TcpListener;
 
 use crate::{
     CacheConfig, CacheError,
-    entries::{CacheRpc, Entries, Upkeep},
+    entries::{CacheRpc, Entries, Upkeep, watches},
     quota::{Envoy, Quota},
     redis::Redis,
 };
@@ -38,7 +40,10 @@ pub async fn serve(
     let redis = redis_url.map(|url| Redis::new(&url, redis_timeout)).transpose()?;
     let mut server = GrpcServer::new("cache", health.clone()).tls(tls);
     let mut background = Vec::new();
+    let mut watches = Vec::new();
     if let Some(redis) = &redis {
+        let up = redis.clone();
+        watches.push(REDIS_UP.watch(&["redis"], move || if up.is_up() { 1.0 } else { 0.0 }));
         let followed = if database.is_none() { health.clone() } else { Health::new() };
         background.push(tasks::spawn_owned("redis", redis.clone().watch(followed)));
         let quota = QuotaServiceServer::new(Quota::new(redis.clone())).max_decoding_message_size(MAX_QUOTA_BYTES);
@@ -55,6 +60,7 @@ pub async fn serve(
             events.begin(&entries);
             let rpc = CacheServiceServer::new(CacheRpc::new(Arc::clone(&entries)));
             server = server.mount(rpc.max_decoding_message_size(MAX_ENTRIES_BYTES));
+            watches.extend(watches::of(&entries));
             health.serving();
             Some(Upkeep::begin(&entries))
         }

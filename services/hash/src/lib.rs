@@ -4,6 +4,7 @@
 //! that come in pieces; all of them compute every digest from one read. None may run on an async thread for longer than 0.5 ms: [`HashPool::run`] is the
 //! way to the threads that may. [`serve`] is the Hash service.
 
+mod busy;
 mod config;
 mod digest;
 mod error;

@@ -11,11 +11,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::error::HashError;
+use crate::{busy::BusyClock, error::HashError};
 
 /// How much a pool takes.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,7 @@ struct Inner {
     max_units: u32,
     waiting: AtomicUsize,
     max_waiting: usize,
+    busy: Arc<BusyClock>,
 }
 
 /// What a job holds until it has ended.
@@ -82,6 +84,7 @@ impl HashPool {
                 max_units,
                 waiting: AtomicUsize::new(0),
                 max_waiting: limits.max_waiting,
+                busy: Arc::new(BusyClock::new()),
             }),
         })
     }
@@ -90,6 +93,18 @@ impl HashPool {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.inner.threads.current_num_threads()
+    }
+
+    /// How long the threads have worked, together.
+    #[must_use]
+    pub fn busy(&self) -> Duration {
+        self.inner.busy.read()
+    }
+
+    /// Callers of [`HashPool::run_or_shed`] that wait for room.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.inner.waiting.load(Ordering::Relaxed)
     }
 
     /// Runs `work` on the pool once there is room for it and its `cost_bytes` (the input's length), and waits for it.
@@ -152,14 +167,16 @@ impl HashPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, HashError> {
         let (sender, receiver) = oneshot::channel();
+        let busy = Arc::clone(&self.inner.busy);
         // FIFO: rayon's own order is last in, first out, which lets the first wait for ever under load.
         self.inner.threads.spawn_fifo(move || {
             if sender.is_closed() {
                 return;
             }
+            let working = busy.enter();
             // What `work` owned is dropped by the unwinding and nobody sees it again, hence unwind-safe.
             let result = catch_unwind(AssertUnwindSafe(work));
-            drop(admission);
+            drop((working, admission));
             // Nobody waits any more: nothing is lost.
             drop(sender.send(result));
         });
@@ -282,6 +299,21 @@ mod tests {
         drop(release);
         running.await.unwrap();
         assert!(seen.recv().is_err(), "dropped and never sent");
+    }
+
+    #[tokio::test]
+    async fn the_time_that_threads_work_is_counted_while_they_do() {
+        let pool = pool(4, 1_024, 4);
+        let (release, block) = blocker();
+        let mut running = Box::pin(pool.run(1, block));
+        assert!(running.as_mut().now_or_never().is_none());
+        while pool.busy().is_zero() {
+            tokio::task::yield_now().await;
+        }
+        drop(release);
+        running.await.unwrap();
+        let busy = pool.busy();
+        assert_eq!(pool.busy(), busy);
     }
 
     #[tokio::test]

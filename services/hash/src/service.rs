@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use hashmesh::{
-    error::{Reason, StatusBuilder, bad_field},
+    error::{Reason, StatusBuilder, bad_field, reason},
     hash::v1::{
         ComputeDigestRequest, ComputeDigestResponse, ComputeDigestStreamRequest, ComputeDigestStreamResponse,
         hash_service_server::HashService,
     },
     v1::{Algorithm, Digest},
 };
-use hashmesh_runtime::flights::{Begun, Flights, Input};
+use hashmesh_runtime::{
+    flights::{Begun, Flights, Input},
+    metrics::catalogue::hash::{BYTES, SHED},
+};
 use tokio::sync::Semaphore;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
@@ -46,6 +49,22 @@ impl Service {
         Self { pool, streams, flights: Flights::new(), stats }
     }
 
+    /// The digests of an input of one message, once for all who ask for the same at a time.
+    async fn digest_whole(&self, request: ComputeDigestRequest) -> Result<ComputeDigestResponse, Status> {
+        let ComputeDigestRequest { data, algorithms, part_bytes } = request;
+        let recipe = validate::recipe(&algorithms, part_bytes)?;
+        validate::data(&data)?;
+        if data.len() < SMALL_BYTES {
+            return self.digest(data, recipe).await;
+        }
+        let asked = Asked { algorithms, part_bytes, data: Input(data.clone()) };
+        let (begun, answer) = self.flights.run(asked, || self.digest(data, recipe)).await;
+        if begun == Begun::Before {
+            self.stats.add_joined();
+        }
+        answer.map_err(|panicked| Status::from(HashError::Panicked { message: panicked.message }))?
+    }
+
     /// The digests of an input that is here as a whole. Needs nothing of the caller, who may go away.
     fn digest(
         &self,
@@ -57,6 +76,7 @@ impl Service {
             let (length, hashed_bytes) = (data.len(), data.len() as u64);
             let work = move || {
                 stats.add_computed();
+                BYTES.add(hashed_bytes, &[]);
                 let mut digests = Vec::new();
                 digest_into(&recipe, &data, &mut digests);
                 rows(&recipe, &digests)
@@ -95,6 +115,7 @@ impl Service {
             input.push(piece.data).await?;
         }
         let (digests, hashed_bytes) = input.finish().await?;
+        self.stats.add_streamed();
         Ok(ComputeDigestStreamResponse { digests: rows(&recipe, &digests), hashed_bytes })
     }
 }
@@ -108,26 +129,23 @@ impl HashService for Service {
         &self,
         request: Request<ComputeDigestRequest>,
     ) -> Result<Response<ComputeDigestResponse>, Status> {
-        let ComputeDigestRequest { data, algorithms, part_bytes } = request.into_inner();
-        let recipe = validate::recipe(&algorithms, part_bytes)?;
-        validate::data(&data)?;
-        if data.len() < SMALL_BYTES {
-            return self.digest(data, recipe).await.map(Response::new);
-        }
-        let asked = Asked { algorithms, part_bytes, data: Input(data.clone()) };
-        let (begun, answer) = self.flights.run(asked, || self.digest(data, recipe)).await;
-        if begun == Begun::Before {
-            self.stats.add_joined();
-        }
-        answer.map_err(|panicked| Status::from(HashError::Panicked { message: panicked.message }))?.map(Response::new)
+        counted(self.digest_whole(request.into_inner()).await)
     }
 
     async fn compute_digest_stream(
         &self,
         request: Request<Streaming<ComputeDigestStreamRequest>>,
     ) -> Result<Response<ComputeDigestStreamResponse>, Status> {
-        self.digest_stream(request.into_inner()).await.map(Response::new)
+        counted(self.digest_stream(request.into_inner()).await)
     }
+}
+
+/// An answer, counted if it refuses for want of room.
+fn counted<T>(answer: Result<T, Status>) -> Result<Response<T>, Status> {
+    if answer.as_ref().is_err_and(|status| reason(status) == Some(Reason::Overloaded)) {
+        SHED.add(1, &[]);
+    }
+    answer.map(Response::new)
 }
 
 /// Concatenated digests as messages.
@@ -172,6 +190,7 @@ impl<'a> StreamedInput<'a> {
             .run(cost_bytes, move || {
                 hasher.update(&gathered);
                 hasher.update(&piece);
+                BYTES.add(cost_bytes as u64, &[]);
                 let mut emptied = gathered;
                 emptied.clear();
                 (hasher, emptied)
@@ -186,6 +205,7 @@ impl<'a> StreamedInput<'a> {
         let digests = pool
             .run(gathered.len(), move || {
                 hasher.update(&gathered);
+                BYTES.add(gathered.len() as u64, &[]);
                 let mut digests = Vec::new();
                 hasher.finalize_into(&mut digests);
                 digests

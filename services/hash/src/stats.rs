@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Counts of small inputs. Clones share them.
+/// Counts of inputs. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct HashStats {
     counts: Arc<Counts>,
@@ -15,10 +15,11 @@ pub struct HashStats {
 struct Counts {
     computed: AtomicU64,
     joined: AtomicU64,
+    streamed: AtomicU64,
 }
 
 impl HashStats {
-    /// Inputs that were hashed.
+    /// Inputs of one message that were hashed.
     #[must_use]
     pub fn computed(&self) -> u64 {
         self.counts.computed.load(Ordering::Relaxed)
@@ -28,6 +29,16 @@ impl HashStats {
     #[must_use]
     pub fn joined(&self) -> u64 {
         self.counts.joined.load(Ordering::Relaxed)
+    }
+
+    /// Inputs of several messages that were hashed.
+    #[must_use]
+    pub fn streamed(&self) -> u64 {
+        self.counts.streamed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_streamed(&self) {
+        self.counts.streamed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_computed(&self) {

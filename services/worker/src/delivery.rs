@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashmesh::queue::v1::{LeaseOutcomes, Nack, NackReason, TaskRange, lease_tasks_request::Frame};
 use tokio::sync::{mpsc, watch};
 
-use crate::{execute::Executed, leases::HeldLease, outbox::Outbox};
+use crate::{account::End, execute::Executed, leases::HeldLease, outbox::Outbox};
 
 /// Under what a lease is held now.
 #[derive(Clone, Debug)]
@@ -96,6 +96,7 @@ impl Delivery {
         if fits && (end_sent || !ended) {
             return Executed::Finished;
         }
+        held.end(End::GivenBack);
         held.cancel();
         self.give_back(NackReason::Overloaded).await
     }

@@ -20,6 +20,7 @@ use hashmesh_hash::kernel_of;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    account::{Account, End},
     config::CreditLimit,
     delivery::{Delivery, Grant},
 };
@@ -45,6 +46,8 @@ pub(crate) struct HeldLease {
     pub(crate) cost: CreditLimit,
     /// Where its outcomes go.
     pub(crate) delivery: Delivery,
+    /// What becomes of it.
+    pub(crate) account: Account,
     cancelled: CancellationToken,
     cancelled_at: OnceLock<Instant>,
     started: AtomicBool,
@@ -69,6 +72,7 @@ impl HeldLease {
         Self {
             range,
             delivery: Delivery::new(grant),
+            account: Account::open(&lease.traceparent),
             cost: CreditLimit { tasks: lease.task_count, bytes: lease.cost_bytes },
             cancelled: CancellationToken::new(),
             cancelled_at: OnceLock::new(),
@@ -81,6 +85,10 @@ impl HeldLease {
 
     /// Whoever works on it stops at the next buffer, and sends nothing more.
     pub(crate) fn cancel(&self) {
+        // One that is done is let go of by the same way.
+        if !self.finished() {
+            self.end(End::Revoked);
+        }
         self.cancelled_at.get_or_init(Instant::now);
         self.cancelled.cancel();
     }
@@ -102,6 +110,7 @@ impl HeldLease {
 
     /// Work has begun. If the worker dies from now on, the queue counts it as a strike.
     pub(crate) fn start(&self) {
+        self.account.start();
         self.started.store(true, Ordering::Relaxed);
     }
 
@@ -111,6 +120,11 @@ impl HeldLease {
 
     pub(crate) fn finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)
+    }
+
+    /// It is over, unless it was before.
+    pub(crate) fn end(&self, end: End) {
+        self.account.end(&self.range, end);
     }
 
     pub(crate) fn add_tasks_done(&self, tasks: u32) {
@@ -148,6 +162,13 @@ impl HeldLease {
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
             started: self.started.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        // The worker ends with it in hand.
+        self.end(End::Revoked);
     }
 }
 

@@ -5,6 +5,7 @@
 //!              reconnects   one LeaseTasks  a lease → outcomes
 //!                           stream
 //!                             │  leases.rs   what is held; who revokes, cancels
+//!                             │  account.rs   what becomes of them: spans, numbers
 //!                             │  delivery.rs   where its outcomes go, over several streams if need be
 //!                             │  outbox.rs   what goes out, heartbeats first
 //!                             └─ heartbeat.rs   a thread of its own
@@ -13,6 +14,7 @@
 //! Work that has begun outlives its stream: the next queue that welcomes the worker is told of it, and adopts it or not.
 //! What has not begun is dropped; the queue leases it again. There is no database here and no state on disk.
 
+mod account;
 mod backoff;
 mod cache;
 mod config;
@@ -28,6 +30,7 @@ mod serve;
 mod session;
 mod sources;
 mod stream;
+mod watches;
 
 pub use config::WorkerConfig;
 pub use error::WorkerError;

@@ -20,6 +20,7 @@ use crate::{
     session::SessionSettings,
     sources::Sources,
     stream::{self, Presence},
+    watches,
 };
 
 /// For what was computed last to reach the cache, once a worker stops.
@@ -39,6 +40,7 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
     }
     let settings = Arc::new(settings(&config).await?);
     let presence = Arc::new(Presence::new(health.clone()));
+    let _watches = watches::of(&settings.executor);
     let shutdown = shutdown.child();
     // From then on no stream that is welcomed makes it look fit for more work.
     let stopping = shutdown.clone();

@@ -17,7 +17,7 @@ use hashmesh::{
         queue_service_client::QueueServiceClient,
     },
 };
-use hashmesh_runtime::shutdown::Shutdown;
+use hashmesh_runtime::{shutdown::Shutdown, trace};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
@@ -349,12 +349,19 @@ impl Work {
 
     fn execute(&mut self, lease: Lease, held: Arc<HeldLease>) {
         let lease_id = lease.lease_id;
-        let span = tracing::debug_span!("lease", lease_id);
+        let context = held.account.context();
+        let span = match context {
+            // Whoever follows a trace wants the lines of any level.
+            Some(context) => tracing::info_span!("lease", lease_id, trace_id = context.trace_id()),
+            None => tracing::debug_span!("lease", lease_id),
+        };
         let executor = Arc::clone(&self.executor);
         let execution = async move {
             // Nothing that the work leaves behind is used again.
-            if AssertUnwindSafe(executor.execute(lease, Arc::clone(&held))).catch_unwind().await.is_err() {
+            let work = trace::within(context, executor.execute(lease, Arc::clone(&held)));
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
                 tracing::error!(lease_id, "the work on a lease panicked; giving it back");
+                held.account.failed("the work on the lease panicked");
                 give_back(&held, NackReason::Unsupported).await;
             }
         };

@@ -6,7 +6,12 @@
 use std::sync::Arc;
 
 use hashmesh::error::{Reason, reason};
-use hashmesh_runtime::{health::Health, shutdown::Shutdown, telemetry};
+use hashmesh_runtime::{
+    health::Health,
+    metrics::{Watch, catalogue::worker::STREAMS},
+    shutdown::Shutdown,
+    telemetry::{self, Repeated},
+};
 use tokio::{
     sync::watch,
     time::{sleep, sleep_until},
@@ -23,6 +28,7 @@ use crate::{
 pub(crate) struct Presence {
     health: Health,
     welcomed: watch::Sender<usize>,
+    _streams: Watch,
 }
 
 /// One welcomed stream, until dropped.
@@ -31,7 +37,10 @@ struct Welcomed<'a>(&'a Presence);
 
 impl Presence {
     pub(crate) fn new(health: Health) -> Self {
-        let presence = Self { health, welcomed: watch::Sender::new(0) };
+        let (welcomed, streams) = watch::channel(0);
+        #[allow(clippy::cast_precision_loss)] // a few
+        let streams = STREAMS.watch(&[], move || *streams.borrow() as f64);
+        let presence = Self { health, welcomed, _streams: streams };
         presence.change(|welcomed| welcomed);
         presence
     }
@@ -75,7 +84,9 @@ pub(crate) async fn keep(
     shutdown: Shutdown,
 ) {
     let mut backoff = Backoff::new();
-    let mut failures: u32 = 0;
+    // Also of streams that are welcomed and break, by turns.
+    let again = Repeated::new();
+    let mut taken_leases = false;
     loop {
         let opened = tokio::select! {
             biased;
@@ -84,9 +95,10 @@ pub(crate) async fn keep(
         };
         let ended = match opened {
             Ok(session) => {
-                tracing::info!(queue = url, "taking leases");
+                if again.fine() || !std::mem::replace(&mut taken_leases, true) {
+                    tracing::info!(queue = url, "taking leases");
+                }
                 backoff.reset();
-                failures = 0;
                 let _welcomed = presence.enter();
                 session.run(&shutdown).await
             }
@@ -96,11 +108,11 @@ pub(crate) async fn keep(
             // The others may still hold something.
             Ok(SessionEnd::Stopped) => {}
             Err(SessionError::Outdated) => continue,
-            Ok(SessionEnd::QueueDrained) => tracing::info!(queue = url, "the queue stopped; connecting again"),
-            Err(error) => {
-                log_failure(&url, &error, failures);
-                failures = failures.saturating_add(1);
+            Ok(SessionEnd::QueueDrained) => {
+                tracing::info!(queue = url, "the queue stopped; connecting again");
+                taken_leases = false;
             }
+            Err(error) => log_failure(&url, &error, &again),
         }
         let wait = backoff.next(&mut rand::rng());
         tokio::select! {
@@ -132,15 +144,19 @@ async fn done(settings: &SessionSettings, presence: &Presence, shutdown: &Shutdo
     }
 }
 
-/// The first failure of a row is worth a look; those that follow say nothing new; a queue that owns nothing, or is about
-/// to stop, is normal.
-fn log_failure(url: &str, error: &SessionError, failures_before: u32) {
+/// A queue that owns nothing, or is about to stop, is normal; else the first failure of a row is worth a look.
+fn log_failure(url: &str, error: &SessionError, again: &Repeated) {
     let refused = if let SessionError::Refused(status) = error { reason(status) } else { None };
     let normal = matches!(refused, Some(Reason::NotOwner | Reason::Draining));
     let error = telemetry::chain(error);
-    if normal || failures_before > 0 {
-        tracing::debug!(queue = url, error, "no stream; trying again");
+    if !normal && let Some(left_out) = again.failed() {
+        tracing::warn!(
+            queue = url,
+            error,
+            left_out,
+            "the stream to the queue failed; what has begun goes on; trying again"
+        );
     } else {
-        tracing::warn!(queue = url, error, "the stream to the queue failed; what has begun goes on; trying again");
+        tracing::debug!(queue = url, error, "no stream; trying again");
     }
 }

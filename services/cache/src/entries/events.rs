@@ -6,9 +6,12 @@
 use std::sync::{Arc, OnceLock};
 
 use hashmesh::tasks::s3_uri;
+use hashmesh_runtime::telemetry::{self, Repeated};
 use serde_json::Value;
 
 use super::{Entries, StoredError};
+
+static NOT_NOTED: Repeated = Repeated::new();
 
 /// More than S3 puts into one.
 const MAX_RECORDS: usize = 1_000;
@@ -51,7 +54,11 @@ impl CacheEvents {
         for uri in uris {
             let forgotten = entries.invalidate(String::new(), uri, false).await;
             forgotten.map_err(|error: StoredError| {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a change of an object was not noted");
+                // The store sends it again, and others.
+                if let Some(left_out) = NOT_NOTED.failed() {
+                    let error = telemetry::chain(&error);
+                    tracing::warn!(error, left_out, "a change of an object was not noted");
+                }
                 EventError::NotStored
             })?;
         }

@@ -89,12 +89,17 @@ impl Memory {
         self.shelves.iter().for_each(|shelf| shelf.invalidate(key));
     }
 
+    /// Entries that left for want of room, as far as it is known.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
     /// Entries, and the bytes that they take, about; and how many left for want of room.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         self.shelves.iter().for_each(Cache::run_pending_tasks);
         let entries = self.shelves.iter().map(Cache::entry_count).sum();
         let bytes = self.shelves.iter().map(Cache::weighted_size).sum();
-        (entries, bytes, self.evicted.load(Ordering::Relaxed))
+        (entries, bytes, self.evicted())
     }
 }
 

@@ -21,6 +21,7 @@ mod rpc;
 mod shared;
 mod stored;
 mod upkeep;
+pub(crate) mod watches;
 
 use std::{
     collections::HashMap,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hashmesh_runtime::telemetry::Repeated;
 use redis::{Cmd, Value};
 
 use super::{
@@ -12,6 +13,9 @@ use crate::{
     error::RedisError,
     redis::{Redis, fails},
 };
+
+/// Answers with values that are deleted: `hashmesh_cache_rejected_values_total` counts them all.
+static FOREIGN: Repeated = Repeated::new();
 
 /// Before every key. Values of another kind have another.
 const PREFIX: &str = "hashmesh:cache:1:";
@@ -54,10 +58,14 @@ impl Shared {
         }
         answer.rejected = foreign.len();
         if !foreign.is_empty() {
-            tracing::warn!(
-                values = foreign.len(),
-                "Redis holds values that no Cache service has put there; deleting them"
-            );
+            if let Some(left_out) = FOREIGN.failed() {
+                let values = foreign.len();
+                tracing::warn!(
+                    values,
+                    left_out,
+                    "Redis holds values that no Cache service has put there; deleting them"
+                );
+            }
             // Else they are rejected again.
             let _ = self.forget(&foreign).await;
         }

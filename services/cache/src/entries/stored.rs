@@ -10,6 +10,7 @@ use hashmesh_database::{
     },
 };
 use hashmesh_middleware::breaker::{Breaker, BreakerConfig};
+use hashmesh_runtime::{channel::breaker_with, telemetry::Repeated};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
@@ -73,7 +74,7 @@ pub(crate) struct Stored {
 impl Stored {
     pub(crate) fn new(database: Database) -> Self {
         let config = BreakerConfig { hangs_after: PATIENCE, ..BreakerConfig::default() };
-        Self { database, breaker: Breaker::new("the cache's tables", config), places: Semaphore::new(AT_ONCE) }
+        Self { database, breaker: breaker_with("cache tables", config), places: Semaphore::new(AT_ONCE) }
     }
 
     /// What values in Redis are sealed with, and the newest invalidation. The first Cache service of a database makes the key.
@@ -209,6 +210,9 @@ impl Stored {
     }
 }
 
+/// Where a table is damaged, or of a newer program, there are many.
+static UNREADABLE: Repeated = Repeated::new();
+
 fn found(rows: &[Row]) -> Result<Vec<FoundRow>, StoredError> {
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
@@ -217,7 +221,12 @@ fn found(rows: &[Row]) -> Result<Vec<FoundRow>, StoredError> {
         match read {
             Some((key, entry)) => found.push(FoundRow { key, encoded: encoded.to_vec(), entry }),
             // It costs a reading; what is read takes its place.
-            None => tracing::error!(key = hex::encode(key), "an entry of the cache cannot be read; it is left out"),
+            None => {
+                if let Some(left_out) = UNREADABLE.failed() {
+                    let key = hex::encode(key);
+                    tracing::warn!(key, left_out, "an entry of the cache cannot be read; it is computed anew");
+                }
+            }
         }
     }
     Ok(found)

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use hashmesh_runtime::tasks;
+use hashmesh_runtime::{
+    tasks,
+    telemetry::{self, Repeated},
+};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -70,35 +73,38 @@ async fn warm(entries: Arc<Entries>) {
     if most > 0
         && let Err(error) = entries.warm("", most).await
     {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the cache begins cold");
+        tracing::warn!(error = telemetry::chain(&error), "the cache begins cold");
     }
 }
 
-/// Something that is done again and again; of failures in a row the first is logged.
+/// Something that is done again and again.
 struct Chore {
     what: &'static str,
     turns: Interval,
-    failing: bool,
+    again: Repeated,
 }
 
 impl Chore {
     fn new(what: &'static str, period: Duration) -> Self {
         let mut turns = interval(period);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { what, turns, failing: false }
+        Self { what, turns, again: Repeated::new() }
     }
 
     async fn turn(&mut self) {
         self.turns.tick().await;
     }
 
-    fn over(&mut self, ended: Result<(), StoredError>) {
-        let Err(error) = ended else {
-            self.failing = false;
-            return;
-        };
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(what = self.what, error = &error as &dyn std::error::Error, "the cache's upkeep fails");
+    fn over(&self, ended: Result<(), StoredError>) {
+        match ended {
+            Ok(()) if self.again.fine() => tracing::info!(what = self.what, "the cache's upkeep works again"),
+            Ok(()) => {}
+            Err(error) => {
+                if let Some(left_out) = self.again.failed() {
+                    let error = telemetry::chain(&error);
+                    tracing::warn!(what = self.what, error, left_out, "the cache's upkeep fails");
+                }
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use hashmesh::{error::bad_field, limits::MAX_CALLS};
 use hashmesh_middleware::rate_limit::{Limit, State};
 use tonic::{Request, Response, Status};
 
-use super::{MAX_NAME_BYTES, MAX_WINDOWS};
+use super::{MAX_NAME_BYTES, MAX_WINDOWS, decided};
 use crate::{redis::Redis, windows};
 
 /// What Envoy asks, in its own words.
@@ -70,6 +70,9 @@ impl RateLimitService for Envoy {
             [] => Vec::new(),
             asked => windows::take(&self.redis, asked, hits_addend.max(1)).await?,
         };
+        if !states.is_empty() {
+            decided(states.iter().all(Result::is_ok));
+        }
         Ok(Response::new(answer(&limits, &states)))
     }
 }

@@ -10,6 +10,7 @@ use hashmesh::{
     limits::MAX_CALLS,
 };
 use hashmesh_middleware::rate_limit::{Limit, State};
+use hashmesh_runtime::metrics::catalogue::cache::QUOTA_DECISIONS;
 use tonic::{Request, Response, Status};
 
 pub(crate) use self::envoy::Envoy;
@@ -38,8 +39,14 @@ impl QuotaService for Quota {
         let asked = checked(request.into_inner())?;
         let states = windows::take(&self.redis, &asked, 1).await?;
         let admitted = states.iter().all(Result::is_ok);
+        decided(admitted);
         Ok(Response::new(TakeQuotaResponse { admitted, states: states.into_iter().map(told).collect() }))
     }
+}
+
+/// A call was decided on.
+fn decided(admitted: bool) {
+    QUOTA_DECISIONS.add(1, &[if admitted { "admitted" } else { "refused" }]);
 }
 
 fn told(state: Result<State, State>) -> QuotaState {

@@ -13,10 +13,20 @@ mod tests;
 mod url;
 mod way;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hashmesh_middleware::breaker::{Breaker, BreakerConfig};
-use hashmesh_runtime::health::Health;
+use hashmesh_runtime::{
+    channel::breaker_with,
+    health::Health,
+    telemetry::{self, Repeated},
+};
 use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
 
 pub(crate) use self::{link::Connection, script::Script};
@@ -33,6 +43,8 @@ pub(crate) struct Redis {
     breaker: Arc<Breaker>,
     /// How long an answer may take.
     budget: Duration,
+    /// It answered when it was asked last, by [`Redis::watch`].
+    up: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Redis {
@@ -48,7 +60,12 @@ impl Redis {
         let link = Arc::new(Link::new(Way::new(Url::parse(url)?)?));
         // A call is over, one way or the other, within its budget: none hangs.
         let config = BreakerConfig { hangs_after: budget, ..BreakerConfig::default() };
-        Ok(Self { link, breaker: Breaker::new("redis", config), budget })
+        Ok(Self { link, breaker: breaker_with("redis", config), budget, up: Arc::default() })
+    }
+
+    /// True if it answered when it was asked last, a second ago.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
     }
 
     /// True if keys of different slots are on different servers, so that no script can have several.
@@ -114,18 +131,25 @@ impl Redis {
     /// Keeps `health` true, and finds a Redis that works again, whether or not anybody asks for anything; ends never.
     pub(crate) async fn watch(self, health: Health) {
         let ping = Script::new("return 1");
+        let again = Repeated::new();
         let mut interval = tokio::time::interval(PING_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             let answer = self.run(async |mut connection| ping.call::<i64>(&mut connection, &[], &[]).await).await;
+            self.up.store(answer.is_ok(), Ordering::Relaxed);
             match answer {
-                Ok(_) => health.serving(),
-                Err(error) => {
-                    if health.state().is_ok() {
-                        tracing::warn!(%error, cause = ?std::error::Error::source(&error), "Redis does not answer");
+                Ok(_) => {
+                    health.serving();
+                    if again.fine() {
+                        tracing::info!("Redis answers again");
                     }
+                }
+                Err(error) => {
                     health.not_serving("Redis does not answer");
+                    if let Some(left_out) = again.failed() {
+                        tracing::warn!(error = telemetry::chain(&error), left_out, "Redis does not answer");
+                    }
                 }
             }
         }

@@ -15,6 +15,7 @@ use hashmesh_runtime::{
     channel::{self, ChannelError, Guarded},
     tasks,
     tls::{Role, Tls},
+    trace::{self, TraceContext},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -55,7 +56,8 @@ struct Shared {
 
 #[derive(Debug)]
 enum Put {
-    Entries(Box<PutEntriesRequest>, OwnedSemaphorePermit),
+    /// With what has caused it.
+    Entries(Box<PutEntriesRequest>, OwnedSemaphorePermit, Option<TraceContext>),
     /// Everything before is there, or given up.
     Flush(oneshot::Sender<()>),
 }
@@ -63,7 +65,9 @@ enum Put {
 impl CacheClient {
     /// To the Cache services at these URLs. `None`: there are none.
     pub(crate) fn new(urls: &[String], tls: Option<&Tls>) -> Result<Option<Self>, ChannelError> {
-        let guarded = |url: &String| Ok(channel::guarded(channel::to(Role::Cache, url, tls)?, &channel::breaker(url)));
+        let guarded = |url: &String| {
+            Ok(channel::guarded(Role::Cache, channel::to(Role::Cache, url, tls)?, &channel::breaker(url)))
+        };
         let services: Vec<Guarded> = urls.iter().map(guarded).collect::<Result<_, ChannelError>>()?;
         let Some(first) = services.first().cloned() else { return Ok(None) };
         let (puts, waiting) = mpsc::channel(WAITING_PUTS);
@@ -102,11 +106,11 @@ impl CacheClient {
     }
 
     /// Puts what was computed, soon; drops it where too much waits.
-    pub(crate) fn put(&self, request: PutEntriesRequest) {
+    pub(crate) fn put(&self, request: PutEntriesRequest, cause: Option<TraceContext>) {
         // Some hundred.
         let entries = request.entries.len() as u32;
         let places = Arc::clone(&self.shared.room).try_acquire_many_owned(entries).ok();
-        let put = places.map(|places| self.shared.puts.try_send(Put::Entries(Box::new(request), places)));
+        let put = places.map(|places| self.shared.puts.try_send(Put::Entries(Box::new(request), places, cause)));
         if !matches!(put, Some(Ok(()))) {
             tracing::debug!("what was computed is not in the cache: too much waits to be put there");
         }
@@ -133,8 +137,8 @@ async fn put_all(services: Vec<Guarded>, first: Guarded, mut waiting: mpsc::Rece
                 None => return,
             },
         };
-        let (mut request, mut places) = match put {
-            Put::Entries(request, places) => (*request, places),
+        let (mut request, mut places, mut cause) = match put {
+            Put::Entries(request, places, cause) => (*request, places, cause),
             Put::Flush(done) => {
                 // Whoever asked may be gone.
                 let _ = done.send(());
@@ -144,9 +148,11 @@ async fn put_all(services: Vec<Guarded>, first: Guarded, mut waiting: mpsc::Rece
         // Leases are small; a statement's cost is not.
         while let Ok(put) = waiting.try_recv() {
             match put {
-                Put::Entries(other, others) if goes_with(&request, &other) => {
+                Put::Entries(other, others, others_cause) if goes_with(&request, &other) => {
                     join(&mut request, *other);
                     places.merge(others);
+                    // One call has one cause: one that is traced, if there is any.
+                    cause = cause.or(others_cause);
                 }
                 other => {
                     next = Some(other);
@@ -155,7 +161,7 @@ async fn put_all(services: Vec<Guarded>, first: Guarded, mut waiting: mpsc::Rece
             }
         }
         let mut client = client(service.clone());
-        let failed = match timeout(PUT_TIMEOUT, client.put_entries(request)).await {
+        let failed = match timeout(PUT_TIMEOUT, trace::within(cause, client.put_entries(request))).await {
             Ok(answer) => answer.err().map(|status| status.code()),
             Err(_) => Some(tonic::Code::DeadlineExceeded),
         };

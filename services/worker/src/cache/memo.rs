@@ -14,7 +14,10 @@ use hashmesh::{
     tasks::Input,
     v1::{Algorithm, CacheMode, ListedObjects, ObjectIdentity, PackedIdentities},
 };
-
+use hashmesh_runtime::{
+    metrics::catalogue::worker::{CACHE_OBJECTS, CACHE_SAVED_BYTES},
+    trace::{self, TraceContext},
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{CacheClient, Reader, Reading, Turn, readings};
@@ -49,6 +52,8 @@ struct Inner {
     /// By task.
     tasks: Vec<OfTask>,
     told: Mutex<Told>,
+    /// The lease, for what is told when it is over, by whichever thread.
+    cause: Option<TraceContext>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -104,14 +109,21 @@ impl Memo {
         let questions: Vec<_> = chunks.iter().map(|chunk| question(chunk)).collect();
         let answers: Vec<_> = stream::iter(questions).buffered(QUESTIONS).collect().await;
         let Some(generation) = answers.iter().flatten().map(|answer| answer.generation).min() else {
+            CACHE_OBJECTS.add(asked.len() as u64, &["unanswered"]);
             return Self::default();
         };
         let stride = stride(&plan.algorithms);
         for (chunk, answer) in chunks.iter().zip(answers) {
-            let Some(answer) = answer.filter(|answer| answer.entries.len() == chunk.len()) else { continue };
+            let Some(answer) = answer.filter(|answer| answer.entries.len() == chunk.len()) else {
+                CACHE_OBJECTS.add(chunk.len() as u64, &["unanswered"]);
+                continue;
+            };
+            let mut missing = 0;
             for (place, entry) in chunk.iter().zip(answer.entries) {
                 tasks[*place].known = known(entry, stride);
+                missing += u64::from(tasks[*place].known.is_none());
             }
+            CACHE_OBJECTS.add(missing, &["missing"]);
         }
         if let Some(listed) = plan.tasks.listed.as_ref().filter(|listed| is_new(listed, SystemTime::now())) {
             let identities = listed.identities.as_ref().map(PackedIdentities::rows);
@@ -132,6 +144,7 @@ impl Memo {
             refreshes,
             tasks,
             told,
+            cause: trace::current(),
             _room: room,
         }))
     }
@@ -180,11 +193,20 @@ impl Memo {
         // What is in it is whole at any time.
         let mut told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
         if read.identity.cached {
+            let saved_bytes = bytes_of(object, &read.identity);
             told.verdicts.taken += 1;
-            told.verdicts.saved_bytes += bytes_of(object, &read.identity);
+            told.verdicts.saved_bytes += saved_bytes;
+            CACHE_SAVED_BYTES.add(saved_bytes, &[]);
+            // Else the cache knew nothing of it, and another task of ours did.
+            if known.is_some() {
+                CACHE_OBJECTS.add(1, &["taken"]);
+            }
             return;
         }
-        told.verdicts.changed += u64::from(known.is_some());
+        if known.is_some() {
+            told.verdicts.changed += 1;
+            CACHE_OBJECTS.add(1, &["changed"]);
+        }
         let Some(state) = &read.state else { return };
         told.computed.push(ComputedEntry {
             object: Some(object.clone()),
@@ -206,7 +228,8 @@ impl Inner {
         }
         let GetEntriesRequest { tenant, algorithms, part_bytes, .. } = self.wanted.clone();
         let (generation, verdicts) = (self.generation, Some(verdicts));
-        self.client.put(PutEntriesRequest { tenant, algorithms, part_bytes, generation, entries: computed, verdicts });
+        let request = PutEntriesRequest { tenant, algorithms, part_bytes, generation, entries: computed, verdicts };
+        self.client.put(request, self.cause);
     }
 }
 

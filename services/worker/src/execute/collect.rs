@@ -1,7 +1,8 @@
 //! What becomes of the tasks of a group, one after another, on its way to the shelf.
 
-use hashmesh::{algorithm::stride, limits::MAX_RESULTS_FRAME_BYTES, v1::OutcomeStatus};
+use hashmesh::{algorithm::stride, error::TaskReason, limits::MAX_RESULTS_FRAME_BYTES, v1::OutcomeStatus};
 use hashmesh_hash::Recipe;
+use hashmesh_runtime::metrics::catalogue::worker::READ_FAILURES;
 use tokio::time::Instant;
 
 use super::{
@@ -51,7 +52,13 @@ impl<'a> Collector<'a> {
     pub(super) fn collect(&mut self, worked: Result<(OutcomeStatus, Read), ReadError>) -> Result<(), Stopped> {
         match worked {
             Ok((status, read)) => self.piece.push_digested(status, &self.digests, &read),
-            Err(ReadError::Failed(failure)) => self.piece.push_failed(failure, self.stride),
+            Err(ReadError::Failed(failure)) => {
+                READ_FAILURES.add(1, &[failure.reason]);
+                if failure.reason == TaskReason::WorkerPanicked.as_str() {
+                    self.held.account.failed("a task made the worker panic");
+                }
+                self.piece.push_failed(failure, self.stride);
+            }
             Err(ReadError::Cancelled) => return Err(Stopped),
         }
         self.held.add_tasks_done(1);

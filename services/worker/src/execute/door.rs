@@ -81,6 +81,12 @@ impl Door {
         // The sender lives in the state, which lives as long as we do.
         waiting.await.unwrap_or(Permit { shared: None })
     }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        // Who has gone away stays on the list until its turn.
+        lock(&self.shared).waiting.values().filter(|waiting| !waiting.is_closed()).count()
+    }
 }
 
 impl State {
@@ -205,7 +211,9 @@ mod tests {
         let mut gone = Box::pin(door.enter(Standing::default(), 1));
         let mut stays = Box::pin(door.enter(Standing::default(), 1));
         assert!(gone.as_mut().now_or_never().is_none() && stays.as_mut().now_or_never().is_none());
+        assert_eq!(door.waiting(), 2);
         drop(gone);
+        assert_eq!(door.waiting(), 1);
         drop(inside);
         let entered = stays.as_mut().now_or_never();
         assert!(entered.is_some());

@@ -35,6 +35,8 @@ pub(crate) struct GroupWork {
     pub(crate) sources: Arc<Sources>,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) busy: Arc<Busy>,
+    /// Whose lines of the log it writes.
+    pub(crate) log: tracing::Span,
 }
 
 /// The lease was cancelled.
@@ -48,6 +50,7 @@ impl GroupWork {
             return Err(Stopped);
         }
         self.held.start();
+        let _logged = self.log.enter();
         let _working = self.busy.enter(&self.held);
         if self.plan.plain && self.run_plain() {
             return Ok(());

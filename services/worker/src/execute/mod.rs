@@ -25,11 +25,12 @@ pub(crate) use self::{
 };
 use self::{
     group::{GroupWork, Stopped},
-    piece::Shelf,
+    piece::{Piece, Shelf},
     plan::Group,
     remote::RemoteGroup,
 };
 use crate::{
+    account::End,
     cache::{CacheClient, Memo, MemoRoom},
     hung::Busy,
     leases::HeldLease,
@@ -84,6 +85,7 @@ impl Executor {
             Ok(plan) => Arc::new(plan),
             Err(unsupported) => {
                 tracing::error!(lease_id = lease.lease_id, error = %unsupported, "giving back a lease that makes no sense");
+                held.account.failed("the lease makes no sense to this worker");
                 return give_back(&held, NackReason::Unsupported).await;
             }
         };
@@ -120,6 +122,7 @@ impl Executor {
             sources: Arc::clone(&self.sources),
             shelf: Arc::clone(&sender.shelf),
             busy: Arc::clone(&self.busy),
+            log: tracing::Span::current(),
         };
         let enter = |group: &Group| door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64);
         if let [group] = plan.groups[..]
@@ -166,7 +169,10 @@ impl Executor {
                     Some(Ok(Ok(()))) => {}
                     Some(Ok(Err(Stopped))) => return Err(Executed::Abandoned),
                     // Its tasks stay without an outcome, and go back to the queue with the last part.
-                    Some(Err(error)) => log_failed_group(&error),
+                    Some(Err(error)) => {
+                        held.account.failed("a group of tasks failed on the pool");
+                        log_failed_group(&error);
+                    }
                 },
                 _ = parts.tick() => sender.send_part(plan.task_count).await,
             }
@@ -180,6 +186,7 @@ fn log_failed_group(error: &HashError) {
 
 /// Gives a lease back and stops the work on it.
 pub(crate) async fn give_back(held: &HeldLease, reason: NackReason) -> Executed {
+    held.end(End::GivenBack);
     held.cancel();
     held.delivery.give_back(reason).await
 }
@@ -199,7 +206,7 @@ impl PartSender {
         }
         for piece in self.shelf.take() {
             self.sent_tasks += piece.task_count();
-            self.held.delivery.hand_over(piece.into_outcomes(&self.held.range, false)).await;
+            self.hand_over(piece, false).await;
         }
     }
 
@@ -211,11 +218,18 @@ impl PartSender {
             return give_back(&self.held, NackReason::Overloaded).await;
         };
         for piece in pieces {
-            self.held.delivery.hand_over(piece.into_outcomes(&self.held.range, false)).await;
+            self.hand_over(piece, false).await;
         }
         // Before it is sent: `settled` may be here before this goes on.
         self.held.finish();
-        self.held.delivery.hand_over(last.into_outcomes(&self.held.range, true)).await;
+        self.hand_over(last, true).await;
+        self.held.end(End::Done);
         Executed::Finished
+    }
+
+    async fn hand_over(&self, piece: Piece, last: bool) {
+        let part = piece.into_outcomes(&self.held.range, self.held.account.traceparent(), last);
+        self.held.account.note(&part);
+        self.held.delivery.hand_over(part).await;
     }
 }

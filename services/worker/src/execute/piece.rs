@@ -109,7 +109,7 @@ impl Piece {
     }
 
     /// The piece as it is sent, but for the lease's number and epoch, which may change until then.
-    pub(crate) fn into_outcomes(self, range: &LeaseRange, last: bool) -> LeaseOutcomes {
+    pub(crate) fn into_outcomes(self, range: &LeaseRange, traceparent: String, last: bool) -> LeaseOutcomes {
         LeaseOutcomes {
             lease_id: 0,
             epoch: 0,
@@ -123,6 +123,7 @@ impl Piece {
             identities: self.identities.finish(),
             kernel: range.kernel.clone().into_owned(),
             r#final: last,
+            traceparent,
         }
     }
 }
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(shelf.task_count(), 0);
 
         let range = LeaseRange { fingerprint: vec![3; 32].into(), first_task: 100, ..LeaseRange::default() };
-        let outcomes = pieces.into_iter().next().unwrap().into_outcomes(&range, true);
+        let outcomes = pieces.into_iter().next().unwrap().into_outcomes(&range, String::new(), true);
         assert_eq!((outcomes.first_task, outcomes.task_count, outcomes.hashed_bytes), (100, 8, 63));
         assert_eq!(*outcomes.statuses, [1, 3, 2, 1, 1, 1, 3, 2]);
         assert_eq!(outcomes.failures.iter().map(|failure| failure.offset).collect::<Vec<_>>(), [1, 6]);

@@ -9,10 +9,15 @@ use hashmesh::{
     v1::{ByteRange, ObjectIdentity},
 };
 use hashmesh_hash::HashPool;
+use hashmesh_runtime::telemetry::{self, Repeated};
 use hashmesh_uploads::{PartRange, StoreError, UploadKey, UploadPlace, UploadStore, parts};
 use tokio::time::timeout;
 
 use super::{Failure, Progress, Read, ReadError, Wanted, remote::Feed};
+
+/// Tasks that fail because of the store: all that read it, once it does.
+static DAMAGED: Repeated = Repeated::new();
+static UNREADABLE: Repeated = Repeated::new();
 
 /// What the queue is told.
 pub(super) const ANNOUNCED: &str = "upload://";
@@ -137,14 +142,18 @@ fn failed(error: &StoreError) -> ReadError {
             Failure::permanent(TaskReason::SourceNotFound, message)
         }
         StoreError::Damaged(what) => {
-            tracing::error!(what, "the store of uploads is damaged");
+            if let Some(left_out) = DAMAGED.failed() {
+                tracing::error!(what, left_out, "the store of uploads is damaged");
+            }
             Failure::permanent(TaskReason::SourceUnreadable, format!("the store of uploads is damaged: {what}"))
         }
         StoreError::Silent => {
             Failure::retryable(TaskReason::SourceTimedOut, "the store of uploads does not answer in time")
         }
         StoreError::Failed { .. } => {
-            tracing::warn!(error = error as &dyn std::error::Error, "an upload cannot be read");
+            if let Some(left_out) = UNREADABLE.failed() {
+                tracing::warn!(error = telemetry::chain(error), left_out, "an upload cannot be read");
+            }
             Failure::retryable(TaskReason::SourceUnreadable, "the store of uploads does not answer as it should")
         }
     })

@@ -7,7 +7,8 @@ use hashmesh::{
     error::TaskReason,
     tasks::{AllowedSources, S3Object},
 };
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hashmesh_runtime::metrics::catalogue::worker::SOURCE_REQUESTS;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Error as HyperError;
@@ -167,21 +168,37 @@ async fn send(
     mut turn: Turn,
 ) -> Result<(Response<Incoming>, Turn), Trouble> {
     match timeout(HEADERS_TIMEOUT, client.send(request)).await {
-        Ok(Ok(response)) => Ok((response, turn)),
+        Ok(Ok(response)) => {
+            SOURCE_REQUESTS.add(1, &[class(response.status())]);
+            Ok((response, turn))
+        }
+        // Nobody was asked.
         Ok(Err(error)) if forbidden(&error) => {
             // It says nothing of the host.
             turn.attempt.succeeded();
             Err(not_public().into())
         }
         Ok(Err(error)) => {
+            SOURCE_REQUESTS.add(1, &["none"]);
             turn.attempt.failed();
             Err(Trouble::Broken(no_answer(&error)))
         }
         Err(_) => {
+            SOURCE_REQUESTS.add(1, &["none"]);
             turn.attempt.failed();
             let message = format!("the object's host did not answer within {} s", HEADERS_TIMEOUT.as_secs());
             Err(Failure::retryable(TaskReason::SourceTimedOut, message).into())
         }
+    }
+}
+
+/// What kind of answer it is; one that no HTTP knows tells of a host that does not work.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
     }
 }
 

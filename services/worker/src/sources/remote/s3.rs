@@ -17,6 +17,7 @@ use hashmesh::{
     error::TaskReason,
     tasks::{S3Object, s3_uri},
 };
+use hashmesh_runtime::telemetry::{self, Repeated};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use quick_xml::{Reader, events::Event};
@@ -27,6 +28,9 @@ use super::{
     bucket::{After, ListObjects},
 };
 use crate::sources::{Failure, SourcesError};
+
+/// With credentials that cannot sign, none can be.
+static NOT_SIGNED: Repeated = Repeated::new();
 
 /// An error's document is far smaller.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
@@ -120,7 +124,13 @@ impl S3 {
         *request.headers_mut() = headers.clone();
         if let Some(S3Credentials(credentials)) = &self.credentials {
             self.sign(url, credentials, &mut request).map_err(|error| {
-                tracing::error!(error = &*error, "a request to the S3 store cannot be signed");
+                if let Some(left_out) = NOT_SIGNED.failed() {
+                    tracing::error!(
+                        error = telemetry::chain(&*error),
+                        left_out,
+                        "a request to the S3 store cannot be signed"
+                    );
+                }
                 Failure::permanent(TaskReason::SourceDenied, "the worker's credentials cannot sign a request")
             })?;
         }
