@@ -1,13 +1,19 @@
 //! How much one Gateway takes at a time, by this process' memory. What is above is refused at once, so that a refusal
 //! costs nothing and what was admitted finishes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use hashmesh::{
     error::{Reason, StatusBuilder},
     limits::{MAX_DECODED_MESSAGE_BYTES, MAX_UPLOAD_FRAME_BYTES, UPLOAD_PART_BYTES},
 };
-use hashmesh_runtime::resources;
+use hashmesh_runtime::{metrics::catalogue::gateway::SHED_CALLS, resources};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
@@ -37,19 +43,64 @@ pub(crate) struct Admission {
     call_kib: Gate,
     /// In KiB: bytes of their answers that nobody has read yet.
     answer_kib: Gate,
+    /// Streams, by [`StreamKind`].
+    open: Arc<[AtomicUsize; StreamKind::ALL.len()]>,
+}
+
+/// What a stream of a client is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    /// It brings batches.
+    Submit,
+    /// It only takes outcomes.
+    Results,
+    /// It only takes progress: there are places for many, for each holds little.
+    Watch,
+    /// It brings an input.
+    Digest,
+    /// It brings an object.
+    Upload,
+}
+
+impl StreamKind {
+    pub(crate) const ALL: [Self; 5] = [Self::Submit, Self::Results, Self::Watch, Self::Digest, Self::Upload];
+
+    /// As metrics have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Results => "results",
+            Self::Watch => "watch",
+            Self::Digest => "digest",
+            Self::Upload => "upload",
+        }
+    }
 }
 
 /// One kind of place.
 #[derive(Clone, Debug)]
 struct Gate {
     places: Arc<Semaphore>,
-    all: usize,
 }
 
 /// A place that is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     _permits: [Option<OwnedSemaphorePermit>; 2],
+    _stream: Option<OpenStream>,
+}
+
+/// A stream that counts as open until this is dropped.
+#[derive(Debug)]
+struct OpenStream {
+    open: Arc<[AtomicUsize; StreamKind::ALL.len()]>,
+    kind: StreamKind,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.open[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Admission {
@@ -72,49 +123,57 @@ impl Admission {
             calls: Gate::new(MAX_CALLS),
             call_kib: Gate::new(kib),
             answer_kib: Gate::new(kib),
+            open: Arc::default(),
         }
     }
 
-    /// A place for a stream that brings batches or inputs.
-    pub(crate) fn writer(&self) -> Result<Place, Status> {
-        Ok(Place { _permits: [Some(self.writers.enter(1, "streams that send")?), None] })
-    }
-
-    /// A place for a stream that brings an object.
-    pub(crate) fn upload(&self) -> Result<Place, Status> {
-        Ok(Place { _permits: [Some(self.uploads.enter(1, "uploads")?), None] })
-    }
-
-    /// A place for a stream that only takes outcomes.
-    pub(crate) fn reader(&self) -> Result<Place, Status> {
-        Ok(Place { _permits: [Some(self.readers.enter(1, "streams that read")?), None] })
-    }
-
-    /// A place for a stream that only takes progress: many, for each holds little.
-    pub(crate) fn watcher(&self) -> Result<Place, Status> {
-        Ok(Place { _permits: [Some(self.watchers.enter(1, "streams that watch")?), None] })
+    /// A place for a stream.
+    pub(crate) fn stream(&self, kind: StreamKind) -> Result<Place, Status> {
+        let entered = match kind {
+            StreamKind::Submit | StreamKind::Digest => self.writers.enter(1, "streams that send"),
+            StreamKind::Upload => self.uploads.enter(1, "uploads"),
+            StreamKind::Results => self.readers.enter(1, "streams that read"),
+            StreamKind::Watch => self.watchers.enter(1, "streams that watch"),
+        };
+        let permit = entered.inspect_err(|_| SHED_CALLS.add(1, &["stream"]))?;
+        self.open[kind as usize].fetch_add(1, Ordering::Relaxed);
+        let stream = OpenStream { open: Arc::clone(&self.open), kind };
+        Ok(Place { _permits: [Some(permit), None], _stream: Some(stream) })
     }
 
     /// A place for a unary call with a request of this size.
     pub(crate) fn call(&self, request_bytes: usize) -> Result<Place, Status> {
-        let call = self.calls.enter(1, "calls")?;
-        Ok(Place { _permits: [Some(call), self.call_kib.enter_bytes(request_bytes, "bytes of requests")?] })
+        let call = self.calls.enter(1, "calls");
+        let entered =
+            call.and_then(|call| Ok([Some(call), self.call_kib.enter_bytes(request_bytes, "bytes of requests")?]));
+        Self::unary(entered)
     }
 
     /// A place for the answer of a unary call, until it is read.
     pub(crate) fn answer(&self, bytes: usize) -> Result<Place, Status> {
-        Ok(Place { _permits: [self.answer_kib.enter_bytes(bytes, "bytes of answers that nobody has read yet")?, None] })
+        let entered = self.answer_kib.enter_bytes(bytes, "bytes of answers that nobody has read yet");
+        Self::unary(entered.map(|permit| [permit, None]))
+    }
+
+    fn unary(entered: Result<[Option<OwnedSemaphorePermit>; 2], Status>) -> Result<Place, Status> {
+        let permits = entered.inspect_err(|_| SHED_CALLS.add(1, &["unary"]))?;
+        Ok(Place { _permits: permits, _stream: None })
+    }
+
+    /// Streams of a kind that are open.
+    pub(crate) fn open(&self, kind: StreamKind) -> usize {
+        self.open[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Streams that are open.
     pub(crate) fn open_streams(&self) -> usize {
-        [&self.writers, &self.uploads, &self.readers, &self.watchers].map(Gate::taken).iter().sum()
+        StreamKind::ALL.into_iter().map(|kind| self.open(kind)).sum()
     }
 }
 
 impl Gate {
     fn new(all: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(all)), all }
+        Self { places: Arc::new(Semaphore::new(all)) }
     }
 
     fn enter(&self, count: u32, what: &str) -> Result<OwnedSemaphorePermit, Status> {
@@ -132,10 +191,6 @@ impl Gate {
             kib => self.enter(kib, what).map(Some),
         }
     }
-
-    fn taken(&self) -> usize {
-        self.all.saturating_sub(self.places.available_permits())
-    }
 }
 
 #[cfg(test)]
@@ -145,12 +200,14 @@ mod tests {
     #[test]
     fn a_full_gate_refuses_with_a_delay_and_opens_again() {
         let admission = Admission::within(0);
-        let places: Vec<_> = (0..64).map(|_| admission.writer().unwrap()).collect();
-        let refused = admission.writer().unwrap_err();
+        let kinds = [StreamKind::Submit, StreamKind::Digest].into_iter().cycle();
+        let places: Vec<_> = kinds.take(64).map(|kind| admission.stream(kind).unwrap()).collect();
+        let refused = admission.stream(StreamKind::Submit).unwrap_err();
         assert_eq!(hashmesh::error::reason(&refused), Some(Reason::Overloaded));
         assert_eq!(hashmesh::error::retry_after(&refused), Some(RETRY_AFTER));
         assert_eq!(admission.open_streams(), 64);
-        assert!(admission.reader().is_ok());
+        assert_eq!(StreamKind::ALL.map(|kind| admission.open(kind)), [32, 0, 0, 32, 0]);
+        assert!(admission.stream(StreamKind::Results).is_ok());
         drop(places);
         assert_eq!(admission.open_streams(), 0);
     }
@@ -158,11 +215,11 @@ mod tests {
     #[test]
     fn who_watches_has_places_of_his_own_and_many_of_them() {
         let admission = Admission::within(24 << 30);
-        let watching: Vec<_> = (0..17_000).map(|_| admission.watcher().unwrap()).collect();
+        let watching: Vec<_> = (0..17_000).map(|_| admission.stream(StreamKind::Watch).unwrap()).collect();
         assert_eq!(admission.open_streams(), watching.len());
         let readers = Admission::within(0);
-        let _places: Vec<_> = (0..64).map(|_| readers.reader().unwrap()).collect();
-        assert!(readers.reader().is_err() && readers.watcher().is_ok());
+        let _places: Vec<_> = (0..64).map(|_| readers.stream(StreamKind::Results).unwrap()).collect();
+        assert!(readers.stream(StreamKind::Results).is_err() && readers.stream(StreamKind::Watch).is_ok());
     }
 
     #[test]

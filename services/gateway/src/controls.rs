@@ -5,6 +5,7 @@ use hashmesh::{
     queue::v1::{GetControlsRequest, SetControlsRequest},
     v1::{Scope, TenantControls},
 };
+use hashmesh_runtime::metrics::catalogue::gateway::REFUSED_CALLERS;
 use tonic::Status;
 
 use crate::{admin::audit, call::Call, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat, validate};
@@ -52,7 +53,7 @@ async fn set_paused(
     call: &Call,
 ) -> Result<Option<TenantControls>, Status> {
     if everyone {
-        call.caller.require(Scope::Admin)?;
+        call.caller.require(Scope::Admin).inspect_err(|_| REFUSED_CALLERS.add(1, &["permission_denied"]))?;
         let detail = if paused { "paused" } else { "resumed" };
         audit::note(gateway, call, "everyone.control", "everyone", detail).await?;
     }

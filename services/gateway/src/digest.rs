@@ -9,12 +9,16 @@ use hashmesh::{
     },
     hash::v1 as hash,
 };
-use hashmesh_runtime::flights::{Begun, Flights, Input};
+use hashmesh_runtime::{
+    flights::{Begun, Flights, Input},
+    trace,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::{
+    admission::StreamKind,
     call::Call,
     deadline::Deadline,
     error,
@@ -56,6 +60,8 @@ pub(crate) async fn compute(
     loop {
         let (upstream, request) = (Arc::clone(&gateway.hash), request.clone());
         let ask = || async move { ask_by!(upstream, hash_client, Repeat::Safe, deadline, compute_digest(request)) };
+        // Whoever waits drives it; it is told as what caused it that it began here.
+        let ask = || trace::within(trace::current(), ask());
         let run = async { Ok(gateway.digests.run(asked.clone(), ask).await) };
         match deadline.limit(run).await? {
             // Who began had less time than we have.
@@ -77,7 +83,7 @@ pub(crate) async fn compute_stream(
     gateway: &Gateway,
     request: Request<Streaming<ComputeDigestStreamRequest>>,
 ) -> Result<ComputeDigestStreamResponse, Status> {
-    let _place = gateway.admission.writer()?;
+    let _place = gateway.admission.stream(StreamKind::Digest)?;
     let mut pieces = request.into_inner();
     let (sender, receiver) = mpsc::channel(CAPACITY);
     let mut receiver = Some(receiver);

@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use hashmesh::v1::Draining;
-use hashmesh_runtime::shutdown::Shutdown;
+use hashmesh_runtime::{metrics::catalogue::gateway::ENDED_STREAMS, shutdown::Shutdown};
 use tokio::time::{Sleep, sleep};
 
 /// Streams end within this share of their age before and after it, so that those that began together do not end together.
@@ -35,6 +35,7 @@ impl Ending {
                 () = age => OLD,
             },
         };
+        ENDED_STREAMS.add(1, &[if reason == OLD { "age" } else { "draining" }]);
         Draining { reason: reason.to_owned() }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hashmesh::error::{self, Reason, StatusBuilder};
-use hashmesh_runtime::{channel::ChannelError, server::ServeError};
+use hashmesh_runtime::{channel::ChannelError, server::ServeError, trace};
 use tonic::{Code, Status};
 
 /// Why a Gateway did not start, or stopped.
@@ -80,7 +80,12 @@ pub(crate) fn deadline_exceeded() -> Status {
 
 /// A defect of ours.
 pub(crate) fn internal() -> Status {
-    StatusBuilder::new(Reason::Internal, "internal error: the cause is in the gateway's log").build()
+    let status = StatusBuilder::new(Reason::Internal, "internal error: the cause is in the gateway's log");
+    // What the log is to be searched for.
+    match trace::current() {
+        Some(context) => status.metadata("trace_id", context.trace_id()).build(),
+        None => status.build(),
+    }
 }
 
 /// The process is stopping.

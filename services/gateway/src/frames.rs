@@ -2,7 +2,7 @@
 //! [`MAX_RESULTS_FRAME_BYTES`].
 
 use hashmesh::{
-    limits::MAX_RESULTS_FRAME_BYTES,
+    limits::{MAX_RESULTS_FRAME_BYTES, MAX_TRACEPARENTS},
     v1::{PackedOutcomes, ResultShape, Results},
 };
 use prost::Message as _;
@@ -12,8 +12,8 @@ use crate::heavy;
 
 /// More rows than this take more than about 0.5 ms to make.
 const MANY_ROWS: usize = 300;
-/// Room in a frame for what surrounds the outcomes: the frame's own header, and those of the columns.
-const FRAME_ROOM: usize = 4 * 1024;
+/// Room in a frame for what surrounds the outcomes: the frame's own header, those of the columns, and what caused them.
+const FRAME_ROOM: usize = 4 * 1024 + MAX_TRACEPARENTS * 64;
 
 /// The frames for one frame of the Queue, never none: also where nothing matched a filter, the position moves on.
 pub(crate) async fn shaped(results: Results, shape: ResultShape) -> Result<Vec<Results>, Status> {
@@ -43,13 +43,15 @@ fn gather(results: Results, shape: ResultShape) -> Vec<Results> {
     let limit = MAX_RESULTS_FRAME_BYTES - FRAME_ROOM;
     let as_rows = shape == ResultShape::Rows;
     let through_position = results.through_position;
+    // Which of them caused which outcomes is not told: all of them are causes of every piece.
+    let empty = Results { traceparents: results.traceparents, ..Default::default() };
     let mut frames = Vec::new();
-    let (mut frame, mut frame_bytes) = (Results::default(), 0);
+    let (mut frame, mut frame_bytes) = (empty.clone(), 0);
     for piece in results.columns.into_iter().flat_map(|columns| columns.into_pieces(limit, as_rows)) {
         let through_piece = piece.through_position();
         let (part, part_bytes) = encoded(piece, as_rows);
         if frame_bytes > 0 && frame_bytes + part_bytes > limit {
-            frames.push(std::mem::take(&mut frame));
+            frames.push(std::mem::replace(&mut frame, empty.clone()));
             frame_bytes = 0;
         }
         frame.rows.extend(part.rows);
@@ -109,10 +111,12 @@ mod tests {
             let results = Results {
                 columns: vec![outcomes(1, 10_000, 40), outcomes(10_001, 700, 4_096), outcomes(10_800, 1, 0)],
                 through_position: 10_900,
+                traceparents: vec!["a".repeat(55); MAX_TRACEPARENTS],
                 ..Default::default()
             };
+            let causes = results.traceparents.clone();
             let frames = shaped(results, shape).await.unwrap();
-            assert!(frames.len() > 1);
+            assert!(frames.len() > 1 && frames.iter().all(|frame| frame.traceparents == causes));
             assert!(frames.iter().all(|frame| frame.encoded_len() <= MAX_RESULTS_FRAME_BYTES));
             assert_eq!(positions(&frames), (1..=10_700).chain([10_800]).collect::<Vec<_>>());
             // A reader that stops after any frame resumes behind exactly what it was sent.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::Stream;
-use hashmesh_runtime::tasks;
+use hashmesh_runtime::{tasks, trace};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
@@ -84,16 +84,20 @@ where
 {
     let (sender, frames) = mpsc::channel(CAPACITY);
     let work = work(Outbound { frames: sender.clone() });
-    let task = tasks::spawn_owned(name, async move {
-        let _place = place;
-        let ended = tokio::select! {
-            ended = work => ended,
-            status = caller.turned_away() => Err(End::Status(status)),
-        };
-        if let Err(End::Status(status)) = ended {
-            // If this fails the client is gone, and nobody is left to be told.
-            let _gone = sender.send(Err(status)).await;
-        }
-    });
+    // The task makes calls of its own, and makes spans of frames.
+    let task = tasks::spawn_owned(
+        name,
+        trace::within(trace::current(), async move {
+            let _place = place;
+            let ended = tokio::select! {
+                ended = work => ended,
+                status = caller.turned_away() => Err(End::Status(status)),
+            };
+            if let Err(End::Status(status)) = ended {
+                // If this fails the client is gone, and nobody is left to be told.
+                let _gone = sender.send(Err(status)).await;
+            }
+        }),
+    );
     Frames { frames, _task: task }
 }

@@ -1,5 +1,7 @@
-//! Whether this Gateway does its work: it does as long as the Queue answers. Hash is not asked for: without it, two calls
-//! of many fail, and they say why.
+//! Whether this Gateway does its work. It begins to once the Queue has answered, and goes on for as long as it can reach any of
+//! the Queue's processes: one that says that it cannot work now, for want of Postgres for example, says so to every Gateway,
+//! and if all of them were taken out for that, clients would find nobody who tells them to try again. Hash is not asked for:
+//! without it, two calls of many fail, and they say why.
 
 use std::time::Duration;
 
@@ -20,10 +22,15 @@ const FAILURES: u32 = 2;
 /// Asks the Queue until dropped, and says what is found.
 pub(crate) async fn watch(gateway: Gateway, health: Health) {
     let mut failures = FAILURES;
+    let mut began = false;
     loop {
         let deadline = Deadline::after(TIMEOUT);
         match ask!(gateway, Repeat::Safe, deadline, get_queue_stats(GetQueueStatsRequest {})) {
             Ok(_) => {
+                (failures, began) = (0, true);
+                health.serving();
+            }
+            Err(_) if began && gateway.queue.reachable(TIMEOUT).await => {
                 failures = 0;
                 health.serving();
             }

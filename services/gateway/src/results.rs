@@ -12,12 +12,14 @@ use hashmesh::{
 use tonic::{Status, Streaming};
 
 use crate::{
+    admission::StreamKind,
     auth::Caller,
     call::Call,
-    frames,
+    frames, metering,
     outbound::{End, Frames, Outbound, respond},
     pings,
     service::{Gateway, queue_client},
+    spans,
     unary::ask,
     upstream::{Pace, Repeat, StreamSlot},
     validate,
@@ -43,6 +45,7 @@ pub(crate) async fn list(
     let first = pieces.next().unwrap_or_default();
     // What did not fit is on the next page, which starts behind the last row of this one.
     let cut = pieces.next().is_some();
+    metering::sent(first.rows.len());
     Ok(ListResultsResponse { outcomes: first.rows, next_after_position: first.through_position, end: page.end && !cut })
 }
 
@@ -65,7 +68,7 @@ pub(crate) async fn stream(
         follow: request.follow,
         statuses: request.statuses,
     };
-    let place = gateway.admission.reader()?;
+    let place = gateway.admission.stream(StreamKind::Results)?;
     let (inner, slot) = open(gateway, inner_request).await?;
     let (gateway, mut ending) = (gateway.clone(), gateway.ending());
     Ok(respond("results", place, caller, |outbound| async move {
@@ -100,9 +103,12 @@ async fn relay(
 ) -> Result<(), End> {
     while let Some(message) = inner.message().await.map_err(|status| gateway.queue.status(&status))? {
         let passed = match message.frame {
-            Some(QueueFrame::Results(results)) => {
+            Some(QueueFrame::Results(mut results)) => {
+                let _span = spans::sent("StreamResults", &mut results);
                 for results in frames::shaped(results, shape).await? {
+                    let outcomes = results.outcome_count();
                     outbound.send(frame(Frame::Results(results))).await?;
+                    metering::sent(outcomes);
                 }
                 continue;
             }

@@ -29,7 +29,7 @@ use crate::{
     detail::Detailed,
     digest::Digests,
     limits::Limiter,
-    readiness,
+    metering, readiness,
     service::Gateway,
     shed::Shed,
     stats::StatsCache,
@@ -49,9 +49,10 @@ pub async fn serve(
 ) -> Result<(), GatewayError> {
     let queue = Arc::new(Upstream::new(Role::Queue, &config.queue, config.tls.clone())?);
     let authenticator = Authenticator::new(config.auth, &queue);
+    let concurrency = Concurrency::new(config.concurrency());
     let stack = Stack {
         authenticator: authenticator.clone(),
-        concurrency: ConcurrencyLayer::new(Concurrency::new(config.concurrency()), Shed),
+        concurrency: ConcurrencyLayer::new(concurrency.clone(), Shed),
         limiter: Limiter::new(&config)?,
     };
     let gateway = Gateway {
@@ -69,6 +70,7 @@ pub async fn serve(
         shutdown: shutdown.clone(),
         max_stream_age: config.max_stream_age,
     };
+    let _watches = metering::watch(&gateway.admission, &gateway.digests, &concurrency);
     let _readiness = tasks::spawn_owned("readiness", readiness::watch(gateway.clone(), health.clone()));
     let _uses = tasks::spawn_owned("key uses", authenticator.note_uses());
     let admin = AdminServiceServer::new(Administration::new(gateway.clone()));

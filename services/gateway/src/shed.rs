@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hashmesh::error::{Reason, StatusBuilder, reason};
 use hashmesh_middleware::concurrency::Gate;
+use hashmesh_runtime::metrics::catalogue::gateway::SHED_CALLS;
 use tonic::{Status, codegen::http::request::Parts};
 
 use crate::auth::Caller;
@@ -42,6 +43,7 @@ impl Gate for Shed {
     }
 
     fn refused(&self) -> Status {
+        SHED_CALLS.add(1, &["unary"]);
         let message = "as many calls are under way here as can be answered in time; try again later";
         StatusBuilder::new(Reason::Overloaded, message).retry_after(RETRY_AFTER).build()
     }

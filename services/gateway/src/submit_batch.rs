@@ -9,14 +9,16 @@ use hashmesh::{
     queue::v1::{self as queue, stream_results_response::Frame},
     v1::{Outcome, ResultShape, Results, Submission},
 };
+use hashmesh_runtime::trace;
 use prost::Message as _;
 use tonic::Status;
 
 use crate::{
     batch::Unchecked,
     call::Call,
-    frames, results,
+    frames, metering, results,
     service::Gateway,
+    spans,
     unary::{ask, repeat_by_key},
     validate,
 };
@@ -43,11 +45,16 @@ pub(crate) async fn submit_batch(
     if let Some(options) = &open.options {
         validate::no_expansion("options", options)?;
     }
-    let batch = Unchecked::of_submit_batch(request.tasks, algorithms)?;
-    if request.wait {
-        batch.check_wait()?;
-    }
-    let batch = batch.validate(&call.reads()).await?;
+    let validated = async {
+        let batch = Unchecked::of_submit_batch(request.tasks, algorithms)?;
+        if request.wait {
+            batch.check_wait()?;
+        }
+        batch.validate(&call.reads()).await
+    };
+    let mut batch = validated.await.inspect_err(|_| metering::refused())?;
+    batch.traceparent = spans::text(trace::current());
+    metering::passed(&batch);
     let repeat = repeat_by_key(&open.idempotency_key);
     let inner = queue::SubmitBatchRequest { open: Some(open), batch: Some(batch), wait: request.wait };
     let stored = ask!(gateway, repeat, call.deadline, submit_batch(inner))?;
@@ -60,10 +67,14 @@ pub(crate) async fn submit_batch(
     if let Some(results) = stored.results {
         // It ended while the Queue was asked.
         answer.take_all(results).await?;
+        metering::sent(answer.outcomes.len());
         return Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes });
     }
     match call.deadline.limit(answer.follow(gateway, &call, &submission.submission_id)).await {
-        Ok(submission) => Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes }),
+        Ok(submission) => {
+            metering::sent(answer.outcomes.len());
+            Ok(SubmitBatchResponse { submission: Some(submission), outcomes: answer.outcomes })
+        }
         Err(status) if reason(&status) == Some(Reason::DeadlineExceeded) => {
             Err(still_running(&submission.submission_id, Reason::DeadlineExceeded))
         }

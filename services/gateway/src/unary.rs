@@ -9,7 +9,7 @@ use hashmesh::{
 };
 use tonic::Status;
 
-use crate::{batch::Unchecked, call::Call, service::Gateway, upstream::Repeat, validate};
+use crate::{batch::Unchecked, call::Call, metering, service::Gateway, spans, upstream::Repeat, validate};
 
 /// Asks the Queue.
 macro_rules! ask {
@@ -55,7 +55,11 @@ pub(crate) async fn append_batch(
 ) -> Result<api::AppendBatchResponse, Status> {
     let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
     let batch = request.batch.ok_or_else(|| bad_field("batch", "must be set"))?;
-    let batch = Unchecked::of_batch(batch, None)?.validate(&call.reads()).await?;
+    let cause = spans::of_unary(&batch.traceparent);
+    let validated = async { Unchecked::of_batch(batch, None)?.validate(&call.reads()).await };
+    let mut batch = validated.await.inspect_err(|_| metering::refused())?;
+    batch.traceparent = spans::text(cause);
+    metering::passed(&batch);
     let request = queue::AppendBatchRequest { tenant: call.tenant(), submission_id, batch: Some(batch) };
     let answer = ask!(gateway, Repeat::Safe, call.deadline, append_batch(request))?;
     Ok(api::AppendBatchResponse { through_sequence: answer.through_sequence })

@@ -9,6 +9,7 @@ use hashmesh::{
 use tonic::{Status, Streaming};
 
 use crate::{
+    admission::StreamKind,
     auth::Caller,
     outbound::{End, Frames, Outbound, respond},
     pings,
@@ -28,7 +29,7 @@ pub(crate) async fn watch(
     request: WatchSubmissionRequest,
 ) -> Result<Frames<WatchSubmissionResponse>, Status> {
     let submission_id = validate::submission_id("submission_id", &request.submission_id)?;
-    let place = gateway.admission.watcher()?;
+    let place = gateway.admission.stream(StreamKind::Watch)?;
     let request = queue::WatchSubmissionRequest { tenant: caller.tenant(), submission_id };
     let (inner, slot) = gateway
         .queue

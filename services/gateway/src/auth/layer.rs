@@ -7,6 +7,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use hashmesh_middleware::take_ready;
+use hashmesh_runtime::metrics::catalogue::gateway::REFUSED_CALLERS;
 use tonic::{
     Code,
     body::Body,
@@ -16,6 +17,15 @@ use tonic::{
 
 use super::Authenticator;
 use crate::limits::Limiter;
+
+/// A call is turned away, or a caller cannot be looked up: only the first counts.
+fn count(code: Code) {
+    match code {
+        Code::Unauthenticated => REFUSED_CALLERS.add(1, &["unauthenticated"]),
+        Code::PermissionDenied => REFUSED_CALLERS.add(1, &["permission_denied"]),
+        _ => {}
+    }
+}
 
 /// A service whose calls all have a [`Caller`](super::Caller) among their extensions.
 #[derive(Clone, Debug)]
@@ -53,7 +63,11 @@ where
         let mut inner = take_ready(&mut self.inner);
         let (authenticator, limiter) = (self.authenticator.clone(), self.limiter.clone());
         Box::pin(async move {
-            match authenticator.authenticate(request.uri().path(), request.headers()).await {
+            let authenticated = authenticator.authenticate(request.uri().path(), request.headers()).await;
+            if let Err(status) = &authenticated {
+                count(status.code());
+            }
+            match authenticated {
                 Ok(caller) => {
                     // Nobody further in has a use for the secret.
                     request.headers_mut().remove(hashmesh::keys::HEADER);

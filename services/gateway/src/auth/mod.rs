@@ -12,6 +12,7 @@ use hashmesh::{
     tasks::AllowedSources,
     v1::Scope,
 };
+use hashmesh_runtime::metrics::catalogue::gateway::REFUSED_CALLERS;
 use tonic::{Status, codegen::http::HeaderMap};
 
 pub(crate) use self::layer::Authenticated;
@@ -142,6 +143,7 @@ impl Caller {
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             // Who cannot be asked says nothing against the key; what it was opened for is not served either then.
             if let Ok(None) = keyring.find(key).await {
+                REFUSED_CALLERS.add(1, &["unauthenticated"]);
                 return refused();
             }
         }

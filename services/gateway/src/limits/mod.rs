@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use hashmesh::error::{Reason, StatusBuilder};
 use hashmesh_middleware::rate_limit::{Ask, Decide, Limit, State, Taken, Verdict, Windows};
+use hashmesh_runtime::metrics::catalogue::gateway::{LIMIT_COUNTS, LIMIT_DECISIONS};
 use tonic::{
     Status,
     codegen::http::{Extensions, HeaderMap, request::Parts},
@@ -58,6 +59,7 @@ impl Limiter {
         let mut asks = Vec::new();
         self.inner.ask_address(&mut asks, "stranger", self.inner.limits.unauthenticated, headers, extensions);
         let taken = self.inner.take(&asks).await?;
+        count(ADDRESS, taken);
         (!taken.admitted).then(|| refused(ADDRESS, taken.tightest))
     }
 }
@@ -67,11 +69,15 @@ impl Decide for Limiter {
         let asks = self.inner.asks(call);
         match self.inner.take(&asks).await {
             None => Verdict::Admit(None),
-            Some(taken) if taken.admitted => Verdict::Admit(Some(taken.tightest)),
             Some(taken) => {
                 let by_key = asks.get(taken.which).is_some_and(|ask| ask.name.starts_with(KEY));
                 let what = if by_key { KEY } else { ADDRESS };
-                Verdict::Refuse(taken.tightest, refused(what, taken.tightest))
+                count(what, taken);
+                if taken.admitted {
+                    Verdict::Admit(Some(taken.tightest))
+                } else {
+                    Verdict::Refuse(taken.tightest, refused(what, taken.tightest))
+                }
             }
         }
     }
@@ -109,6 +115,7 @@ impl Inner {
             Some(shared) => shared.take(asks).await,
             None => None,
         };
+        LIMIT_COUNTS.add(1, &[if told.is_some() { "shared" } else { "here" }]);
         let Some(taken) = told else { return self.here.take(asks) };
         if taken.admitted {
             self.here.count(asks);
@@ -121,6 +128,11 @@ fn push(asks: &mut Vec<Ask>, name: String, calls: u32) {
     if calls > 0 {
         asks.push(Ask { name, limit: Limit::per_minute(calls) });
     }
+}
+
+/// `what`: of the windows that the call is counted in, the tightest.
+fn count(what: &'static str, taken: Taken) {
+    LIMIT_DECISIONS.add(1, &[what, if taken.admitted { "admitted" } else { "refused" }]);
 }
 
 fn refused(what: &str, state: State) -> Status {

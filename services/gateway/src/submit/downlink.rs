@@ -8,10 +8,11 @@ use hashmesh::{
 
 use super::{frame, open::FromQueue, window::Window};
 use crate::{
-    frames,
+    frames, metering,
     outbound::{End, Outbound},
     pings::Liveness,
     service::Gateway,
+    spans,
 };
 
 /// Passes frames on until the Queue has ended the stream.
@@ -33,9 +34,12 @@ pub(super) async fn run(
                 window.rejected(rejected.sequence);
                 Frame::Rejected(rejected)
             }
-            Some(QueueFrame::Results(results)) => {
+            Some(QueueFrame::Results(mut results)) => {
+                let _span = spans::sent("SubmitTasks", &mut results);
                 for results in frames::shaped(results, shape).await? {
+                    let outcomes = results.outcome_count();
                     outbound.send(frame(Frame::Results(results))).await?;
+                    metering::sent(outcomes);
                     liveness.read();
                 }
                 continue;

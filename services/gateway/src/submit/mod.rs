@@ -9,19 +9,21 @@ mod open;
 mod uplink;
 mod window;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hashmesh::gateway::v1::{SubmitTasksRequest, SubmitTasksResponse, submit_tasks_response::Frame};
 use tonic::{Status, Streaming};
 
 use self::{open::Opening, window::Window};
 use crate::{
+    admission::StreamKind,
     auth::Caller,
     deadline, error,
     outbound::{End, Frames, Outbound, respond},
     pings::{self, Liveness},
     reads::Reads,
     service::Gateway,
+    spans,
 };
 
 /// How long a stop waits for the answers to batches that were passed on.
@@ -37,7 +39,7 @@ pub(crate) fn submit(
     caller: Caller,
     inbound: Streaming<SubmitTasksRequest>,
 ) -> Result<Frames<SubmitTasksResponse>, Status> {
-    let place = gateway.admission.writer()?;
+    let place = gateway.admission.stream(StreamKind::Submit)?;
     let gateway = gateway.clone();
     let reads = caller.reads();
     Ok(respond("submit", place, caller, |outbound| run(gateway, reads, inbound, outbound)))
@@ -53,8 +55,15 @@ async fn run(
     let mut ending = gateway.ending();
     let opened = async {
         let open = uplink::first_frame(&mut inbound, &liveness).await?;
+        let mut span = spans::received("gateway open", "");
         let answers_pings = open.answers_pings;
-        Ok::<_, End>((Opening::validate(&reads, open)?.send(&gateway).await?, answers_pings))
+        let opening = Opening::validate(&reads, open);
+        let opened = async { opening?.send(&gateway).await }.await;
+        match &opened {
+            Ok(bridge) => span.set("hashmesh.submission_id", bridge.opened.submission_id.clone()),
+            Err(status) => spans::refused(&mut span, status),
+        }
+        Ok::<_, End>((opened?, answers_pings))
     };
     let (bridge, answers_pings) = tokio::select! {
         opened = opened => opened?,
@@ -64,6 +73,7 @@ async fn run(
         draining = ending.begun() => return outbound.send(frame(Frame::Draining(draining))).await,
     };
     let algorithms = bridge.algorithms();
+    let submission_id = Arc::from(bridge.opened.submission_id.as_str());
     outbound.send(frame(Frame::Opened(crate::unary::opened(bridge.opened)))).await?;
 
     let window = Window::new();
@@ -74,6 +84,7 @@ async fn run(
         outbound: &outbound,
         liveness: answers_pings.then_some(&liveness),
         algorithms,
+        submission_id,
         reads: &reads,
     });
     let down = downlink::run(&gateway, bridge.from_queue, bridge.shape, &window, &outbound, &liveness);

@@ -1,22 +1,25 @@
 //! From the client to the Queue: frames in turn, batches validated and held to the window.
 
+use std::sync::Arc;
+
 use hashmesh::{
     error::to_message,
     gateway::v1::{Batch, OpenSubmission, SubmitTasksRequest, SubmitTasksResponse, submit_tasks_request::Frame},
     queue::v1::{WriteSubmissionRequest, write_submission_request::Frame as QueueFrame},
     v1::{Rejected, Seal},
 };
+use hashmesh_runtime::metrics::catalogue::gateway::ENDED_STREAMS;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::window::Window;
 use crate::{
     batch::Unchecked,
-    error,
+    error, metering,
     outbound::{End, Outbound},
     pings::Liveness,
     reads::Reads,
-    validate,
+    spans, validate,
 };
 
 /// What the client's side of a stream needs.
@@ -29,6 +32,7 @@ pub(super) struct Uplink<'a> {
     /// Set if the client promised to answer pings.
     pub(super) liveness: Option<&'a Liveness>,
     pub(super) algorithms: Option<Vec<i32>>,
+    pub(super) submission_id: Arc<str>,
     pub(super) reads: &'a Reads,
 }
 
@@ -54,10 +58,7 @@ pub(super) async fn run(mut uplink: Uplink<'_>) -> Result<(), End> {
     while let Some(request) = next(&mut uplink.inbound, uplink.liveness).await? {
         match request.frame {
             Some(Frame::Batch(batch)) => uplink.batch(batch).await?,
-            Some(Frame::Seal(Seal { batch_count })) => {
-                let batch_count = validate::batch_count("seal.batch_count", batch_count)?;
-                uplink.pass_on(QueueFrame::Seal(Seal { batch_count })).await;
-            }
+            Some(Frame::Seal(seal)) => uplink.seal(seal).await?,
             // That it came is all that it says.
             Some(Frame::Pong(_)) => {}
             Some(Frame::Open(_)) => {
@@ -73,19 +74,45 @@ impl Uplink<'_> {
     /// Validates a batch and passes it on once the window has room; meanwhile nothing more is read.
     async fn batch(&mut self, batch: Batch) -> Result<(), End> {
         let sequence = batch.sequence;
+        let mut span = spans::received("gateway batch", &batch.traceparent);
+        span.set("hashmesh.submission_id", Arc::clone(&self.submission_id));
+        span.set("hashmesh.sequence", i64::from(sequence));
         let validated = match Unchecked::of_batch(batch, self.algorithms.clone()) {
             Ok(unchecked) => unchecked.validate(self.reads).await,
             Err(status) => Err(status),
         };
         match validated {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 let bytes = batch.byte_count;
+                span.set("messaging.batch.message_count", i64::from(batch.task_count));
+                span.set("hashmesh.batch.bytes", i64::from(bytes));
+                batch.traceparent = spans::text(span.context());
                 self.window.room(bytes).await;
                 self.window.passed_on(sequence, bytes);
+                metering::passed(&batch);
                 self.pass_on(QueueFrame::Batch(batch)).await;
                 Ok(())
             }
-            Err(status) => self.reject(sequence, &status).await,
+            Err(status) => {
+                spans::refused(&mut span, &status);
+                metering::refused();
+                self.reject(sequence, &status).await
+            }
+        }
+    }
+
+    async fn seal(&self, Seal { batch_count }: Seal) -> Result<(), End> {
+        let mut span = spans::received("gateway seal", "");
+        span.set("hashmesh.submission_id", Arc::clone(&self.submission_id));
+        match validate::batch_count("seal.batch_count", batch_count) {
+            Ok(batch_count) => {
+                self.pass_on(QueueFrame::Seal(Seal { batch_count })).await;
+                Ok(())
+            }
+            Err(status) => {
+                spans::refused(&mut span, &status);
+                Err(status.into())
+            }
         }
     }
 
@@ -120,7 +147,10 @@ async fn next(
         // A frame that is here already counts, however late we come to read it.
         biased;
         message = inbound.message() => message,
-        silent = silent => return Err(silent.into()),
+        silent = silent => {
+            ENDED_STREAMS.add(1, &["silent_peer"]);
+            return Err(silent.into());
+        }
     };
     if let Some(liveness) = liveness {
         liveness.heard();

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use hashmesh::queue::v1::{queue_service_server::QueueService, *};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 type Answers<T> = ReceiverStream<Result<T, Status>>;
 
 /// One stream as the Queue sees it.
 pub(super) struct WriteStream {
+    pub(super) metadata: MetadataMap,
     pub(super) inbound: Streaming<WriteSubmissionRequest>,
     pub(super) outbound: mpsc::Sender<Result<WriteSubmissionResponse, Status>>,
 }
@@ -68,13 +69,17 @@ impl QueueService for FakeQueue {
     ) -> Result<Response<Self::WriteSubmissionStream>, Status> {
         drop(self.called("write")?);
         let (outbound, answers) = mpsc::channel(4);
-        let stream = WriteStream { inbound: request.into_inner(), outbound };
+        let metadata = request.metadata().clone();
+        let stream = WriteStream { metadata, inbound: request.into_inner(), outbound };
         self.streams.send(stream).await.map_err(|_| Status::internal("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
-    async fn append_batch(&self, _: Request<AppendBatchRequest>) -> Result<Response<AppendBatchResponse>, Status> {
-        drop(self.called("append")?);
+    async fn append_batch(
+        &self,
+        request: Request<AppendBatchRequest>,
+    ) -> Result<Response<AppendBatchResponse>, Status> {
+        self.called("append")?.batch = request.into_inner().batch;
         Ok(Response::new(AppendBatchResponse { through_sequence: 0 }))
     }
 

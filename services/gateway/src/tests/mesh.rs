@@ -168,5 +168,5 @@ impl ClientStream {
 /// A batch of one task.
 pub(super) fn batch(sequence: u32, data: &'static [u8]) -> Batch {
     let columns = PackedTasks { data: data.into(), lengths: vec![data.len() as u32], ..Default::default() };
-    Batch { sequence, tasks: Some(Tasks::Columns(columns)) }
+    Batch { sequence, tasks: Some(Tasks::Columns(columns)), ..Batch::default() }
 }

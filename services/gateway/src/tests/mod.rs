@@ -3,5 +3,6 @@
 mod fake_queue;
 mod mesh;
 mod submit;
+mod trace;
 mod unary;
 mod watch;

@@ -59,7 +59,7 @@ async fn a_bad_batch_is_rejected_by_its_number_and_the_stream_lives_on() {
         (7, Some(Tasks::Columns(PackedTasks { data: "abc".into(), lengths: vec![4], ..Default::default() }))),
         (8, Some(Tasks::Columns(md5))),
     ] {
-        client.send(In::Batch(Batch { sequence, tasks })).await;
+        client.send(In::Batch(Batch { sequence, tasks, ..Batch::default() })).await;
         let Out::Rejected(rejected) = client.receive().await else { panic!("wanted `rejected`") };
         assert_eq!(rejected.sequence, sequence);
         let status = from_message(&rejected.status.unwrap());
@@ -100,7 +100,7 @@ async fn a_frame_above_the_limit_ends_its_stream_with_the_remedy_and_no_other() 
     let (mut other, mut other_queue) = mesh.open(new()).await;
     let (mut client, _queue) = mesh.open(new()).await;
     let columns = PackedTasks { data: vec![0; 6 << 20].into(), lengths: vec![6 << 20], ..Default::default() };
-    client.send(In::Batch(Batch { sequence: 0, tasks: Some(Tasks::Columns(columns)) })).await;
+    client.send(In::Batch(Batch { sequence: 0, tasks: Some(Tasks::Columns(columns)), ..Batch::default() })).await;
     let status = client.receive_error().await;
     assert_eq!(reason(&status), Some(Reason::ProtocolViolation));
     assert!(status.message().contains("smaller batches"), "{status}");

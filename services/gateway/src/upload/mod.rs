@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 
 use self::writing::Writing;
 use crate::{
+    admission::StreamKind,
     auth::Caller,
     call::Call,
     deadline::Deadline,
@@ -75,7 +76,7 @@ pub(crate) fn upload(
     inbound: Streaming<api::UploadObjectRequest>,
 ) -> Result<Frames<api::UploadObjectResponse>, Status> {
     let config = config(gateway)?.clone();
-    let place = gateway.admission.upload()?;
+    let place = gateway.admission.stream(StreamKind::Upload)?;
     let gateway = gateway.clone();
     let tenant = caller.tenant();
     Ok(respond("upload", place, caller, |outbound| run(gateway, config, tenant, inbound, outbound)))

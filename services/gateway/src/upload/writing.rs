@@ -10,6 +10,7 @@ use hashmesh::{
     queue::v1 as queue,
     v1::Upload,
 };
+use hashmesh_runtime::metrics::catalogue::gateway::UPLOADED_BYTES;
 use hashmesh_uploads::{StoreError, UploadKey};
 use tokio::time::timeout;
 use tonic::Status;
@@ -165,6 +166,7 @@ impl<'a> Writing<'a> {
         };
         let answer = ask_uploads!(self.gateway, Deadline::after(deadline::DEFAULT), store_bytes(request))?;
         self.stored_bytes += bytes;
+        UPLOADED_BYTES.add(bytes, &[]);
         self.part_number += 1;
         Ok(answer.upload)
     }

@@ -57,6 +57,7 @@ mod tests {
     use hashmesh_runtime::channel::{ChannelError, breaker, guarded, lazy};
 
     use super::*;
+    use hashmesh_runtime::tls::Role;
 
     #[tokio::test]
     async fn four_streams_share_a_connection_and_an_unused_one_is_closed() {
@@ -66,7 +67,7 @@ mod tests {
             connections.slot(|| {
                 made += 1;
                 let url = "http://127.0.0.1:1";
-                Ok::<_, ChannelError>(guarded(lazy(url).unwrap(), &breaker(url)))
+                Ok::<_, ChannelError>(guarded(Role::Queue, lazy(url).unwrap(), &breaker(url)))
             })
         };
         let first: Vec<_> = (0..4).map(|_| slot().unwrap()).collect();

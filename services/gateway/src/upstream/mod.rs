@@ -3,12 +3,17 @@
 mod connections;
 mod target;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use futures::future::select_ok;
 use hashmesh::error::{self as codes, Reason};
 use hashmesh_middleware::{breaker::BreakerConfig, retry::RetryBudget};
 use hashmesh_runtime::{
     channel::{Dialer, Guarded},
+    metrics::catalogue::rpc::CLIENT_RETRIES,
     tls::{Role, Tls},
 };
 use tonic::{Response, Status};
@@ -135,6 +140,13 @@ impl Upstream {
         .await
     }
 
+    /// Whether any process of the service can be reached, whatever it says of its work.
+    pub(crate) async fn reachable(&self, within: Duration) -> bool {
+        let targets = self.configured.iter().cloned().chain([self.current()]);
+        let asked = targets.map(|target| Box::pin(async move { target.answers().await.then_some(()).ok_or(()) }));
+        tokio::time::timeout(within, select_ok(asked)).await.is_ok_and(|any| any.is_ok())
+    }
+
     /// A status of this service, as clients see it; for what arrives on a stream once it is open.
     pub(crate) fn status(&self, status: &Status) -> Status {
         // So that the client's next attempt finds the owner.
@@ -170,6 +182,7 @@ impl Upstream {
             if !again || attempt >= MAX_ATTEMPTS {
                 return Err(error::from_upstream(self.service, &status));
             }
+            CLIENT_RETRIES.add(1, &[self.service]);
             tracing::debug!(service = self.service, url = target.url(), attempt, code = ?status.code(), "trying again");
             attempt += 1;
         }

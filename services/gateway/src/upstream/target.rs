@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use hashmesh_middleware::breaker::BreakerConfig;
-use hashmesh_runtime::channel::{self, Breaker, ChannelError, Dialer, Guarded};
+use hashmesh_runtime::{
+    channel::{self, Breaker, ChannelError, Dialer, Guarded},
+    probe,
+};
 
 use super::connections::{Connections, READ_EACH, STREAMS_EACH, StreamSlot};
 
@@ -29,8 +32,8 @@ pub(crate) enum Pace {
 
 impl Target {
     pub(super) fn new(url: &str, dialer: &Dialer, breaker: BreakerConfig) -> Result<Arc<Self>, ChannelError> {
-        let breaker = Breaker::new(url, breaker);
-        let shared = channel::guarded(dialer.channel(url)?, &breaker);
+        let breaker = channel::breaker_with(url, breaker);
+        let shared = channel::guarded(dialer.service(), dialer.channel(url)?, &breaker);
         Ok(Arc::new(Self {
             url: url.to_owned(),
             dialer: dialer.clone(),
@@ -54,11 +57,20 @@ impl Target {
         self.shared.clone()
     }
 
+    /// Whether there is a process, whatever it says of its work. Asked past the breaker, which may be open because calls fail
+    /// that the process itself is waiting with; and on a connection of its own, for another may be broken without having noticed.
+    pub(super) async fn answers(&self) -> bool {
+        match self.dialer.channel(&self.url) {
+            Ok(channel) => probe::answers(channel).await,
+            Err(_) => false,
+        }
+    }
+
     pub(super) fn stream_slot(&self, pace: Pace) -> Result<StreamSlot, ChannelError> {
         let connections = match pace {
             Pace::Client => &self.streams,
             Pace::Always => &self.read_streams,
         };
-        connections.slot(|| Ok(channel::guarded(self.dialer.channel(&self.url)?, &self.breaker)))
+        connections.slot(|| Ok(channel::guarded(self.dialer.service(), self.dialer.channel(&self.url)?, &self.breaker)))
     }
 }

@@ -119,3 +119,19 @@ async fn a_process_that_cannot_be_reached_is_an_upstream_that_is_unavailable() {
     assert_eq!(codes::reason(&status), Some(Reason::UpstreamUnavailable));
     assert!(codes::retry_after(&status).is_some());
 }
+
+#[tokio::test]
+async fn a_service_is_reachable_while_any_of_its_processes_answers_whatever_that_says() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let upstream = upstream(&["http://127.0.0.1:1", &url]);
+    let soon = Duration::from_secs(10);
+    let (health, shutdown) = (hashmesh_runtime::health::Health::new(), hashmesh_runtime::shutdown::Shutdown::new());
+    health.not_serving("as the test asked");
+    let server = hashmesh_runtime::server::GrpcServer::new("test", health);
+    let served = tokio::spawn(server.serve(listener, shutdown.clone()));
+    assert!(upstream.reachable(soon).await);
+    shutdown.begin();
+    served.await.unwrap().unwrap();
+    assert!(!upstream.reachable(soon).await);
+}
