@@ -9,7 +9,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{config::ClientConfig, error::ClientError, outage::Outage, tls};
+use super::{config::ClientConfig, error::ClientError, outage::Outage, tls, traced::CallTrace};
 use crate::{
     admin::v1::admin_service_client::AdminServiceClient,
     gateway::v1::gateway_service_client::GatewayServiceClient,
@@ -17,7 +17,7 @@ use crate::{
     limits::MAX_DECODED_MESSAGE_BYTES,
 };
 
-/// A connection that shows the client's key with every call.
+/// A connection that shows the client's key with every call, and tells what caused it.
 pub type KeyedChannel = InterceptedService<Channel, ShowKey>;
 
 /// What a stream may have under way towards us; the default of 64 KiB throttles bulk results.
@@ -37,10 +37,11 @@ pub struct Client {
     key: ShowKey,
 }
 
-/// Shows a key, if there is one.
+/// Shows a key, if there is one, and tells what caused the call, if that is known.
 #[derive(Clone, Debug)]
 pub struct ShowKey {
     header: Option<MetadataValue<Ascii>>,
+    trace: CallTrace,
 }
 
 impl ShowKey {
@@ -50,7 +51,7 @@ impl ShowKey {
         if let Some(header) = &mut header {
             header.set_sensitive(true);
         }
-        Self { header }
+        Self { header, trace: CallTrace::default() }
     }
 }
 
@@ -59,6 +60,7 @@ impl Interceptor for ShowKey {
         if let Some(header) = &self.header {
             request.metadata_mut().insert(HEADER, header.clone());
         }
+        self.trace.tell(request.metadata_mut());
         Ok(request)
     }
 }
@@ -77,6 +79,14 @@ impl Client {
         let shared = endpoint.connect_lazy();
         let key = ShowKey::new(config.api_key.as_ref());
         Ok(Self { config, endpoint, shared, key })
+    }
+
+    /// The same client for calls, streams and batches that are caused by the span with this W3C `traceparent`
+    /// (`00-<trace id>-<span id>-<flags>`): the mesh's own spans then belong to its trace.
+    #[must_use]
+    pub fn traced(mut self, traceparent: &str) -> Self {
+        self.key.trace = CallTrace::new(traceparent);
+        self
     }
 
     /// What the client was told.

@@ -29,6 +29,9 @@
 //! The client waits at most [`ClientConfig::retry_for`] for each outage, and everything it keeps is bounded by the
 //! server's window.
 //!
+//! A program that traces says what causes its calls by [`Client::traced`], and its batches by [`Submitter::send_traced`];
+//! [`ResultStream::take_traceparents`] says what the outcomes come from.
+//!
 //! Every stream has a connection of its own, replaced when the stream is: a reader that stalls cannot hold up the
 //! acknowledgements of a writer, and after a planned stop the next connection may reach another Gateway.
 
@@ -46,6 +49,7 @@ mod submit_driver;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traced;
 mod unary;
 mod upload;
 mod watch;
@@ -58,5 +62,6 @@ pub use error::ClientError;
 pub use results::{ResultStream, ResultsQuery};
 pub use submit::{Progress, Submitter, Target};
 pub use tls::TlsOptions;
+pub use traced::BatchTrace;
 pub use upload::Uploader;
 pub use watch::SubmissionWatch;

@@ -48,12 +48,13 @@ pub struct ResultStream {
     through: u64,
     position: u64,
     summary: Option<Submission>,
+    traceparents: Vec<String>,
 }
 
 /// What a frame brought.
 #[derive(Debug)]
 enum Delivery {
-    Outcomes { columns: Vec<PackedOutcomes>, through: u64 },
+    Outcomes { columns: Vec<PackedOutcomes>, through: u64, traceparents: Vec<String> },
     Completed(Box<Submission>),
 }
 
@@ -64,7 +65,14 @@ impl Client {
         let position = query.after_position;
         let cursor = Cursor { through: position, completed: false, query };
         let frames = Follower::new(self, cursor);
-        ResultStream { frames, ready: VecDeque::new(), through: position, position, summary: None }
+        ResultStream {
+            frames,
+            ready: VecDeque::new(),
+            through: position,
+            position,
+            summary: None,
+            traceparents: Vec::new(),
+        }
     }
 }
 
@@ -81,7 +89,8 @@ impl ResultStream {
                 return Ok(Some(outcomes));
             }
             match self.frames.next().await? {
-                Some(Delivery::Outcomes { columns, through }) => {
+                Some(Delivery::Outcomes { columns, through, traceparents }) => {
+                    self.traceparents = traceparents;
                     self.ready = columns.into();
                     self.through = through;
                     if self.ready.is_empty() {
@@ -98,6 +107,14 @@ impl ResultStream {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// What the outcomes come from that were handed out last: W3C `traceparent`s, for a span of the reader's to be linked to.
+    /// Those of one frame of the server's, which may hold several runs of outcomes, and each frame's once: then none until
+    /// outcomes of the next are handed out. None where nothing is traced.
+    #[must_use]
+    pub fn take_traceparents(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.traceparents)
     }
 
     /// The submission at its end, once the stream has come to it.
@@ -132,9 +149,14 @@ impl Subscription for Cursor {
 
     fn receive(&mut self, frame: Self::Frame) -> Result<Received<Delivery>, ClientError> {
         match frame.frame {
-            Some(Frame::Results(results)) => {
+            Some(Frame::Results(mut results)) => {
+                let mut traceparents = std::mem::take(&mut results.traceparents);
                 let columns = self.advance(results)?;
-                Ok(Received::Item(Delivery::Outcomes { columns, through: self.through }))
+                if columns.is_empty() {
+                    // Nothing of it is new.
+                    traceparents.clear();
+                }
+                Ok(Received::Item(Delivery::Outcomes { columns, through: self.through, traceparents }))
             }
             Some(Frame::Completed(completed)) => {
                 self.completed = true;

@@ -9,7 +9,7 @@ use std::{
 use futures::{Stream, future::BoxFuture};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 
 use super::{Client, ClientConfig};
 use crate::{
@@ -24,12 +24,14 @@ type Script<T> = Box<dyn FnOnce(T) -> BoxFuture<'static, ()> + Send>;
 
 /// The server's side of a `SubmitTasks` stream.
 pub(super) struct Writing {
+    pub(super) metadata: MetadataMap,
     pub(super) inbound: Streaming<SubmitTasksRequest>,
     out: mpsc::Sender<Result<SubmitTasksResponse, Status>>,
 }
 
 /// The server's side of a `StreamResults` stream.
 pub(super) struct Reading {
+    pub(super) metadata: MetadataMap,
     pub(super) request: StreamResultsRequest,
     pub(super) out: mpsc::Sender<Result<StreamResultsResponse, Status>>,
 }
@@ -83,6 +85,7 @@ impl Writing {
             Some(submit_tasks_request::Frame::Batch(Batch {
                 sequence,
                 tasks: Some(batch::Tasks::Columns(columns)),
+                ..
             })) => (sequence, columns.data[0]),
             other => panic!("expected a batch, got {other:?}"),
         }
@@ -161,7 +164,7 @@ impl GatewayService for Scripts {
     ) -> Result<Response<Self::SubmitTasksStream>, Status> {
         let script = self.writing.lock().unwrap().pop_front().ok_or_else(no_more_scripts)?;
         let (out, frames) = mpsc::channel(8);
-        tokio::spawn(script(Writing { inbound: request.into_inner(), out }));
+        tokio::spawn(script(Writing { metadata: request.metadata().clone(), inbound: request.into_inner(), out }));
         Ok(Response::new(Box::pin(ReceiverStream::new(frames))))
     }
 
@@ -171,7 +174,7 @@ impl GatewayService for Scripts {
     ) -> Result<Response<Self::StreamResultsStream>, Status> {
         let script = self.reading.lock().unwrap().pop_front().ok_or_else(no_more_scripts)?;
         let (out, frames) = mpsc::channel(8);
-        tokio::spawn(script(Reading { request: request.into_inner(), out }));
+        tokio::spawn(script(Reading { metadata: request.metadata().clone(), request: request.into_inner(), out }));
         Ok(Response::new(Box::pin(ReceiverStream::new(frames))))
     }
 

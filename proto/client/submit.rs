@@ -14,6 +14,7 @@ use super::{
     connection::Client,
     error::ClientError,
     submit_driver::{Command, Driver, open_stream},
+    traced::BatchTrace,
     unary::mint_key,
     window::{Window, batch_bytes},
 };
@@ -179,12 +180,25 @@ impl Submitter {
     /// If the batch exceeds the server's limits, or if any batch sent before was refused or could not be stored: from then
     /// on every call fails the same way.
     pub async fn send(&mut self, tasks: PackedTasks) -> Result<u32, ClientError> {
+        self.send_caused(tasks, None).await
+    }
+
+    /// As [`send`](Self::send), with what caused the batch. Without, it is what caused the client's calls
+    /// ([`Client::traced`]).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_traced(&mut self, tasks: PackedTasks, trace: BatchTrace) -> Result<u32, ClientError> {
+        self.send_caused(tasks, Some(trace)).await
+    }
+
+    async fn send_caused(&mut self, tasks: PackedTasks, trace: Option<BatchTrace>) -> Result<u32, ClientError> {
         let (count, bytes) = (tasks.lengths.len(), batch_bytes(&tasks));
         let (max_tasks, max_bytes) = (self.limits.max_batch_tasks, self.limits.max_batch_bytes);
         if count == 0 || count > max_tasks as usize || bytes > max_bytes as usize {
             return Err(ClientError::BatchSize { tasks: count, bytes, max_tasks, max_bytes });
         }
-        self.command(Command::Batch(Box::new(tasks))).await?;
+        self.command(Command::Batch(Box::new(tasks), trace)).await?;
         let sequence = self.next_sequence;
         self.next_sequence = sequence.saturating_add(1);
         Ok(sequence)

@@ -18,6 +18,7 @@ use super::{
     follow::SILENCE_LIMIT,
     outage::Outage,
     submit::{Progress, limits_of},
+    traced::BatchTrace,
     window::{Contradiction, Window},
 };
 use crate::{
@@ -37,8 +38,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// What the owner wants.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Send this.
-    Batch(Box<PackedTasks>),
+    /// Send this, and what caused it.
+    Batch(Box<PackedTasks>, Option<BatchTrace>),
     /// Answer once everything is committed.
     Flush(oneshot::Sender<()>),
 }
@@ -191,8 +192,8 @@ impl Driver {
                 Event::Room { open: true } => self.send_next(stream),
                 // The transport takes no more; why is on its way.
                 Event::Room { open: false } => stream.outbound = None,
-                Event::Command(Some(Command::Batch(tasks))) => {
-                    self.window.push(*tasks);
+                Event::Command(Some(Command::Batch(tasks, trace))) => {
+                    self.window.push(*tasks, trace);
                 }
                 Event::Command(Some(Command::Flush(done))) => self.flush = Some(done),
                 Event::Command(None) => return End::Left,
@@ -208,8 +209,8 @@ impl Driver {
     fn send_next(&mut self, stream: &Stream) {
         let frame = if let Some(number) = self.ping.take() {
             Request::Pong(Pong { number })
-        } else if let Some((sequence, tasks)) = self.window.send() {
-            Request::Batch(Batch { sequence, tasks: Some(Tasks::Columns(tasks)) })
+        } else if let Some((sequence, tasks, traceparent)) = self.window.send() {
+            Request::Batch(Batch { sequence, tasks: Some(Tasks::Columns(tasks)), traceparent })
         } else {
             return;
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    ClientError, ResultsQuery, Submitter, Target,
+    BatchTrace, ClientError, ResultsQuery, Submitter, Target,
     scripted::{Reading, Scripts, Writing},
 };
 use crate::{
@@ -261,4 +261,79 @@ async fn a_reader_that_does_not_follow_ends_with_the_stream_but_not_with_a_broke
     }
     assert_eq!(seen, 2);
     assert!(results.summary().is_none());
+}
+
+const CAUSE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const ANOTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// Tells when it is dropped.
+struct Held(std::sync::mpsc::Sender<&'static str>, &'static str);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.send(self.1);
+    }
+}
+
+#[tokio::test]
+async fn what_causes_a_client_and_its_batches_is_told_again_after_an_outage_and_let_go_once_they_are_stored() {
+    let caused = |frame| match frame {
+        Some(submit_tasks_request::Frame::Batch(batch)) => batch.traceparent,
+        other => panic!("expected a batch, got {other:?}"),
+    };
+    let scripts = Scripts::default()
+        .writing(move |mut stream| async move {
+            assert_eq!(stream.metadata.get("traceparent").unwrap(), CAUSE);
+            stream.open().await;
+            stream.opened(0).await;
+            assert_eq!(caused(stream.frame().await), "");
+            assert_eq!(caused(stream.frame().await), ANOTHER);
+            stream.accept(0).await;
+            stream.fail(StatusBuilder::new(Reason::UpstreamUnavailable, "gone")).await;
+        })
+        .writing(move |mut stream| async move {
+            assert_eq!(stream.metadata.get("traceparent").unwrap(), CAUSE);
+            stream.open().await;
+            stream.opened(1).await;
+            assert_eq!(caused(stream.frame().await), ANOTHER);
+            stream.accept(1).await;
+            accept_the_rest(stream).await;
+        });
+    let client = scripts.client().await.traced(CAUSE);
+    let mut submitter = client.submit(Target::default()).await.unwrap();
+    let (sender, dropped) = std::sync::mpsc::channel();
+    submitter.send(batch(0)).await.unwrap();
+    submitter.send_traced(batch(1), BatchTrace::new(ANOTHER, Held(sender.clone(), "stored"))).await.unwrap();
+    submitter.flush().await.unwrap();
+    assert_eq!(dropped.try_recv(), Ok("stored"));
+    // One that cannot be sent is given up at once.
+    let too_large = PackedTasks::default();
+    submitter.send_traced(too_large, BatchTrace::new(ANOTHER, Held(sender, "given up"))).await.unwrap_err();
+    assert_eq!(dropped.try_recv(), Ok("given up"));
+}
+
+#[tokio::test]
+async fn what_outcomes_come_from_is_handed_out_once_for_each_frame_that_has_something_new() {
+    let traced = |first, cause: &str| match outcomes(first, 2) {
+        Frame::Results(results) => Frame::Results(Results { traceparents: vec![cause.to_owned()], ..results }),
+        other => other,
+    };
+    let scripts = Scripts::default().reading(move |stream: Reading| async move {
+        assert!(stream.metadata.get("traceparent").is_none());
+        stream.send(traced(1, CAUSE)).await;
+        // All of it was seen.
+        stream.send(traced(1, "again")).await;
+        stream.send(traced(3, ANOTHER)).await;
+        stream.send(outcomes(5, 1)).await;
+        stream.send(completed()).await;
+    });
+    // What no header can hold counts as none.
+    let client = scripts.client().await.traced("\n");
+    let mut results = client.results(ResultsQuery::following("id"));
+    let mut causes = Vec::new();
+    while results.next().await.unwrap().is_some() {
+        causes.push(results.take_traceparents());
+        assert!(results.take_traceparents().is_empty());
+    }
+    assert_eq!(causes, [vec![CAUSE.to_owned()], vec![ANOTHER.to_owned()], vec![]]);
 }

@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 
+use super::traced::BatchTrace;
 use crate::{
     limits::asked_window,
     v1::{Limits, PackedTasks},
 };
 
 /// A batch that is not acknowledged.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Entry {
     tasks: PackedTasks,
+    trace: Option<BatchTrace>,
     task_count: u64,
     bytes: u64,
 }
@@ -67,11 +69,11 @@ impl Window {
         self.sent == self.kept.len()
     }
 
-    /// Takes a batch and gives its sequence number.
-    pub(super) fn push(&mut self, tasks: PackedTasks) -> u32 {
+    /// Takes a batch and gives its sequence number. What caused it is kept as long as the batch.
+    pub(super) fn push(&mut self, tasks: PackedTasks, trace: Option<BatchTrace>) -> u32 {
         let sequence = self.next_sequence();
         let (task_count, bytes) = (tasks.lengths.len() as u64, batch_bytes(&tasks) as u64);
-        self.kept.push_back(Entry { tasks, task_count, bytes });
+        self.kept.push_back(Entry { tasks, trace, task_count, bytes });
         sequence
     }
 
@@ -84,8 +86,8 @@ impl Window {
         room || self.sent == 0
     }
 
-    /// The next batch to send, with its sequence number; from now on it is under way.
-    pub(super) fn send(&mut self) -> Option<(u32, PackedTasks)> {
+    /// The next batch to send, with its sequence number and what caused it; from now on it is under way.
+    pub(super) fn send(&mut self) -> Option<(u32, PackedTasks, String)> {
         if !self.sendable() {
             return None;
         }
@@ -93,7 +95,8 @@ impl Window {
         let sequence = self.first.saturating_add(u32::try_from(self.sent).unwrap_or(u32::MAX));
         self.sent += 1;
         self.sent_bytes += entry.bytes;
-        Some((sequence, entry.tasks.clone()))
+        let traceparent = entry.trace.as_ref().map(|trace| trace.traceparent().to_owned()).unwrap_or_default();
+        Some((sequence, entry.tasks.clone(), traceparent))
     }
 
     /// The server has committed every batch up to this one, and from now on so many bytes should be under way; 0: as many
@@ -167,14 +170,14 @@ mod tests {
     }
 
     fn send_all(window: &mut Window) -> Vec<u32> {
-        std::iter::from_fn(|| window.send()).map(|(sequence, _)| sequence).collect()
+        std::iter::from_fn(|| window.send()).map(|(sequence, ..)| sequence).collect()
     }
 
     #[test]
     fn a_batch_waits_when_the_window_is_full_of_batches() {
         let mut window = Window::new(limits(2, 1000), 0, 0);
         for _ in 0..3 {
-            window.push(batch(1));
+            window.push(batch(1), None);
         }
         assert_eq!(send_all(&mut window), [0, 1]);
         assert!(!window.takes());
@@ -186,9 +189,9 @@ mod tests {
     #[test]
     fn a_batch_waits_when_the_window_is_full_of_bytes_but_one_is_always_let_through() {
         let mut window = Window::new(limits(9, 10), 0, 0);
-        window.push(batch(50));
+        window.push(batch(50), None);
         assert_eq!(send_all(&mut window), [0]);
-        window.push(batch(1));
+        window.push(batch(1), None);
         assert_eq!(send_all(&mut window), [0; 0]);
         assert_eq!(window.accept(0, 0), Ok(1));
         assert_eq!(send_all(&mut window), [1]);
@@ -198,16 +201,16 @@ mod tests {
     fn a_server_that_is_short_of_memory_makes_the_window_smaller_for_a_while() {
         let mut window = Window::new(limits(9, 10), 0, 0);
         for _ in 0..3 {
-            window.push(batch(4));
+            window.push(batch(4), None);
         }
         assert_eq!(send_all(&mut window), [0, 1]);
         assert_eq!(window.accept(0, 5), Ok(1));
         assert_eq!(send_all(&mut window), [0; 0], "4 of 5 bytes are under way");
         assert_eq!(window.accept(1, 5), Ok(1));
-        window.push(batch(4));
+        window.push(batch(4), None);
         assert_eq!(send_all(&mut window), [2]);
         assert_eq!(window.accept(2, 0), Ok(1));
-        window.push(batch(4));
+        window.push(batch(4), None);
         assert_eq!(send_all(&mut window), [3, 4]);
         assert_eq!(window.reopen(3, limits(9, 10)), Ok(0));
         assert_eq!(send_all(&mut window), [3, 4], "a new stream begins with what the limits say");
@@ -217,7 +220,7 @@ mod tests {
     fn after_a_reconnect_what_is_not_stored_is_sent_again_and_what_is_stored_is_not() {
         let mut window = Window::new(limits(9, 1000), 0, 0);
         for _ in 0..4 {
-            window.push(batch(1));
+            window.push(batch(1), None);
         }
         assert_eq!(send_all(&mut window), [0, 1, 2, 3]);
         assert_eq!(window.accept(0, 0), Ok(1));
@@ -228,7 +231,7 @@ mod tests {
     #[test]
     fn a_server_that_lost_an_acknowledged_batch_is_found_out() {
         let mut window = Window::new(limits(9, 1000), 0, 0);
-        window.push(batch(1));
+        window.push(batch(1), None);
         send_all(&mut window);
         assert_eq!(window.accept(0, 0), Ok(1));
         let lost = Contradiction::Lost { acknowledged: 0, next_sequence: 0 };
@@ -238,7 +241,7 @@ mod tests {
     #[test]
     fn a_server_that_has_what_was_never_sent_is_found_out() {
         let mut window = Window::new(limits(9, 1000), 5, 5);
-        window.push(batch(1));
+        window.push(batch(1), None);
         let another = Contradiction::NeverSent { through_sequence: 5, next_sequence: 5 };
         assert_eq!(window.accept(5, 0), Err(another));
         let another = Contradiction::NeverSent { through_sequence: 6, next_sequence: 6 };
@@ -251,7 +254,7 @@ mod tests {
     fn stored_batches_that_are_compared_are_sent_again_even_after_a_reconnect() {
         let mut window = Window::new(limits(9, 1000), 0, 2);
         for _ in 0..3 {
-            window.push(batch(1));
+            window.push(batch(1), None);
         }
         assert_eq!(send_all(&mut window), [0, 1, 2]);
         assert_eq!(window.reopen(3, limits(9, 1000)), Ok(0));
@@ -298,11 +301,11 @@ mod tests {
             for step in steps.into_iter().chain([Step::Reconnect]).chain(drain) {
                 match step {
                     Step::Push(bytes) => if window.takes() {
-                        let sequence = window.push(batch(bytes));
+                        let sequence = window.push(batch(bytes), None);
                         prop_assert_eq!(sequence as usize, pushed.len());
                         pushed.push(bytes);
                     },
-                    Step::Send => if let Some((sequence, tasks)) = window.send() {
+                    Step::Send => if let Some((sequence, tasks, _)) = window.send() {
                         wire.push_back((sequence, tasks.data.len()));
                         prop_assert!(window.sent <= window_batches as usize);
                         prop_assert!(window.sent == 1 || window.sent_bytes <= u64::from(window_bytes));
