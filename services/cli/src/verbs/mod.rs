@@ -49,6 +49,8 @@ mod stats;
 mod stdin;
 mod submission;
 mod submit;
+mod top;
+mod traced;
 mod upload;
 mod verdict;
 mod verify;
@@ -58,9 +60,10 @@ mod watch;
 use std::time::Duration;
 
 use clap::Subcommand;
+use hashmesh_runtime::trace;
 
-use self::failure::Failure;
 pub(crate) use self::{cache::CacheVerb, failure::exit_code_of};
+use self::{failure::Failure, traced::Root};
 
 /// How long what still runs when a verb is done is given to end: a thread that waits for standard input may never.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -83,6 +86,7 @@ pub(crate) enum Verb {
     Resume(controls::ResumeArgs),
     Controls(controls::ControlsArgs),
     Stats(stats::StatsArgs),
+    Top(top::TopArgs),
     /// Below the role of this name.
     #[command(skip)]
     Cache(CacheVerb),
@@ -99,7 +103,9 @@ pub(crate) fn run(verb: Verb) -> u8 {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("hashmesh").enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
-            let done = runtime.block_on(dispatch(verb));
+            let root = Root::begin(&verb);
+            let done = runtime.block_on(trace::within(root.context(), dispatch(verb)));
+            root.end(&done);
             runtime.shutdown_timeout(FAREWELL);
             done
         }
@@ -131,6 +137,7 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Resume(args) => args.run().await,
         Verb::Controls(args) => args.run().await,
         Verb::Stats(args) => args.run().await,
+        Verb::Top(args) => args.run().await,
         Verb::Cache(verb) => verb.run().await,
         Verb::Schedule(args) => args.run().await,
         Verb::Changes(args) => args.run().await,

@@ -13,7 +13,7 @@ use hashmesh::{
     keys::KeyText,
 };
 
-use super::failure::Failure;
+use super::{failure::Failure, traced};
 
 /// Where the mesh is, and how long to wait for it.
 #[derive(Args, Clone, Debug)]
@@ -44,15 +44,33 @@ pub(super) struct ServerArgs {
 
 impl ServerArgs {
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        let api_key = self.api_key()?;
-        let config = ClientConfig {
-            api_key,
+        connect(self.config()?)
+    }
+
+    /// A client that tells of every failure at once, for one who goes on by himself. Each call takes so long at most.
+    pub(super) fn client_of_single_attempts(&self, timeout: Duration) -> Result<Client, Failure> {
+        let config = self.config()?;
+        connect(ClientConfig {
+            retry_for: Duration::ZERO,
+            connect_timeout: timeout,
+            attempt_timeout: timeout,
+            ..config
+        })
+    }
+
+    /// How long an outage is waited out.
+    pub(super) fn retry_for(&self) -> Duration {
+        self.retry_for
+    }
+
+    fn config(&self) -> Result<ClientConfig, Failure> {
+        Ok(ClientConfig {
+            api_key: self.api_key()?,
             tls: self.tls()?,
             insecure: self.insecure,
             retry_for: self.retry_for,
             ..ClientConfig::new(&self.server)
-        };
-        Client::connect(config).map_err(|error| Failure::Usage(error.to_string()))
+        })
     }
 
     /// The certificate that is shown, if one is.
@@ -90,6 +108,10 @@ impl ServerArgs {
         let key = KeyText::parse(text.trim());
         key.map(Some).map_err(|error| Failure::Usage(format!("{origin}: {error}")))
     }
+}
+
+fn connect(config: ClientConfig) -> Result<Client, Failure> {
+    Client::connect(config).map(traced::client).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// True if the mesh is on this machine, so that a path may mean the same file there.

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use clap::Args;
 use hashmesh::{
     gateway::v1::GetStatsResponse,
-    v1::{CacheStats, ReplicaStats, WorkerStats},
+    v1::{CacheStats, PhaseStats, ReplicaStats, WorkerStats},
 };
 use serde_json::{Value, json};
 
 use super::{
     failure::{self, Failure},
+    name::display,
     output::{Format, write_document, write_text},
     server::ServerArgs,
 };
@@ -36,7 +37,8 @@ impl StatsArgs {
     }
 }
 
-fn json(stats: &GetStatsResponse) -> Value {
+/// What the mesh answered, as a document.
+pub(super) fn json(stats: &GetStatsResponse) -> Value {
     let queue = stats.queue.clone().unwrap_or_default();
     let database = stats.database.clone().unwrap_or_default();
     let storage = stats.storage.unwrap_or_default();
@@ -55,6 +57,7 @@ fn json(stats: &GetStatsResponse) -> Value {
             "accepted_tasks_per_second": queue.accepted_tasks_per_second,
             "recorded_tasks_per_second": queue.recorded_tasks_per_second,
             "payload_bytes": queue.payload_bytes,
+            "phases": queue.phases.iter().map(phase).collect::<Vec<_>>(),
             "workers": queue.workers.iter().map(worker).collect::<Vec<_>>(),
         },
         "storage": {
@@ -117,6 +120,19 @@ fn replica(replica: &ReplicaStats) -> Value {
     })
 }
 
+fn phase(stats: &PhaseStats) -> Value {
+    let phase = stats.phase().as_str_name().trim_start_matches("PHASE_").to_ascii_lowercase();
+    json!({
+        "phase": phase,
+        "tasks": stats.tasks,
+        "min_micros": stats.min_micros,
+        "p50_micros": stats.p50_micros,
+        "p95_micros": stats.p95_micros,
+        "p99_micros": stats.p99_micros,
+        "max_micros": stats.max_micros,
+    })
+}
+
 fn worker(worker: &WorkerStats) -> Value {
     json!({
         "worker_id": worker.worker_id,
@@ -124,6 +140,9 @@ fn worker(worker: &WorkerStats) -> Value {
         "leases": worker.leases,
         "leased_tasks": worker.leased_tasks,
         "recorded_tasks": worker.recorded_tasks,
+        "recorded_tasks_per_second": worker.recorded_tasks_per_second,
+        "connected_ms": worker.connected_ms,
+        "draining": worker.draining,
         "sources": worker.sources.iter().map(|source| &source.uri_prefix).collect::<Vec<_>>(),
     })
 }
@@ -144,7 +163,7 @@ fn put(path: &str, value: &Value, lines: &mut String) {
         }
         Value::String(text) => {
             // Writing to a string does not fail.
-            let _ = writeln!(lines, "{path}: {text}");
+            let _ = writeln!(lines, "{path}: {}", display(text.as_bytes()));
         }
         Value::Number(number) if number.is_f64() => {
             let _ = writeln!(lines, "{path}: {:.1}", number.as_f64().unwrap_or_default());
@@ -157,11 +176,21 @@ fn put(path: &str, value: &Value, lines: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use hashmesh::v1::QueueStats;
+
     use super::*;
 
     #[test]
     fn text_has_a_line_per_value() {
         let stats = json!({"a": {"b": 1, "c": [{"d": "x"}]}, "e": 0.25});
         assert_eq!(text(&stats), "a.b: 1\na.c[0].d: x\ne: 0.2\n");
+    }
+
+    #[test]
+    fn a_worker_with_a_hostile_name_cannot_move_the_cursor() {
+        let worker = WorkerStats { worker_id: "a\x1b[2J\nb".to_owned(), ..WorkerStats::default() };
+        let queue = Some(QueueStats { workers: vec![worker], ..QueueStats::default() });
+        let shown = text(&json(&GetStatsResponse { queue, ..GetStatsResponse::default() }));
+        assert!(shown.contains("queue.workers[0].worker_id: a\\u{1b}[2J\\nb\n"), "{shown}");
     }
 }
