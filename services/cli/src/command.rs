@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hashmesh_runtime::{
     resources,
-    telemetry::{self, LogFormat},
+    telemetry::{self, LogFormat, Telemetry, TelemetrySettings},
 };
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     report::ReportArgs,
     roles::{CacheArgs, GatewayArgs, HashArgs, MigrateArgs, QueueArgs, WorkerArgs},
     settings::{self, ConfigFile, FileError, Origins},
+    telemetry::TelemetryArgs,
     up::UpArgs,
     verbs::{self, Verb},
 };
@@ -46,6 +47,8 @@ struct Cli {
     /// How the log on standard error looks.
     #[arg(long, global = true, value_enum, default_value_t = LogLines::Text)]
     log_format: LogLines,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -87,6 +90,22 @@ enum Role {
     Cache(CacheArgs),
     Worker(WorkerArgs),
     Migrate(MigrateArgs),
+}
+
+impl Role {
+    /// Its `service.name`.
+    fn service(&self) -> String {
+        let name = match self {
+            Self::Up(_) => "hashmesh",
+            Self::Gateway(_) => "hashmesh-gateway",
+            Self::Queue(_) => "hashmesh-queue",
+            Self::Hash(_) => "hashmesh-hash",
+            Self::Cache(_) => "hashmesh-cache",
+            Self::Worker(_) => "hashmesh-worker",
+            Self::Migrate(_) => "hashmesh-migrate",
+        };
+        name.to_owned()
+    }
 }
 
 /// A command line that was understood, with where its values came from.
@@ -156,13 +175,20 @@ pub(crate) fn run(parsed: Parsed) -> ExitCode {
         LogLines::Text => LogFormat::Text,
         LogLines::Json => LogFormat::Json,
     };
+    let telemetry = |service: String| {
+        let export = cli.telemetry.export();
+        telemetry::init(TelemetrySettings { log_format, service, export }).context("cannot send traces")
+    };
     let done = match cli.command {
         Command::Verb(verb) => {
-            // Verbs speak for themselves; their log is for whoever asks for it.
-            if ["HASHMESH_LOG", "RUST_LOG"].iter().any(|name| settings::environment(name).is_some()) {
-                telemetry::init(log_format);
-            }
-            return ExitCode::from(verbs::run(verb));
+            return match verb_telemetry(&cli.telemetry, telemetry) {
+                Ok(started) => {
+                    let code = verbs::run(verb);
+                    started.into_iter().for_each(Telemetry::shutdown);
+                    ExitCode::from(code)
+                }
+                Err(error) => failed(&error, USAGE),
+            };
         }
         Command::Role(Role::Cache(CacheArgs { verb: Some(verb), .. })) => {
             return ExitCode::from(verbs::run(Verb::Cache(verb)));
@@ -180,18 +206,31 @@ pub(crate) fn run(parsed: Parsed) -> ExitCode {
             print(&String::from_utf8_lossy(&script)).map_err(Into::into)
         }
         Command::Report(args) => return args.run(),
-        Command::Role(role) => {
-            telemetry::init(log_format);
-            run_role(role)
-        }
+        Command::Role(role) => match telemetry(role.service()) {
+            Ok(started) => {
+                let done = run_role(role);
+                started.shutdown();
+                done
+            }
+            Err(error) => return failed(&error, USAGE),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(FAILURE)
-        }
+        Err(error) => failed(&error, FAILURE),
     }
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Verbs speak for themselves; their log is for whoever asks for it, and their traces for whoever has a collector.
+fn verb_telemetry(args: &TelemetryArgs, start: impl FnOnce(String) -> Result<Telemetry>) -> Result<Option<Telemetry>> {
+    let logs = ["HASHMESH_LOG", "RUST_LOG"].iter().any(|name| settings::environment(name).is_some());
+    let wanted = logs || args.export().is_some();
+    wanted.then(|| start("hashmesh-client".to_owned())).transpose()
 }
 
 fn run_role(role: Role) -> Result<()> {

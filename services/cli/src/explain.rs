@@ -1,23 +1,27 @@
-//! `hashmesh explain`: what the reasons of errors mean.
+//! `hashmesh explain`: what the reasons of errors and the names of metrics mean.
 
 use anyhow::{Result, bail};
 use clap::Args;
 use hashmesh::error::{Reason, TaskReason};
+use hashmesh_runtime::metrics;
 
 use crate::{output::print, verbs::exit_code_of};
 
-/// Say what the reason of an error means and what to do; without one, list all.
+/// Say what the reason of an error means and what to do, or what a metric counts; without a name, list all reasons.
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
-    /// As an error shows it, in upper or lower case: OVERLOADED, SOURCE_CHANGED, …
-    #[arg(value_name = "REASON")]
-    reason: Option<String>,
+    /// A reason as an error shows it, in upper or lower case (OVERLOADED, SOURCE_CHANGED, …); a metric (hashmesh_…); or `metrics`: all
+    /// of them.
+    #[arg(value_name = "REASON|METRIC")]
+    name: Option<String>,
 }
 
 impl ExplainArgs {
     pub(crate) fn run(self) -> Result<()> {
-        let text = match self.reason {
+        let text = match self.name.as_deref() {
             None => table(),
+            Some("metrics") => metrics::table(),
+            Some(metric) if metric.starts_with("hashmesh_") => explain_metric(metric)?,
             Some(reason) => explain(&reason.to_ascii_uppercase())?,
         };
         Ok(print(&text)?)
@@ -37,6 +41,14 @@ fn explain(name: &str) -> Result<String> {
     match TaskReason::named(name) {
         Some(reason) => Ok(format!("{name}: a task failed; its outcome is stored.\n{}\n", reason.meaning())),
         None => bail!("{name:?} is no reason that this version knows; `hashmesh explain` lists all"),
+    }
+}
+
+/// Also of a series of a histogram, as dashboards name them.
+fn explain_metric(name: &str) -> Result<String> {
+    match metrics::explain(name) {
+        Some(text) => Ok(text),
+        None => bail!("{name:?} is no metric that this version has; `hashmesh explain metrics` lists all"),
     }
 }
 
@@ -86,6 +98,13 @@ mod tests {
         assert!(text.contains("UNAUTHENTICATED, exit code 80"), "{text}");
         assert!(explain("SOURCE_CHANGED").unwrap().contains("a task failed"));
         assert!(explain("NONSENSE").unwrap_err().to_string().contains("`hashmesh explain`"));
+    }
+
+    #[test]
+    fn a_metric_is_explained_by_any_name_of_its_series() {
+        let text = explain_metric("hashmesh_queue_commit_seconds_bucket").unwrap();
+        assert!(text.starts_with("hashmesh_queue_commit_seconds: histogram, s\n"), "{text}");
+        assert!(explain_metric("hashmesh_nonsense").unwrap_err().to_string().contains("explain metrics"));
     }
 
     #[test]

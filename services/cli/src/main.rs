@@ -14,6 +14,7 @@ mod postgres;
 mod report;
 mod roles;
 mod settings;
+mod telemetry;
 mod up;
 mod verbs;
 

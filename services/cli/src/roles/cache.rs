@@ -15,7 +15,12 @@ use hashmesh_runtime::{
 };
 use serde_json::json;
 
-use super::{access::ReachArgs, migrate::migrate, process::Process, tls::TlsArgs};
+use super::{
+    access::ReachArgs,
+    migrate::migrate,
+    process::{Process, admin_pages},
+    tls::TlsArgs,
+};
 use crate::{address::HostPort, settings::value_or_file, verbs::CacheVerb};
 
 /// Keeps digests of objects that have not changed (in memory, Redis, Postgres), and counts calls for all Gateways (in Redis);
@@ -112,18 +117,22 @@ impl CacheArgs {
         let tls = self.tls.open(Role::Cache).await?;
         self.reach.check(process.address()?, tls.is_some())?;
         let events = CacheEvents::default();
+        let database = database(self.database_url, !self.no_migrate).await?;
         let config = CacheConfig {
             events: events.clone(),
             redis_url: self.redis_url,
             redis_timeout: self.redis_timeout,
-            database: database(self.database_url, !self.no_migrate).await?,
+            database: database.clone(),
             entries: self.entries.config(),
             calls_per_address: self.limit_per_address,
             tls,
         };
         process
             .run(
-                |admin| take_events(admin, events),
+                |admin| match database {
+                    Some(database) => admin_pages(take_events(admin, events), database),
+                    None => take_events(admin, events),
+                },
                 |listener, health, shutdown| hashmesh_cache::serve(config, listener, health, shutdown),
             )
             .await

@@ -5,7 +5,13 @@ use std::{future::Future, net::SocketAddr};
 use anyhow::{Context, Result};
 use futures::FutureExt;
 use hashmesh_database::Database;
-use hashmesh_runtime::{admin::Admin, health::Health, shutdown::Shutdown, tasks};
+use hashmesh_runtime::{
+    admin::Admin,
+    health::Health,
+    metrics::{self, Section},
+    shutdown::Shutdown,
+    tasks,
+};
 use tokio::net::TcpListener;
 
 use crate::address::{HostPort, bind_pair, local};
@@ -22,6 +28,8 @@ pub(super) struct Process {
 impl Process {
     /// Binds both addresses, and takes the signals from here on.
     pub(super) async fn bind(name: &'static str, listen: &HostPort, admin: Option<&HostPort>) -> Result<Self> {
+        // Before anything counts.
+        metrics::start(sections(name));
         let shutdown = Shutdown::new();
         shutdown.on_signals();
         let (listener, admin_listener) = bind_pair(listen, admin).await?;
@@ -63,6 +71,18 @@ impl Process {
         served.map_err(anyhow::Error::from).with_context(|| format!("the {name} failed"))?;
         tracing::info!(role = name, "stopped");
         Ok(())
+    }
+}
+
+/// What a role's process counts and measures.
+fn sections(role: &str) -> &'static [Section] {
+    match role {
+        "gateway" => &[Section::Rpc, Section::Gateway],
+        "queue" => &[Section::Rpc, Section::Database, Section::Queue],
+        "worker" => &[Section::Rpc, Section::Worker],
+        "hash" => &[Section::Rpc, Section::Hash],
+        "cache" => &[Section::Rpc, Section::Database, Section::Cache],
+        _ => &[Section::Rpc],
     }
 }
 

@@ -8,6 +8,7 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use hashmesh::limits::DEFAULT_MAX_UPLOAD_BYTES;
+use hashmesh_runtime::metrics;
 use hashmesh_uploads::{S3Access, UploadPlace, UploadStore};
 
 use crate::settings::value_or_file;
@@ -59,6 +60,9 @@ impl UploadArgs {
 }
 
 fn open(place: &UploadPlace, s3: &S3Args) -> Result<UploadStore> {
+    if let UploadPlace::Directory(path) = place {
+        metrics::directory("uploads", path);
+    }
     let access =
         S3Access { endpoint: s3.s3_endpoint.clone(), region: s3.s3_region.clone(), credentials: s3.credentials()? };
     UploadStore::open(place, &access).context("cannot use the store of uploads")

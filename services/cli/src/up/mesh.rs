@@ -14,6 +14,7 @@ use hashmesh_uploads::UploadStore;
 use hashmesh_worker::{RemoteSettings, WorkerConfig};
 use ipnet::IpNet;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     address::{HostPort, local},
@@ -58,10 +59,12 @@ pub(super) struct MeshConfig {
 #[derive(Debug)]
 pub(super) struct Mesh {
     config: MeshConfig,
-    healths: [(&'static str, Health); 4],
+    healths: [(&'static str, Health); 5],
     parts: Vec<Part>,
     /// Given by the first part that ends by itself.
     broken: Shutdown,
+    /// The workers' healths are one.
+    _workers: Option<AbortOnDropHandle<()>>,
 }
 
 /// One running role.
@@ -75,11 +78,12 @@ struct Part {
 
 impl Mesh {
     pub(super) fn new(config: MeshConfig) -> Self {
-        let healths = ["queue", "hash", "worker", "gateway"].map(|name| (name, Health::new()));
-        Self { config, healths, parts: Vec::new(), broken: Shutdown::new() }
+        let healths = ["queue", "hash", "cache", "worker", "gateway"].map(|name| (name, Health::new()));
+        Self { config, healths, parts: Vec::new(), broken: Shutdown::new(), _workers: None }
     }
 
-    /// The health of every role. Several workers count as one role, that of the first of them.
+    /// The health of every role. Several workers are one role, which is ready while at least one of them is: the mesh does its
+    /// work then, if more slowly. One that ends by itself ends all.
     pub(super) fn healths(&self) -> impl Iterator<Item = (&'static str, Health)> {
         self.healths.clone().into_iter()
     }
@@ -91,7 +95,8 @@ impl Mesh {
 
     /// Starts every role and waits until all do their work. `false`: interrupted by `shutdown`.
     pub(super) async fn start(&mut self, gateway: TcpListener, shutdown: &Shutdown) -> Result<bool> {
-        let [(_, queue_health), (_, hash_health), (_, worker_health), (_, gateway_health)] = self.healths.clone();
+        let [queue_health, hash_health, cache_health, worker_health, gateway_health] =
+            self.healths.clone().map(|(_, health)| health);
 
         let (listener, queue_url) = inner_listener().await?;
         let database = self.config.database.clone();
@@ -113,8 +118,11 @@ impl Mesh {
             hashmesh_hash::serve(hash, listener, health, shutdown)
         })?;
 
-        let Some(cache) = self.add_cache(shutdown).await? else { return Ok(false) };
-        for index in 0..self.config.workers {
+        let Some(cache) = self.add_cache(cache_health, shutdown).await? else { return Ok(false) };
+        let workers: Vec<Health> = (0..self.config.workers).map(|_| Health::new()).collect();
+        let follow = worker_health.clone().follow_any(workers.clone());
+        self._workers = Some(tasks::spawn_owned("workers", follow));
+        for health in workers {
             let (listener, _) = inner_listener().await?;
             let worker = WorkerConfig {
                 queue: vec![queue_url.clone()],
@@ -126,7 +134,6 @@ impl Mesh {
                 cache: cache.clone(),
                 ..WorkerConfig::default()
             };
-            let health = if index == 0 { worker_health.clone() } else { Health::new() };
             self.add("worker", listener, health, |listener, health, shutdown| {
                 serve_worker(worker, listener, health, shutdown)
             })?;
@@ -160,8 +167,7 @@ impl Mesh {
     }
 
     /// Starts a Cache service, and waits until it knows what was invalidated; Redis is not waited for. `None`: interrupted.
-    async fn add_cache(&mut self, shutdown: &Shutdown) -> Result<Option<Vec<String>>> {
-        let health = Health::new();
+    async fn add_cache(&mut self, health: Health, shutdown: &Shutdown) -> Result<Option<Vec<String>>> {
         let (listener, url) = inner_listener().await?;
         let config = CacheConfig {
             redis_url: self.config.redis_url.clone(),

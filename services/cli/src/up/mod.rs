@@ -16,6 +16,7 @@ use hashmesh_gateway::Auth;
 use hashmesh_queue::ReplicaConfig;
 use hashmesh_runtime::{
     admin::Admin,
+    metrics::{self, Section},
     resources,
     shutdown::Shutdown,
     tasks,
@@ -102,6 +103,7 @@ fn default_postgres_cache() -> PathBuf {
 impl UpArgs {
     /// Runs the mesh until a signal comes, or a part of it fails.
     pub(crate) async fn run(self) -> Result<()> {
+        metrics::start(&Section::ALL);
         let shutdown = Shutdown::new();
         shutdown.on_signals();
         let replicas = self.replicas.config()?;
@@ -111,6 +113,7 @@ impl UpArgs {
         let tls = self.tls.open(Role::Gateway).await?;
         let auth = self.access.resolve(listeners.0.local_addr()?, tls.is_some())?;
         let data_dir = DataDir::open(&self.data_dir, self.database_url.is_none())?;
+        metrics::directory("data", data_dir.path());
         let postgres = self.start_postgres(&data_dir, &shutdown).await?;
 
         let url = match (&postgres, &self.database_url) {

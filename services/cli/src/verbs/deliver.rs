@@ -19,7 +19,7 @@ use super::{
     output::Output,
     reporter::Reporter,
     resume::Resume,
-    submission,
+    submission, traced,
 };
 
 /// How long what is under way is waited for after Ctrl-C.
@@ -160,8 +160,15 @@ async fn send(
         };
         match fed {
             Some(Fed::Batch(batch)) => {
+                let trace = traced::batch(&submission_id, submitter.next_sequence(), &batch);
+                let sending = async {
+                    match trace {
+                        Some(trace) => submitter.send_traced(*batch, trace).await,
+                        None => submitter.send(*batch).await,
+                    }
+                };
                 let sent = tokio::select! {
-                    sent = submitter.send(*batch) => Some(sent),
+                    sent = sending => Some(sent),
                     () = stop.cancelled() => None,
                 };
                 match sent {
@@ -196,6 +203,8 @@ async fn print(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut reading = true;
+    // Of the frame whose outcomes are being printed.
+    let mut _received = None;
     loop {
         let next = results.next().now_or_never();
         let next = match next {
@@ -203,6 +212,7 @@ async fn print(
             None => {
                 // Nothing is ready: what is printed should be seen now.
                 output.flush().await?;
+                _received = None;
                 tokio::select! {
                     next = results.next() => next,
                     unread = unreads.recv(), if reading => {
@@ -216,6 +226,10 @@ async fn print(
             }
         };
         let Some(outcomes) = next? else { break };
+        let causes = results.take_traceparents();
+        if !causes.is_empty() {
+            _received = traced::received(&causes);
+        }
         printer.outcomes(&outcomes, output)?;
         reporter.progress().done(u64::from(outcomes.task_count));
         output.flush_if_full().await?;

@@ -32,7 +32,7 @@ use super::{
     resume::Resume,
     server::ServerArgs,
     shape::{Shape, ShapeArgs},
-    submission,
+    submission, traced,
 };
 
 /// Compute digests of files and directories, of lines, or of standard input, and write a manifest.
@@ -179,6 +179,7 @@ impl SubmitArgs {
             if let Some((submitter, feed)) = sending {
                 detach(submitter, feed, &reporter).await?;
             }
+            traced::tell(&reporter, shape.output);
             print_id(shape.output, &submission_id).await?;
             return Ok(code(&reporter));
         }
@@ -205,6 +206,7 @@ impl SubmitArgs {
         let reporter = Reporter::new(self.quiet, self.progress.progress(self.quiet));
         reporter.inform(&format!("hashmesh: submission {submission_id} of {}", place.uri()));
         if self.detach {
+            traced::tell(&reporter, shape.output);
             print_id(shape.output, &submission_id).await?;
             return Ok(code(&reporter));
         }
@@ -263,10 +265,12 @@ async fn print_outcomes(
     let mut output = Output::new();
     let mut printer = OutcomePrinter::new(shape, reporter.clone());
     printer.begin(&mut output);
+    let format = shape.output;
     let last = deliver(client, open, reporter, &mut printer, &mut output).await?;
     printer.end(&last, &mut output)?;
     output.flush().await?;
     reporter.inform(&summary(&last, printer.cached_tasks(), started));
+    traced::tell(reporter, format);
     Ok(submission::exit_code(&last).max(code(reporter)))
 }
 
