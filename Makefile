@@ -4,8 +4,11 @@
 # make test       every test, the long ones in a short version
 # make test-all   every test in full
 # make clients    the reference clients of examples/clients, each built with its language's tools
+# make metrics     observability/METRICS.md, from the program's catalogue
 # make envoy      what Envoy is given, from envoy/source and the protos
-# make lint       formatting, clippy, protos, shell
+# make dashboards what Grafana is given, from observability/grafana/*.py
+# make rules      Prometheus' configuration and rules: checked and tested
+# make lint       formatting, clippy, protos, shell, rules
 # make compose-test  compose.yaml with GATEWAYS and WORKERS (10, 50): COMPOSE_TASKS files by Envoy, three containers killed, networks tried
 # make bench      tasks per second, latency, WAL, CPU, in BENCH_MODES (default: all); fails if the first is below BENCH_MINIMUM
 # make bench-backlog  a backlog that no worker works on, the Queue restarted with it, urgent tasks while it drains
@@ -17,6 +20,7 @@
 # make load       PROFILES (default: all) of calls, streams and connections over Envoy; fails below the floors
 # make bench-linear  tasks per second with LINEAR_SIZES tasks in the tables; fails if they differ by more than 15 %
 # make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
+# make bench-traces  tasks per second without a collector, with 1 % of the traces sent, and with a collector that is stopped; fails below 97 %
 # make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
 # make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
@@ -31,6 +35,7 @@ CACHED_OBJECTS ?= 100000
 CACHED_BYTES ?= 1048576
 CACHE_SECONDS ?= 10
 BENCH_MODES ?=
+TRACES_ROUNDS ?= 5
 BENCH_MINIMUM ?= 500000
 LINEAR_SIZES ?= 1000000 10000000 100000000
 PINNED_SECONDS ?= 600
@@ -50,9 +55,8 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers overload clients envoy setup release require-tools
+.PHONY: run up test test-all compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers bench-traces overload clients envoy metrics dashboards rules setup release require-tools
 
-.PHONY: run up test test-all lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers load overload setup release require-tools
 
 run: release
 	@tests/tools/run.sh $(HASHMESH) '$(INPUT)'
@@ -78,10 +82,21 @@ clients: setup
 envoy: setup
 	@tests/tools/envoy.sh
 
+metrics:
+	cargo run --quiet --locked --package hashmesh-cli -- explain metrics >observability/METRICS.md
+
+dashboards:
+	@observability/grafana/dashboards.py
+
+rules:
+	promtool check config observability/prometheus/prometheus.yml observability/prometheus/up.yml
+	promtool check rules observability/prometheus/rules.yaml
+	promtool test rules observability/prometheus/rules.test.yaml
+
 compose-test: release
 	@tests/compose/run.sh $(HASHMESH) $(COMPOSE_TASKS)
 
-lint: require-tools
+lint: require-tools rules
 	cargo fmt --all -- --check
 	cargo clippy $(TESTED) --all-targets -- -D warnings
 	cargo clippy --workspace --locked -- -D warnings
@@ -103,6 +118,9 @@ bench-linear: release
 
 bench-pinned: release
 	@tests/tools/pinned.sh $(HASHMESH) $(PINNED_SECONDS)
+
+bench-traces: release setup
+	@tests/tools/traces.sh $(HASHMESH) $(BENCH_TASKS) $(TRACES_ROUNDS)
 
 bench-attack: setup
 	cargo test $(TESTED) --test integration -- --ignored --nocapture attack::latency
@@ -132,6 +150,6 @@ setup:
 	@tests/tools/setup.sh '$(TOOLS)'
 
 require-tools:
-	@for tool in buf grpcurl psql curl jq shellcheck sha256sum; do \
+	@for tool in buf grpcurl psql curl jq shellcheck sha256sum promtool; do \
 	    command -v "$$tool" >/dev/null || { echo "$$tool is missing: run make setup" >&2; exit 1; }; \
 	done

@@ -48,6 +48,18 @@ check_configuration() {
         fail "others than Envoy and Grafana publish ports"
 }
 
+# check_metrics GATEWAYS WORKERS: that Prometheus reads every process, once it has asked for their addresses and then for their numbers.
+check_metrics() {
+    local wanted="cache 1, envoy 1, gateway $1, hash 1, otel-collector 1, prometheus 1, queue 1, worker $2" found='' tries
+    for tries in $(seq 90); do
+        found=$(compose exec -T prometheus wget -q -O - 'http://127.0.0.1:9090/api/v1/query?query=count+by(job)(up==1)' |
+            jq -r '[.data.result[] | "\(.metric.job) \(.value[1])"] | sort | join(", ")') || true
+        if [ "$found" = "$wanted" ]; then return; fi
+        sleep 1
+    done
+    fail "after $tries s Prometheus reads $found, and not $wanted"
+}
+
 # Of each container: not root, a root file system that is not written, no capabilities, limits.
 check_hygiene() {
     local found

@@ -86,6 +86,9 @@ export HASHMESH_SERVER=https://$ENGINE_ADDRESS:${HASHMESH_PUBLISH:-8443} HASHMES
 outside "$hashmesh" list >/dev/null
 say "a key; Envoy answers"
 
+check_metrics "$gateways" "$workers"
+say "Prometheus reads all of them"
+
 check_hygiene
 check_secrets
 check_isolation
