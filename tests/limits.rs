@@ -220,7 +220,7 @@ async fn promise_10_a_tenant_brings_as_much_a_day_as_it_may_and_a_restart_does_n
     let opened = stream.create_submission(CreateSubmissionRequest::default()).await.expect("one").into_inner();
     let submission_id = opened.opened.expect("it").submission_id;
     let mut append = async |sequence, count| {
-        let batch = Some(Batch { sequence, tasks: Some(packed(vec!["sixsix"; count])) });
+        let batch = Some(Batch { sequence, tasks: Some(packed(vec!["sixsix"; count])), ..Batch::default() });
         let request = AppendBatchRequest { submission_id: submission_id.clone(), batch };
         stream.append_batch(request).await.map(drop)
     };

@@ -42,7 +42,7 @@ async fn backlog(gateway: &mut Gateway, options: SubmissionOptions, batches: u32
     let submission_id = created.opened.expect("the answer has it").submission_id;
     for sequence in 0..batches {
         let tasks = Some(packed((0..1_000).map(|task| format!("{sequence} {task}"))));
-        let batch = Some(Batch { sequence, tasks });
+        let batch = Some(Batch { sequence, tasks, ..Batch::default() });
         let request = AppendBatchRequest { submission_id: submission_id.clone(), batch };
         soon("AppendBatch", gateway.append_batch(request)).await.expect("it is stored");
     }

@@ -237,7 +237,7 @@ async fn promise_2_objects_are_read_once_each_whatever_dies_meanwhile() {
     for (sequence, numbers) in (0..OBJECTS).collect::<Vec<_>>().chunks(500).enumerate() {
         let tasks = numbers.iter().map(|number| object(&number.to_string(), &format!("s3://bucket/{number}"), None));
         let tasks = Some(batch::Tasks::Rows(TaskRows { tasks: tasks.collect() }));
-        let batch = Some(Batch { sequence: sequence as u32, tasks });
+        let batch = Some(Batch { sequence: sequence as u32, tasks, ..Batch::default() });
         let request = AppendBatchRequest { submission_id: submission_id.clone(), batch };
         gateway.append_batch(request).await.expect("accepted");
     }

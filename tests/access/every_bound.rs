@@ -169,7 +169,7 @@ fn too_much(path: &str) -> Option<(Vec<u8>, &'static str)> {
             (request.encode_to_vec(), "idempotency_key")
         }
         "AppendBatch" => {
-            let batch = Some(api::Batch { sequence: 0, tasks: Some(tasks()) });
+            let batch = Some(api::Batch { sequence: 0, tasks: Some(tasks()), ..api::Batch::default() });
             (api::AppendBatchRequest { submission_id: id(), batch }.encode_to_vec(), "batch.columns.lengths")
         }
         "SealSubmission" => {

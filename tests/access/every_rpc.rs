@@ -60,7 +60,7 @@ fn about(method: &str, id: &str) -> Option<Bytes> {
             SubmitTasksRequest { frame: Some(Frame::Open(open)) }.encode_to_vec()
         }
         "AppendBatch" => {
-            let batch = Batch { sequence: 0, tasks: Some(packed(["input"])) };
+            let batch = Batch { sequence: 0, tasks: Some(packed(["input"])), ..Batch::default() };
             AppendBatchRequest { submission_id, batch: Some(batch) }.encode_to_vec()
         }
         "SealSubmission" => SealSubmissionRequest { submission_id, batch_count: 0 }.encode_to_vec(),

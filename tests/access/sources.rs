@@ -88,7 +88,8 @@ async fn every_way(mesh: &Guarded, key: &KeyText, directory: &Path) -> Vec<(&'st
     let mut gateway = mesh.client(key).gateway();
     let named = || vec![file("a", &directory.join("file"))];
     let open = create(&mut gateway, SubmissionOptions::default()).await.expect("any may");
-    let batch = Some(Batch { sequence: 0, tasks: Some(batch::Tasks::Rows(TaskRows { tasks: named() })) });
+    let batch =
+        Some(Batch { sequence: 0, tasks: Some(batch::Tasks::Rows(TaskRows { tasks: named() })), ..Batch::default() });
     let append = AppendBatchRequest { submission_id: open, batch };
     let name = format!("of-{}", directory.file_name().and_then(|name| name.to_str()).expect("UTF-8"));
     vec![

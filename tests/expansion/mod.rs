@@ -356,7 +356,8 @@ async fn a_submission_that_is_listed_takes_batches_and_seals_from_nobody_else() 
     assert_eq!(expansion.source_uri, "file:///srv/x/", "in its one form");
 
     let tasks = Some(packed(["a"]));
-    let request = AppendBatchRequest { submission_id: id.clone(), batch: Some(Batch { sequence: 0, tasks }) };
+    let request =
+        AppendBatchRequest { submission_id: id.clone(), batch: Some(Batch { sequence: 0, tasks, ..Batch::default() }) };
     assert_refused(&gateway.append_batch(request).await.expect_err("refused"), Reason::SubmissionExpands);
     let request = SealSubmissionRequest { submission_id: id.clone(), batch_count: 0 };
     assert_refused(&gateway.seal_submission(request).await.expect_err("refused"), Reason::SubmissionExpands);

@@ -49,7 +49,7 @@ async fn assert_mesh_works() {
 }
 
 fn batch_of(sequence: u32, tasks: batch::Tasks) -> Option<Batch> {
-    Some(Batch { sequence, tasks: Some(tasks) })
+    Some(Batch { sequence, tasks: Some(tasks), ..Batch::default() })
 }
 
 fn no_rows() -> batch::Tasks {

@@ -175,7 +175,7 @@ impl SubmitStream {
     }
 
     pub(crate) async fn batch(&mut self, sequence: u32, tasks: batch::Tasks) {
-        self.send(submit_tasks_request::Frame::Batch(Batch { sequence, tasks: Some(tasks) })).await;
+        self.send(submit_tasks_request::Frame::Batch(Batch { sequence, tasks: Some(tasks), ..Batch::default() })).await;
     }
 
     pub(crate) async fn seal(&mut self, batch_count: u32) {
