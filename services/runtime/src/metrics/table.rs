@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    catalogue::{self, Any},
-    definition::{Definition, Kind, Label, Section, Values},
+    catalogue,
+    definition::{Definition, Label, Section, Values},
 };
 
 /// `observability/METRICS.md`.
@@ -19,7 +19,7 @@ pub fn table() -> String {
         // Writing to a string does not fail, here and below.
         let _ = write!(text, "\n## {}\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n", section.title());
         for any in catalogue::of(section) {
-            line(&mut text, of(*any));
+            line(&mut text, any.definition());
         }
     }
     text
@@ -28,37 +28,25 @@ pub fn table() -> String {
 /// What is known of a metric, or of the one that this series of a histogram belongs to.
 #[must_use]
 pub fn explain(name: &str) -> Option<String> {
-    let all = || Section::ALL.into_iter().flat_map(catalogue::of).map(|any| of(*any));
+    let all = || Section::ALL.into_iter().flat_map(catalogue::of).map(|any| any.definition());
     let series = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
     let found = all().find(|known| known.name == name || series == Some(known.name))?;
     let labels: String = found.labels.iter().map(|known| format!("label {}\n", label(known))).collect();
     let unit = found.unit.trim_matches(['{', '}']);
-    Some(format!("{}: {}, {unit}\n{labels}{}\n", found.name, kind(found), found.help.trim()))
-}
-
-fn kind(definition: &Definition) -> &'static str {
-    match definition.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram(_) => "histogram",
-    }
-}
-
-fn of(any: Any) -> &'static Definition {
-    match any {
-        Any::Counter(counter) => &counter.definition,
-        Any::Total(total) => &total.definition,
-        Any::Gauge(gauge) => &gauge.definition,
-        Any::Histogram(histogram) => &histogram.definition,
-    }
+    Some(format!("{}: {}, {unit}\n{labels}{}\n", found.name, found.kind.name(), found.help.trim()))
 }
 
 fn line(text: &mut String, definition: &Definition) {
     let labels: Vec<_> = definition.labels.iter().map(label).collect();
     let meaning = definition.help.trim().replace('|', r"\|");
     let unit = definition.unit.trim_matches(['{', '}']);
-    let _ =
-        writeln!(text, "| `{}` | {}, {unit} | {} | {meaning} |", definition.name, kind(definition), labels.join("; "));
+    let _ = writeln!(
+        text,
+        "| `{}` | {}, {unit} | {} | {meaning} |",
+        definition.name,
+        definition.kind.name(),
+        labels.join("; ")
+    );
 }
 
 fn label(label: &Label) -> String {
@@ -72,10 +60,10 @@ fn label(label: &Label) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
+    use super::{super::definition::Kind, *};
 
     fn all() -> impl Iterator<Item = &'static Definition> {
-        Section::ALL.into_iter().flat_map(catalogue::of).map(|any| of(*any))
+        Section::ALL.into_iter().flat_map(catalogue::of).map(|any| any.definition())
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn scrape() -> String {
     let mut collected = series(&registry.collect());
     let mut text = String::with_capacity(64 * 1024);
     for any in registry.metrics() {
-        let definition = definition(any);
+        let definition = any.definition();
         let mut series = collected.remove(definition.name).unwrap_or_default();
         for labels in expected(any) {
             let labels = labels.iter().map(|(name, value)| (*name, value.as_str()));
@@ -39,15 +39,6 @@ pub fn scrape() -> String {
         write_metric(&mut text, definition, &series);
     }
     text
-}
-
-fn definition(any: Any) -> &'static Definition {
-    match any {
-        Any::Counter(counter) => &counter.definition,
-        Any::Total(total) => &total.definition,
-        Any::Gauge(gauge) => &gauge.definition,
-        Any::Histogram(histogram) => &histogram.definition,
-    }
 }
 
 /// The series that are there before anything happened. The others the registry has by itself.
@@ -136,11 +127,7 @@ fn written<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 
 fn write_metric(text: &mut String, definition: &Definition, series: &Written) {
     let name = definition.name;
-    let kind = match definition.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram(_) => "histogram",
-    };
+    let kind = definition.kind.name();
     let help = definition.help.trim().replace('\\', r"\\").replace('\n', r"\n");
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     for (labels, value) in series {

@@ -10,7 +10,7 @@ pub mod rpc;
 pub mod worker;
 
 use super::{
-    Section,
+    Definition, Section,
     instrument::{Counter, Gauge, Histogram, Total},
 };
 
@@ -21,6 +21,18 @@ pub(super) enum Any {
     Total(&'static Total),
     Gauge(&'static Gauge),
     Histogram(&'static Histogram),
+}
+
+impl Any {
+    /// What it is.
+    pub(super) fn definition(self) -> &'static Definition {
+        match self {
+            Self::Counter(counter) => &counter.definition,
+            Self::Total(total) => &total.definition,
+            Self::Gauge(gauge) => &gauge.definition,
+            Self::Histogram(histogram) => &histogram.definition,
+        }
+    }
 }
 
 /// From half a millisecond to a minute: calls, commits, phases.
