@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use hashmesh::error::{Reason, TaskReason};
-use hashmesh_runtime::metrics;
+use hashmesh_runtime::{metrics, trace::code_name};
 
 use crate::{output::print, verbs::exit_code_of};
 
@@ -34,7 +34,7 @@ fn explain(name: &str) -> Result<String> {
         let exit = exit_code_of(code);
         return Ok(format!(
             "{name}: a call was refused with {}, exit code {exit}.\n{}\n",
-            code_name(reason),
+            code_name(reason.code()),
             reason.meaning()
         ));
     }
@@ -58,7 +58,7 @@ fn table() -> String {
         format!(
             "| `{}` | {}, {} | {} |\n",
             reason.as_str(),
-            code_name(*reason),
+            code_name(reason.code()),
             exit_code_of(reason.code()),
             reason.meaning()
         )
@@ -68,18 +68,6 @@ fn table() -> String {
         .map(|reason| format!("| `{}` | a failed task, 1 | {} |\n", reason.as_str(), reason.meaning()));
     let head = "| reason | gRPC code, exit code | meaning |\n|---|---|---|\n".to_owned();
     std::iter::once(head).chain(calls).chain(tasks).collect()
-}
-
-/// The code as gRPC's documentation writes it.
-fn code_name(reason: Reason) -> String {
-    let mut name = String::new();
-    for character in format!("{:?}", reason.code()).chars() {
-        if character.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(character.to_ascii_uppercase());
-    }
-    name
 }
 
 #[cfg(test)]

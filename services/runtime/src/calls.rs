@@ -13,5 +13,5 @@ mod methods;
 #[cfg(test)]
 mod tests;
 
-pub use end::servers_fault;
+pub use end::{code_name, servers_fault};
 pub(crate) use methods::{DESCRIPTOR_SETS, Method, methods};

@@ -86,8 +86,9 @@ impl<B: Body<Data = Bytes, Error = Status>, E: Ended> Body for Ending<B, E> {
     }
 }
 
-/// A code as metrics have it.
-pub(super) fn code_name(code: Code) -> &'static str {
+/// A code as gRPC's documentation writes it, and metrics and spans have it.
+#[must_use]
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

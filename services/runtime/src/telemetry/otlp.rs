@@ -126,10 +126,10 @@ impl Exporter {
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(SPAN_DELAY)
             .build();
-        let mut gate = Gate { inner: BatchSpanProcessor::builder(sender).with_batch_config(config).build(), waiting };
+        let mut processor = BatchSpanProcessor::builder(sender).with_batch_config(config).build();
         // Before it is shared: nobody can tell it later.
-        gate.set_resource(&super::resource());
-        let gate = SharedGate(Arc::new(gate));
+        processor.set_resource(&super::resource());
+        let gate = Gate { inner: Arc::new(processor), waiting };
         // What reaches it was sampled before.
         let provider = SdkTracerProvider::builder().with_resource(super::resource()).with_sampler(Sampler::AlwaysOn);
         let provider = provider.with_span_processor(gate.clone()).build();
@@ -221,10 +221,11 @@ fn exporters(settings: &ExportSettings) -> Result<(SpanExporter, MetricExporter)
     }
 }
 
-/// Lets no more spans in than may wait, so that the queue behind it, which throws away in silence, is never full.
-#[derive(Debug)]
+/// Lets no more spans in than may wait, so that the queue behind it, which throws away in silence, is never full. The provider
+/// and [`trace`] each have one, of the same queue.
+#[derive(Clone, Debug)]
 struct Gate {
-    inner: BatchSpanProcessor,
+    inner: Arc<BatchSpanProcessor>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -248,32 +249,6 @@ impl SpanProcessor for Gate {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-/// What the provider and [`trace`] both have.
-#[derive(Clone, Debug)]
-struct SharedGate(Arc<Gate>);
-
-impl SpanProcessor for SharedGate {
-    fn on_start(&self, span: &mut Span, context: &Context) {
-        self.0.on_start(span, context);
-    }
-
-    fn on_end(&self, span: SpanData) {
-        self.0.on_end(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
     }
 }
 

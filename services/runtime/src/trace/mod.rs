@@ -22,7 +22,7 @@ pub use self::{
     context::TraceContext,
     span::{Span, SpanKind},
 };
-pub use crate::calls::servers_fault;
+pub use crate::calls::{code_name, servers_fault};
 pub(crate) use span::{connect, disconnect, sampled};
 
 /// The header, as W3C and gRPC metadata have it.
