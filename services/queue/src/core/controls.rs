@@ -31,7 +31,7 @@ pub(crate) enum Waits {
 impl Core {
     /// Pauses everyone, or lets everyone go on. Leases that are out finish.
     pub(crate) fn pause_everyone(&mut self, now: Now, paused: bool) {
-        self.order.pause_everyone(paused);
+        self.order.pause_everyone(now, paused);
         self.isolate = true;
         self.dispatch(now);
     }
@@ -40,7 +40,7 @@ impl Core {
     /// finish.
     pub(crate) fn control_tenant(&mut self, now: Now, tenant: &str, paused: bool, max_leased: Option<u32>) {
         let id = self.order.tenants.named(tenant);
-        self.order.control(id, paused, max_leased.map(u64::from));
+        self.order.control(now, id, paused, max_leased.map(u64::from));
         self.isolate = true;
         self.dispatch(now);
     }

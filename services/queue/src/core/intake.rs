@@ -309,21 +309,14 @@ impl Core {
         self.kept_batches -= submission.window.len();
         submission.window.clear();
         let leases = submission.leases.clone();
-        let waiting_runs = std::mem::take(&mut submission.waiting_runs);
+        let waiting_tasks = std::mem::take(&mut submission.waiting_tasks);
         for lease_id in leases {
             if let Some(lease) = self.end_lease(lease_id, LeaseEnd::Cancelled) {
                 self.effects.push(Effect::Revoke { worker: lease.worker, lease: lease_id, reason });
             }
         }
-        if waiting_runs == 0 {
-            return;
+        if waiting_tasks > 0 {
+            self.waiting.retain(|waiting| waiting.submission != id);
         }
-        let mut dropped = 0;
-        self.waiting.retain(|waiting| {
-            let keep = waiting.submission != id;
-            dropped += if keep { 0 } else { u64::from(waiting.run.count) };
-            keep
-        });
-        self.waiting_tasks -= dropped;
     }
 }

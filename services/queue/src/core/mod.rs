@@ -20,6 +20,7 @@ mod poison;
 mod ranges;
 mod retry;
 mod settle;
+mod stats;
 mod submission;
 mod timers;
 mod times;
@@ -44,6 +45,7 @@ pub(crate) use controls::{TenantControls, Waits};
 pub(crate) use intake::{AppendRefusal, Appended, CancelRefusal, NewBatchMeta, SealRefusal, Sealed};
 pub(crate) use ranges::TaskRun;
 pub(crate) use settle::{AttemptFailure, OutcomesPart, Recorded, Verdict};
+pub(crate) use stats::CoreCounts;
 pub(crate) use submission::{Phase, Resolved};
 pub(crate) use times::LeaseTimes;
 pub(crate) use worker::{LeaseEnd, WorkerInfo};
@@ -175,28 +177,6 @@ pub(crate) struct Grant {
     pub(crate) flow: u64,
 }
 
-/// What was counted since the owner took over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CoreCounts {
-    pub(crate) refused_tasks: u64,
-    pub(crate) retried_tasks: u64,
-    /// Ranges that got one.
-    pub(crate) strikes: u64,
-}
-
-/// Numbers about the whole state.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CoreStats {
-    pub(crate) unfinished_submissions: u64,
-    pub(crate) ready_tasks: u64,
-    pub(crate) leased_tasks: u64,
-    pub(crate) oldest_ready: Duration,
-    pub(crate) refused_tasks: u64,
-    pub(crate) retried_tasks: u64,
-    pub(crate) rescued_leases: u64,
-    pub(crate) leases: u64,
-}
-
 /// The owner's memory of unfinished submissions, workers and leases.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -215,7 +195,6 @@ pub(crate) struct Core {
     leased_tasks: u64,
     /// Runs that wait for their next attempt, soonest first.
     waiting: BinaryHeap<Waiting>,
-    waiting_tasks: u64,
     /// Batches in memory, of all submissions.
     kept_batches: usize,
     /// Ranges that are leased alone, while they are not.
@@ -256,7 +235,6 @@ impl Core {
             leases: BTreeMap::new(),
             leased_tasks: 0,
             waiting: BinaryHeap::new(),
-            waiting_tasks: 0,
             kept_batches: 0,
             suspects: BTreeMap::new(),
             isolate: false,
@@ -361,30 +339,6 @@ impl Core {
     /// The algorithms of an unfinished submission.
     pub(crate) fn algorithms(&self, id: Uuid) -> Option<&[Algorithm]> {
         Some(&self.submissions.get(&id)?.algorithms)
-    }
-
-    /// Numbers about the whole state.
-    pub(crate) fn stats(&self, now: Now) -> CoreStats {
-        let active = self.submissions.values().filter(|submission| submission.active());
-        let unresolved: u64 = active.map(|one| one.accepted_tasks.saturating_sub(one.totals.recorded())).sum();
-        let oldest = self.ready.oldest().into_iter().chain(self.suspects.values().map(|suspect| suspect.since)).min();
-        CoreStats {
-            unfinished_submissions: self.submissions.len() as u64,
-            // Those that are in Postgres only included.
-            ready_tasks: unresolved.saturating_sub(self.leased_tasks),
-            leased_tasks: self.leased_tasks,
-            oldest_ready: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
-            refused_tasks: self.refused_tasks,
-            retried_tasks: self.retried_tasks,
-            rescued_leases: self.rescued_leases,
-            leases: self.leases.len() as u64,
-        }
-    }
-
-    /// What was counted so far.
-    pub(crate) fn counts(&self) -> CoreCounts {
-        let Self { refused_tasks, retried_tasks, strikes, .. } = *self;
-        CoreCounts { refused_tasks, retried_tasks, strikes }
     }
 
     /// The leases that have ended since the last call, in order.

@@ -22,7 +22,7 @@ use super::{
     Core, Effect, Now, WorkerId,
     order::TenantId,
     ranges::{RunSet, TaskRun},
-    submission::ReadyRun,
+    submission::{ReadyRun, Submission},
     worker::{Lease, Worker},
 };
 use crate::store::model::LeaseRow;
@@ -108,7 +108,7 @@ impl Core {
         if ready.strikes < ALONE {
             return self.insert_ready(id, sequence, run, ready);
         }
-        if run.count == 0 || !self.submissions.get(&id).is_some_and(super::submission::Submission::active) {
+        if run.count == 0 || !self.submissions.get(&id).is_some_and(Submission::active) {
             return;
         }
         let ReadyRun { attempt, strikes, since, .. } = ready;
@@ -196,7 +196,14 @@ impl Core {
 
     /// How many tasks of a submission may be leased now. `None`: it is paused, its time has not come, or it is over.
     pub(super) fn room_for(&self, id: Uuid) -> Option<u64> {
-        let submission = self.submissions.get(&id).filter(|submission| submission.active() && !submission.held)?;
+        self.room_of(self.submissions.get(&id)?)
+    }
+
+    /// The same.
+    pub(super) fn room_of(&self, submission: &Submission) -> Option<u64> {
+        if !submission.active() || submission.held {
+            return None;
+        }
         let tenant = self.order.tenants.get(submission.tenant).filter(|tenant| !tenant.paused)?;
         (!self.order.everyone_paused()).then(|| tenant.room().min(submission.room()))
     }

@@ -71,8 +71,7 @@ impl Core {
     /// Lets a run wait until `due` before its next attempt.
     pub(super) fn wait(&mut self, waiting: Waiting) {
         let Some(submission) = self.submissions.get_mut(&waiting.submission) else { return };
-        submission.waiting_runs += 1;
-        self.waiting_tasks += u64::from(waiting.run.count);
+        submission.waiting_tasks += u64::from(waiting.run.count);
         self.waiting.push(waiting);
     }
 
@@ -80,9 +79,8 @@ impl Core {
     pub(super) fn release_due(&mut self, now: Now) {
         while self.waiting.peek().is_some_and(|waiting| waiting.due <= now) {
             let Some(due) = self.waiting.pop() else { return };
-            self.waiting_tasks -= u64::from(due.run.count);
             if let Some(submission) = self.submissions.get_mut(&due.submission) {
-                submission.waiting_runs -= 1;
+                submission.waiting_tasks -= u64::from(due.run.count);
             }
             let ready = ReadyRun { count: due.run.count, attempt: due.attempt, since: now, strikes: due.strikes };
             self.queue_run(due.submission, due.sequence, due.run, ready);

@@ -116,8 +116,8 @@ pub(crate) struct Submission {
     pub(crate) leased_tasks: u64,
     /// Leases on its tasks.
     pub(crate) leases: BTreeSet<LeaseId>,
-    /// Runs that wait for their next attempt.
-    pub(crate) waiting_runs: u32,
+    /// Its tasks that wait for their next attempt.
+    pub(crate) waiting_tasks: u64,
     /// Workers have lately given back tasks whose objects they do not reach, and nothing else came of the submission since.
     pub(super) unreached: bool,
     /// What a task has cost a worker lately, in seconds of its whole capacity.
@@ -145,7 +145,7 @@ impl Submission {
             ready: ReadyRuns::default(),
             leased_tasks: 0,
             leases: BTreeSet::new(),
-            waiting_runs: 0,
+            waiting_tasks: 0,
             unreached: false,
             task_seconds: None,
         }
@@ -175,6 +175,11 @@ impl Submission {
     pub(super) fn room(&self) -> u64 {
         let max = self.order.max_leased_tasks.map_or(u64::MAX, u64::from);
         max.saturating_sub(self.leased_tasks)
+    }
+
+    /// Its tasks that neither have an outcome nor are in workers' hands nor wait for their next attempt.
+    pub(super) fn ready_tasks(&self) -> u64 {
+        self.accepted_tasks.saturating_sub(self.totals.recorded() + self.leased_tasks + self.waiting_tasks)
     }
 
     /// True if a lease on its ready tasks may be granted now, as far as it is up to the submission.

@@ -4,6 +4,7 @@
 mod adoption;
 mod known;
 mod poison;
+mod stats;
 mod suspects;
 mod unread;
 mod world;

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 pub(super) use tenants::{Tenant, TenantId, Tenants};
 
+use super::Now;
 use classes::{ClassId, Classes, KindId};
 use level::Level;
 
@@ -60,6 +61,8 @@ pub(super) struct Order {
     owed: [i64; LEVELS],
     pub(super) tenants: Tenants,
     everyone_paused: bool,
+    /// When everyone was last resumed.
+    resumed_at: Now,
 }
 
 impl Order {
@@ -69,6 +72,7 @@ impl Order {
             owed: [0; LEVELS],
             tenants: Tenants::default(),
             everyone_paused: false,
+            resumed_at: Now::ZERO,
         }
     }
 
@@ -82,8 +86,16 @@ impl Order {
     }
 
     /// Nobody is given anything, or everybody may be again.
-    pub(super) fn pause_everyone(&mut self, paused: bool) {
+    pub(super) fn pause_everyone(&mut self, now: Now, paused: bool) {
+        if self.everyone_paused && !paused {
+            self.resumed_at = now;
+        }
         self.everyone_paused = paused;
+    }
+
+    /// Since when neither everyone nor the tenant is paused, if they are not: what is older has been ready for no longer.
+    pub(super) fn given_work_since(&self, tenant: TenantId) -> Now {
+        self.tenants.get(tenant).map_or(self.resumed_at, |tenant| tenant.resumed_at.max(self.resumed_at))
     }
 
     /// A submission has runs of a class that may be given to workers. Saying so again changes nothing.
@@ -179,8 +191,11 @@ impl Order {
     }
 
     /// A tenant is given nothing, or may be again; and how many of its tasks workers may hold at once.
-    pub(super) fn control(&mut self, tenant: TenantId, paused: bool, max_leased: Option<u64>) {
+    pub(super) fn control(&mut self, now: Now, tenant: TenantId, paused: bool, max_leased: Option<u64>) {
         let Some(owner) = self.tenants.get_mut(tenant) else { return };
+        if owner.paused && !paused {
+            owner.resumed_at = now;
+        }
         owner.paused = paused;
         owner.max_leased = max_leased;
         self.refresh(tenant);

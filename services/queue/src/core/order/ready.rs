@@ -1,4 +1,4 @@
-//! A submission's runs that wait for a worker, apart by class, and what is known about all of them together.
+//! A submission's runs that wait for a worker, apart by class, and those of all submissions that were tried before.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ pub(in crate::core) type RunKey = (u32, u32);
 pub(in crate::core) struct ReadyRuns {
     /// None of them is empty.
     by_class: BTreeMap<ClassId, BTreeMap<RunKey, ReadyRun>>,
+    /// How many runs have been ready since when.
+    since: BTreeMap<Now, u32>,
 }
 
 impl ReadyRuns {
@@ -40,26 +42,36 @@ impl ReadyRuns {
         self.by_class.get(&class)?.first_key_value().map(|(key, run)| (*key, *run))
     }
 
+    /// Since when the oldest run has been ready.
+    pub(in crate::core) fn oldest(&self) -> Option<Now> {
+        self.since.first_key_value().map(|(since, _)| *since)
+    }
+
     fn insert(&mut self, class: ClassId, key: RunKey, run: ReadyRun) {
         let before = self.by_class.entry(class).or_default().insert(key, run);
         debug_assert!(before.is_none(), "two runs begin at {key:?}");
+        *self.since.entry(run.since).or_default() += 1;
     }
 
     fn remove(&mut self, class: ClassId, key: RunKey) -> Option<ReadyRun> {
         let runs = self.by_class.get_mut(&class)?;
-        let run = runs.remove(&key);
+        let run = runs.remove(&key)?;
         if runs.is_empty() {
             self.by_class.remove(&class);
         }
-        run
+        if let Some(count) = self.since.get_mut(&run.since) {
+            *count -= 1;
+            if *count == 0 {
+                self.since.remove(&run.since);
+            }
+        }
+        Some(run)
     }
 }
 
-/// What is ready in all submissions, kept up to date so that nobody has to look at them all.
+/// What of all that is ready a new owner must be told, kept up to date so that nobody has to look at all of it.
 #[derive(Debug, Default)]
 pub(in crate::core) struct ReadyIndex {
-    /// How many runs have been ready since when.
-    since: BTreeMap<Now, u32>,
     /// Runs that have been tried before, or with which workers were lost.
     tried: BTreeMap<(Uuid, RunKey), ReadyRun>,
 }
@@ -75,7 +87,6 @@ impl ReadyIndex {
         run: ReadyRun,
     ) {
         runs.insert(class, key, run);
-        *self.since.entry(run.since).or_default() += 1;
         if run.tried() {
             self.tried.insert((id, key), run);
         }
@@ -96,20 +107,9 @@ impl ReadyIndex {
     }
 
     fn forget(&mut self, id: Uuid, key: RunKey, run: ReadyRun) {
-        if let Some(count) = self.since.get_mut(&run.since) {
-            *count -= 1;
-            if *count == 0 {
-                self.since.remove(&run.since);
-            }
-        }
         if run.tried() {
             self.tried.remove(&(id, key));
         }
-    }
-
-    /// Since when the oldest ready run has been ready.
-    pub(in crate::core) fn oldest(&self) -> Option<Now> {
-        self.since.first_key_value().map(|(since, _)| *since)
     }
 
     /// Runs that have been tried before, or with which workers were lost: submission, sequence, run.

@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::classes::ClassId;
+use super::{super::Now, classes::ClassId};
 
 /// A tenant; never used again after it is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,8 @@ pub(in crate::core) struct Tenant {
     /// Its tasks in workers' hands.
     pub(in crate::core) leased: u64,
     pub(in crate::core) paused: bool,
+    /// When it was last resumed.
+    pub(super) resumed_at: Now,
     /// How many of its tasks workers may hold at once.
     pub(in crate::core) max_leased: Option<u64>,
     /// True while it stands in the levels.

@@ -416,9 +416,13 @@ impl World {
             for lease in self.core.leases.values().filter(|lease| lease.submission == *id) {
                 lease.unresolved.iter().for_each(|run| place(lease.sequence, run));
             }
+            let mut waiting_tasks = 0;
             for waiting in self.core.waiting.iter().filter(|waiting| waiting.submission == *id) {
                 place(waiting.sequence, waiting.run);
+                waiting_tasks += u64::from(waiting.run.count);
             }
+            prop_assert_eq!(submission.waiting_tasks, waiting_tasks);
+            prop_assert_eq!(submission.ready.oldest(), submission.ready.iter().map(|(_, run)| run.since).min());
             self.apart(*id).into_iter().for_each(|(sequence, run)| place(sequence, run));
             let kept: BTreeSet<u32> = submission.window.sequences().collect();
             prop_assert!(kept.len() <= WINDOW);

@@ -3,12 +3,13 @@
 super::metrics! { Queue:
     /// 1 in the process that owns the queue, else 0.
     Gauge OWNER = "hashmesh_queue_owner" in "1" [];
-    /// Tasks that wait for a worker, those included that wait for a retry, for their time, or for a pause to end.
+    /// Tasks that more workers could work on now. Not those that wait for their next attempt, for their time, for the end of a pause, or
+    /// for room below a limit.
     Gauge READY_TASKS = "hashmesh_queue_ready_tasks" in "{task}" [];
     /// Tasks in the hands of workers.
     Gauge LEASED_TASKS = "hashmesh_queue_leased_tasks" in "{task}" [];
-    /// How long the oldest task has waited that could be leased if a worker took it; 0 if there is none. Tasks of tenants that are
-    /// paused or at their limit count too, and those whose time has not come; those that wait for a retry, or for room in memory, do not.
+    /// For how long the oldest ready task has been ready; 0 if there is none. Not since it was sent: a task that was paused, or for
+    /// later, counts from when that ended. Those that wait for room in memory are not looked at.
     Gauge OLDEST_READY = "hashmesh_queue_oldest_ready_seconds" in "s" [];
     /// Submissions that are OPEN or SEALED, or whose end is being committed.
     Gauge UNFINISHED_SUBMISSIONS = "hashmesh_queue_unfinished_submissions" in "{submission}" [];
