@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use hashmesh_runtime::telemetry::{self, Repeated};
 use refinery::{Migration, Runner, SchemaVersion, Target};
 use tokio::time::Instant;
 
@@ -129,7 +130,7 @@ async fn migrate_with(config: &DatabaseConfig, runner: Runner) -> Result<Migrati
 }
 
 async fn run(connector: &Connector, session: Session, runner: &Runner) -> Result<MigrationReport, DatabaseError> {
-    let started = Instant::now();
+    let (started, again) = (Instant::now(), Repeated::new());
     loop {
         let error = match attempt(connector, session, runner).await {
             Ok(report) => return Ok(report),
@@ -138,7 +139,9 @@ async fn run(connector: &Connector, session: Session, runner: &Runner) -> Result
         if !may_go_away(&error) || started.elapsed() >= PATIENCE {
             return Err(error);
         }
-        tracing::info!(error = &error as &dyn std::error::Error, "cannot migrate yet, trying again");
+        if let Some(left_out) = again.failed() {
+            tracing::info!(error = telemetry::chain(&error), left_out, "cannot migrate yet, trying again");
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hashmesh::error::{Reason, StatusBuilder};
+use hashmesh_runtime::telemetry::{self, Repeated};
 use tonic::Status;
 
 use crate::self_test::WrongDigest;
@@ -37,13 +38,16 @@ pub enum HashError {
 
 impl From<HashError> for Status {
     fn from(error: HashError) -> Self {
+        static FAILED: Repeated = Repeated::at_most(10);
         match &error {
             HashError::Overloaded { .. } => {
                 StatusBuilder::new(Reason::Overloaded, error.to_string()).retry_after(RETRY_AFTER).build()
             }
             HashError::Closed => StatusBuilder::new(Reason::Draining, "the service is stopping; try again").build(),
             HashError::Panicked { .. } | HashError::Threads { .. } => {
-                tracing::error!(%error, "the hash pool failed");
+                if let Some(left_out) = FAILED.failed() {
+                    tracing::error!(error = telemetry::chain(&error), left_out, "the hash pool failed");
+                }
                 StatusBuilder::new(Reason::Internal, "the digest could not be computed; the service's log says why")
                     .build()
             }

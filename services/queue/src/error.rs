@@ -6,6 +6,7 @@ use hashmesh::{
     error::{Reason, StatusBuilder},
     limits::MAX_SCHEDULES,
 };
+use hashmesh_runtime::telemetry::{self, Repeated};
 use tonic::Status;
 
 use crate::core::{AppendRefusal, CancelRefusal, SealRefusal};
@@ -187,12 +188,15 @@ impl From<CancelRefusal> for QueueError {
 
 impl From<crate::store::StoreError> for QueueError {
     fn from(error: crate::store::StoreError) -> Self {
+        static FAILED: Repeated = Repeated::at_most(10);
         if matches!(error, crate::store::StoreError::Expired) {
             return Self::Expired;
         }
-        // Said once by the breaker; callers are as many as they like.
-        if !error.refused_by_breaker() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a read from the database failed");
+        // Callers are as many as they like. What the breaker refuses, it has said itself.
+        if !error.refused_by_breaker()
+            && let Some(left_out) = FAILED.failed()
+        {
+            tracing::warn!(error = telemetry::chain(&error), left_out, "a read from the database failed");
         }
         Self::Database
     }

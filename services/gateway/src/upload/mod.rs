@@ -15,6 +15,7 @@ use hashmesh::{
     tasks::is_upload_id,
     v1::{Upload, UploadLimits},
 };
+use hashmesh_runtime::telemetry::{self, Repeated};
 use hashmesh_uploads::{UploadKey, UploadStore};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
@@ -30,6 +31,9 @@ use crate::{
     service::{Gateway, upload_client},
     upstream::{Repeat, ask_by},
 };
+
+/// Uploads that clients delete, while the store does not work.
+static NOT_DELETED: Repeated = Repeated::at_most(10);
 
 type Frame = api::upload_object_response::Frame;
 type Request = api::upload_object_request::Frame;
@@ -107,7 +111,10 @@ pub(crate) async fn delete(
     ask_uploads!(gateway, call.deadline, delete_upload(request))?;
     // Once noted it will go in any case: the Queue empties the store.
     if let Err(error) = call.deadline.limit(async { Ok(config.store.delete_layout(&key).await) }).await? {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the layout of a deleted upload is still there");
+        if let Some(left_out) = NOT_DELETED.failed() {
+            let error = telemetry::chain(&error);
+            tracing::warn!(error, left_out, "the layout of a deleted upload is still there");
+        }
     }
     Ok(api::DeleteUploadResponse {})
 }

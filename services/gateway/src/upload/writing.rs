@@ -10,7 +10,10 @@ use hashmesh::{
     queue::v1 as queue,
     v1::Upload,
 };
-use hashmesh_runtime::metrics::catalogue::gateway::UPLOADED_BYTES;
+use hashmesh_runtime::{
+    metrics::catalogue::gateway::UPLOADED_BYTES,
+    telemetry::{self, Repeated},
+};
 use hashmesh_uploads::{StoreError, UploadKey};
 use tokio::time::timeout;
 use tonic::Status;
@@ -23,6 +26,9 @@ use crate::{
     service::{Gateway, upload_client},
     upstream::{Repeat, ask_by},
 };
+
+/// Each part of each upload, while the store does not work.
+static NOT_STORED: Repeated = Repeated::at_most(10);
 
 /// What the store may take for a part, its repeats included. Well below the Queue's patience with what was on its way when
 /// an upload was deleted.
@@ -191,7 +197,9 @@ impl<'a> Writing<'a> {
     async fn in_time(&self, put: impl Future<Output = Result<(), StoreError>>) -> Result<(), Status> {
         let put = timeout(PUT_TIMEOUT, put).await.unwrap_or(Err(StoreError::Silent));
         put.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an upload cannot be stored");
+            if let Some(left_out) = NOT_STORED.failed() {
+                tracing::warn!(error = telemetry::chain(&error), left_out, "an upload cannot be stored");
+            }
             let message = format!(
                 "the store of uploads failed: {}. What was stored is kept: go on with upload {} once the store works",
                 error.in_short(),

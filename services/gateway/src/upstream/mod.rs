@@ -21,7 +21,10 @@ use tonic::{Response, Status};
 pub(crate) use self::connections::StreamSlot;
 pub(crate) use self::target::Pace;
 use self::target::Target;
-use crate::{deadline::Deadline, error, error::GatewayError};
+use crate::{
+    deadline::Deadline,
+    error::{self, GatewayError, UpstreamLog},
+};
 
 /// Attempts at one call at most, however often the owner changes meanwhile.
 const MAX_ATTEMPTS: usize = 4;
@@ -45,6 +48,7 @@ pub(crate) struct Upstream {
     breaker: BreakerConfig,
     /// Of calls that nobody knows the end of.
     repeats: RetryBudget,
+    log: UpstreamLog,
 }
 
 /// Asks a service by a client that is made of each channel; the request is kept, so that it can be sent again. It learns how
@@ -99,6 +103,7 @@ impl Upstream {
             configured,
             breaker,
             repeats: RetryBudget::default(),
+            log: UpstreamLog::new(service),
             dialer,
         })
     }
@@ -153,7 +158,7 @@ impl Upstream {
         if let Verdict::NotExecuted { owner } = judge(status) {
             let _moved = self.elsewhere(&self.current(), owner.as_deref());
         }
-        error::from_upstream(self.service, status)
+        error::from_upstream(&self.log, status)
     }
 
     async fn attempt<T, F>(&self, repeat: Repeat, mut send: impl FnMut(Arc<Target>) -> F) -> Result<T, Status>
@@ -180,7 +185,7 @@ impl Upstream {
                 }
             };
             if !again || attempt >= MAX_ATTEMPTS {
-                return Err(error::from_upstream(self.service, &status));
+                return Err(error::from_upstream(&self.log, &status));
             }
             CLIENT_RETRIES.add(1, &[self.service]);
             tracing::debug!(service = self.service, url = target.url(), attempt, code = ?status.code(), "trying again");

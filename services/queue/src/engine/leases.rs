@@ -9,6 +9,7 @@ use hashmesh::{
     },
     v1::{OutcomeStatus, PackedFailure, PackedOutcomes, TaskError},
 };
+use hashmesh_runtime::telemetry::Repeated;
 use prost::Message as _;
 use uuid::Uuid;
 
@@ -27,6 +28,11 @@ use crate::{
     shard::Shard,
     store::model::{NewResults, Write},
 };
+
+/// Such a batch is leased again and again.
+static UNDECODED: Repeated = Repeated::at_most(10);
+/// A worker that is broken may send nothing else.
+static MALFORMED: Repeated = Repeated::at_most(10);
 
 /// How long a lease waits after its payload could not be read, or its outcomes made no sense.
 const UNREADABLE_DELAY: Duration = Duration::from_secs(1);
@@ -162,7 +168,9 @@ impl Engine {
         let (tasks, sizes) = match self.payloads.get((id, sequence)).map(part) {
             Some(Ok(part)) => part,
             Some(Err(error)) => {
-                tracing::error!(%id, sequence, error, "a stored batch cannot be decoded");
+                if let Some(left_out) = UNDECODED.failed() {
+                    tracing::error!(%id, sequence, error, left_out, "a stored batch cannot be decoded");
+                }
                 return self.undo(grant);
             }
             None => return self.undo(grant),
@@ -223,7 +231,10 @@ impl Engine {
             return self.settle(worker, lease);
         };
         let Some(stride) = self.well_formed(id, outcomes) else {
-            tracing::error!(%id, lease = lease.0, "a worker sent malformed outcomes; they are refused");
+            if let Some(left_out) = MALFORMED.failed() {
+                let worker = self.workers.get(&worker).map(|worker| &*worker.name);
+                tracing::error!(%id, worker, left_out, "a worker sent malformed outcomes; they are refused");
+            }
             self.core.refuse(run.count);
             self.core.nack(now, worker, lease, UNREADABLE_DELAY);
             return self.settle(worker, lease);

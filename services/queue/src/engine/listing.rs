@@ -14,6 +14,7 @@ use hashmesh::{
     queue::v1::{AttemptFailure, ListSource, lease_tasks_response::Frame},
     v1::{EndReason, TaskError},
 };
+use hashmesh_runtime::telemetry::Repeated;
 use uuid::Uuid;
 
 use super::{
@@ -31,6 +32,13 @@ use crate::{
     store::model::Write,
     wall::WallTime,
 };
+
+/// Whoever names sources that are not there does so as often as he likes.
+static NOT_LISTED: Repeated = Repeated::at_most(10);
+static NOT_TAKEN: Repeated = Repeated::at_most(10);
+
+/// Of a text of others, in the log. Whoever it is for gets all of it.
+const MOST_CHARACTERS: usize = 200;
 
 /// What a worker says to a question.
 #[derive(Debug)]
@@ -140,7 +148,9 @@ impl Engine {
                 Some(self.keep(id, batch, accepted_through, kept, Some(cursor)))
             }
             other => {
-                tracing::error!(%id, ?other, "a page of a listing was not taken");
+                if let Some(left_out) = NOT_TAKEN.failed() {
+                    tracing::error!(%id, ?other, left_out, "a page of a listing was not taken");
+                }
                 let message = "the queue did not take a page; its log says why".to_owned();
                 self.expansions.hold(now, id, TaskError { reason: "INTERNAL".to_owned(), message });
                 None
@@ -150,13 +160,21 @@ impl Engine {
 
     /// What cannot be listed to its end is cancelled: a submission must not look whole that is not.
     fn end_failed_listing(&mut self, id: Uuid, error: TaskError) {
-        tracing::warn!(%id, reason = error.reason, message = error.message, "a submission's source cannot be listed");
+        if let Some(left_out) = NOT_LISTED.failed() {
+            let (reason, cause) = (short(&error.reason), short(&error.message));
+            tracing::info!(%id, reason, cause, left_out, "a submission's source cannot be listed");
+        }
         self.expansions.end(id);
         if self.core.cancel(id) == Ok(true) {
             let after = After { ended: true, ..After::default() };
             self.push(id, vec![Write::Cancel { reason: EndReason::ExpansionFailed, error: Some(error) }], after);
         }
     }
+}
+
+/// The beginning of what others say, on one line, without what could move a cursor.
+fn short(text: &str) -> String {
+    text.chars().take(MOST_CHARACTERS).flat_map(char::escape_debug).collect()
 }
 
 /// The workers that may be asked for pages.
@@ -179,4 +197,16 @@ fn page_failure(failure: AttemptFailure) -> PageFailure {
 
 fn quota_error(error: &QueueError) -> TaskError {
     TaskError { reason: Reason::QuotaExceeded.as_str().to_owned(), message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_is_logged_on_one_short_line() {
+        assert_eq!(short("no such bucket"), "no such bucket");
+        assert_eq!(short("a\u{1b}[2J\nb\u{202e}"), "a\\u{1b}[2J\\nb\\u{202e}");
+        assert_eq!(short(&"x".repeat(100_000)).len(), MOST_CHARACTERS);
+    }
 }

@@ -1,9 +1,12 @@
 //! Reads the payload of stored batches for the leases that wait for it, aside: several batches of a submission at once.
 
+use hashmesh_runtime::telemetry::{self, Repeated};
 use uuid::Uuid;
 
 use super::{Command, payload::Payload, run::Engine};
 use crate::{core::Grant, store};
+
+static NOT_READ: Repeated = Repeated::new();
 
 /// Reads under way at once.
 const READS: usize = 4;
@@ -37,10 +40,10 @@ impl Engine {
                 let found = match store::batch_payloads(&database, submission, &sequences).await {
                     Ok(found) => found,
                     Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "batches could not be read; their leases are given back"
-                        );
+                        if let Some(left_out) = NOT_READ.failed() {
+                            let error = telemetry::chain(&error);
+                            tracing::warn!(error, left_out, "batches could not be read; their leases are given back");
+                        }
                         Vec::new()
                     }
                 };

@@ -8,7 +8,10 @@ use std::{
 
 use hashmesh::v1::{CacheMode, QueueStats, SourceRoot, TenantSources};
 use hashmesh_database::Database;
-use hashmesh_runtime::trace::TraceContext;
+use hashmesh_runtime::{
+    telemetry::{self, Repeated},
+    trace::TraceContext,
+};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -41,6 +44,9 @@ use crate::{
     },
     wall::WallTime,
 };
+
+/// Of each submission that had something in a transaction that Postgres refuses.
+static NOT_WRITTEN: Repeated = Repeated::at_most(10);
 
 /// How often leases are checked for expiry.
 const TICK: Duration = Duration::from_millis(100);
@@ -403,7 +409,10 @@ impl Engine {
         let error = match error {
             UnitError::DuplicateKey => QueueError::DuplicateKey,
             other => {
-                tracing::error!(%id, error = other as &dyn std::error::Error, "a write failed; reading the submission again");
+                if let Some(left_out) = NOT_WRITTEN.failed() {
+                    let error = telemetry::chain(other);
+                    tracing::error!(%id, error, left_out, "a write failed; reading the submission again");
+                }
                 QueueError::Recovering
             }
         };

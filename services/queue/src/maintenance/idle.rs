@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hashmesh::v1::EndReason;
+use hashmesh_runtime::telemetry::{self, Repeated};
 
 use super::StorageStatus;
 use crate::{
@@ -10,6 +11,9 @@ use crate::{
     error::QueueError,
     store::{Maintenance, StoreError},
 };
+
+/// Of all that are idle, each in turn.
+static REFUSED: Repeated = Repeated::new();
 
 /// Cancels what has been idle while OPEN for so long. Zero: nothing.
 pub(crate) async fn cancel_idle(
@@ -30,7 +34,9 @@ pub(crate) async fn cancel_idle(
             // It ended meanwhile, or the engine did.
             Err(QueueError::Completed | QueueError::Recovering) => {}
             Err(error) => {
-                tracing::warn!(%id, error = &error as &dyn std::error::Error, "cannot cancel an idle submission");
+                if let Some(left_out) = REFUSED.failed() {
+                    tracing::warn!(%id, error = telemetry::chain(&error), left_out, "cannot cancel an idle submission");
+                }
             }
         }
     }

@@ -13,6 +13,8 @@ mod uploads;
 
 use std::{sync::Arc, time::Duration};
 
+use hashmesh_runtime::telemetry::{self, Repeated};
+
 pub(crate) use self::{
     days::{adopt, make},
     idle::cancel_idle,
@@ -79,5 +81,9 @@ async fn round(
 }
 
 fn warn(error: &StoreError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "looking after the tables failed; trying again");
+    // Of all that this process owns one after the other.
+    static AGAIN: Repeated = Repeated::new();
+    if let Some(left_out) = AGAIN.failed() {
+        tracing::warn!(error = telemetry::chain(error), left_out, "looking after the tables failed; trying again");
+    }
 }

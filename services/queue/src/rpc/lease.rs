@@ -19,6 +19,7 @@ use hashmesh::{
     },
     v1::TaskError,
 };
+use hashmesh_runtime::telemetry::Repeated;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
@@ -29,6 +30,9 @@ use crate::{
     engine::{Command, EngineHandle, IncomingBatch, Listed, ListedPage, NewWorker, WorkerFrame, to_worker},
     error::QueueError,
 };
+
+/// A page is asked for again.
+static MALFORMED: Repeated = Repeated::at_most(10);
 
 /// Frames that wait for a worker. The bytes of the leases among them are bounded too (`core::unread`).
 const WORKER_FRAMES: usize = 16 * 1024;
@@ -207,7 +211,9 @@ fn listed(page: SourcePage) -> Result<(Option<IncomingBatch>, Bytes, bool), Atte
         return Err(failure);
     }
     let malformed = |what: String| {
-        tracing::error!(what, "a worker sent a malformed page of a listing; it is refused");
+        if let Some(left_out) = MALFORMED.failed() {
+            tracing::error!(what, left_out, "a worker sent a malformed page of a listing; it is refused");
+        }
         let message = "the worker sent a malformed page; the queue's log says why".to_owned();
         let error = TaskError { reason: TaskReason::SourceUnreadable.as_str().to_owned(), message };
         AttemptFailure { error: Some(error), retryable: true, ..AttemptFailure::default() }

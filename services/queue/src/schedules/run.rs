@@ -9,7 +9,11 @@ use std::{
 };
 
 use hashmesh::queue::v1::OpenSubmission;
-use hashmesh_runtime::{metrics::catalogue::queue::SCHEDULE_RUNS, shutdown::Shutdown};
+use hashmesh_runtime::{
+    metrics::catalogue::queue::SCHEDULE_RUNS,
+    shutdown::Shutdown,
+    telemetry::{self, Repeated},
+};
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -23,8 +27,17 @@ use crate::{
 /// How late a run may be for not having been looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// What fails is tried again a second later.
+#[derive(Debug)]
+struct Again {
+    all: Repeated,
+    /// One of them; tenants have as many as they may.
+    one: Repeated,
+}
+
 /// Runs what is due while this process owns the queue, until the shutdown.
 pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
+    let again = Again { all: Repeated::new(), one: Repeated::at_most(10) };
     let mut interval = interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -35,19 +48,25 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
         if shared.current.borrow().is_none() {
             continue;
         }
-        if let Err(error) = run_due(&shared).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "schedules could not be run; trying again");
+        if let Err(error) = run_due(&shared, &again).await
+            && let Some(left_out) = again.all.failed()
+        {
+            let error = telemetry::chain(&error);
+            tracing::warn!(error, left_out, "schedules could not be run; trying again");
         }
     }
 }
 
-async fn run_due(shared: &Shared) -> Result<(), QueueError> {
+async fn run_due(shared: &Shared, again: &Again) -> Result<(), QueueError> {
     for due in store::due_schedules(&shared.config.database).await? {
         // One that fails must not keep the others from their runs.
         if let Err(error) = run_one(shared, &due).await {
             SCHEDULE_RUNS.add(1, &["failed"]);
             let (tenant, name) = (&due.tenant, &due.schedule.name);
-            tracing::warn!(tenant, name, error = &error as &dyn std::error::Error, "a schedule could not be run");
+            if let Some(left_out) = again.one.failed() {
+                let error = telemetry::chain(&error);
+                tracing::warn!(tenant, name, error, left_out, "a schedule could not be run; trying again");
+            }
         }
     }
     Ok(())

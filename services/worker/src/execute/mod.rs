@@ -17,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use hashmesh::queue::v1::{Lease, NackReason};
 use hashmesh_hash::{HashError, HashPool};
+use hashmesh_runtime::telemetry::{self, Repeated};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 pub(crate) use self::{
@@ -181,7 +182,12 @@ impl Executor {
 }
 
 fn log_failed_group(error: &HashError) {
-    tracing::error!(error = error as &dyn std::error::Error, "a group of tasks failed on the pool; its tasks go back");
+    // What makes a thread panic goes back, and comes again.
+    static FAILED: Repeated = Repeated::at_most(10);
+    if let Some(left_out) = FAILED.failed() {
+        let error = telemetry::chain(error);
+        tracing::error!(error, left_out, "a group of tasks failed on the pool; its tasks go back");
+    }
 }
 
 /// Gives a lease back and stops the work on it.

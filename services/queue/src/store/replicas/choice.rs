@@ -16,6 +16,7 @@ use hashmesh_database::{
 use hashmesh_runtime::{
     metrics::{Watch, catalogue::queue},
     tasks,
+    telemetry::{self, Repeated},
 };
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -49,6 +50,8 @@ struct Known {
     reads: AtomicU64,
     fallbacks: AtomicU64,
     resting_until: Mutex<Option<Instant>>,
+    /// Reads that fail there: clients' are as many as they like.
+    again: Repeated,
 }
 
 /// A replica and how far it must be for a read.
@@ -82,6 +85,7 @@ impl Replicas {
             reads: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
             resting_until: Mutex::new(None),
+            again: Repeated::new(),
         };
         Self {
             known: replicas.iter().map(known).collect(),
@@ -154,8 +158,10 @@ impl Replicas {
     pub(super) fn failed(&self, index: usize, error: &StoreError) {
         let Some(known) = self.known.get(index) else { return };
         known.fallbacks.fetch_add(1, Ordering::Relaxed);
-        let replica = known.replica.address();
-        tracing::info!(error = error as &dyn std::error::Error, replica, "a read failed there; the primary is asked");
+        if let Some(left_out) = known.again.failed() {
+            let (replica, error) = (known.replica.address(), telemetry::chain(error));
+            tracing::info!(replica, error, left_out, "a read failed there; the primary is asked");
+        }
         if error.passes() {
             *known.resting_until() = Some(Instant::now() + REST);
         }

@@ -11,8 +11,12 @@ use hashmesh::{
     tasks::{KIND_OBJECT, validated_listing},
     v1::{Algorithm, ListedObjects, ObjectIdentity, PackedNames, PackedTasks},
 };
+use hashmesh_runtime::telemetry::Repeated;
 
 use crate::sources::Failure;
+
+/// Whoever has such a bucket listed does so as often as he likes.
+static UNFIT: Repeated = Repeated::at_most(10);
 
 /// Objects in order, and how far the listing is.
 #[derive(Debug)]
@@ -183,7 +187,9 @@ impl Page {
                 ..PackedTasks::default()
             };
             let unfit = |violation| {
-                tracing::error!(?violation, "a listed object makes no task");
+                if let Some(left_out) = UNFIT.failed() {
+                    tracing::error!(?violation, left_out, "a listed object makes no task");
+                }
                 let message = "a listed object makes no task; the worker's log says why";
                 Failure::permanent(TaskReason::SourceUnreadable, message)
             };
