@@ -110,11 +110,11 @@ pub(crate) async fn delete(
     let request = queue::DeleteUploadRequest { tenant: key.tenant.clone(), upload_id: key.upload_id.clone() };
     ask_uploads!(gateway, call.deadline, delete_upload(request))?;
     // Once noted it will go in any case: the Queue empties the store.
-    if let Err(error) = call.deadline.limit(async { Ok(config.store.delete_layout(&key).await) }).await? {
-        if let Some(left_out) = NOT_DELETED.failed() {
-            let error = telemetry::chain(&error);
-            tracing::warn!(error, left_out, "the layout of a deleted upload is still there");
-        }
+    if let Err(error) = call.deadline.limit(async { Ok(config.store.delete_layout(&key).await) }).await?
+        && let Some(left_out) = NOT_DELETED.failed()
+    {
+        let error = telemetry::chain(&error);
+        tracing::warn!(error, left_out, "the layout of a deleted upload is still there");
     }
     Ok(api::DeleteUploadResponse {})
 }
