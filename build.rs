@@ -41,6 +41,7 @@ const PROTOS: &[&str] = &[
     "hashmesh/queue/v1/listing.proto",
     "hashmesh/queue/v1/queue.proto",
     "hashmesh/queue/v1/schedule.proto",
+    "hashmesh/queue/v1/shards.proto",
     "hashmesh/queue/v1/upload.proto",
 ];
 

@@ -90,6 +90,7 @@ pub mod keys;
 pub mod limits;
 pub mod outcomes;
 pub mod receipt;
+pub mod shards;
 pub mod tasks;
 
 /// Every proto of this crate as an encoded `google.protobuf.FileDescriptorSet`, for reflection and transcoding.

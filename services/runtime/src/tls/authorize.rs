@@ -87,6 +87,7 @@ impl Policy {
             Some(Rule::Anybody) => true,
             Some(Rule::AnybodyBut(roles)) => !caller.claims(roles),
             Some(Rule::Only(role)) => self.ours(caller, role),
+            Some(Rule::OneOf(roles)) => roles.iter().any(|role| self.ours(caller, *role)),
             None => !self.serves(path),
         };
         if allowed {

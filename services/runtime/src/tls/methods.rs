@@ -13,6 +13,8 @@ pub(super) enum Rule {
     Anybody,
     /// Services of this role, of our own trust domain.
     Only(Role),
+    /// Services of one of these roles, the same way.
+    OneOf(&'static [Role]),
     /// Whoever is none of these, by any URI of its certificate, of whatever trust domain.
     AnybodyBut(&'static [Role]),
 }
@@ -36,6 +38,7 @@ pub(super) fn rule(path: &str) -> Option<Rule> {
         },
         "hashmesh.queue.v1.QueueService" => match method {
             "LeaseTasks" => Some(Rule::Only(Role::Worker)),
+            "WatchShards" => Some(Rule::OneOf(&[Role::Gateway, Role::Worker])),
             "WriteSubmission" | "CreateSubmission" | "AppendBatch" | "SealSubmission" | "SubmitBatch"
             | "GetSubmission" | "ListSubmissions" | "WatchSubmission" | "CancelSubmission" | "ListResults"
             | "StreamResults" | "RetryTasks" | "SetControls" | "GetControls" | "SetWorkerDraining"
@@ -103,19 +106,22 @@ mod tests {
             let rule = rule(&path).unwrap_or_else(|| panic!("{path} stands nowhere in `rule`"));
             let public =
                 ["/hashmesh.gateway.", "/hashmesh.admin.", "/envoy."].iter().any(|start| path.starts_with(start));
-            assert_eq!(matches!(rule, Rule::Only(_)), !public, "{path}: {rule:?}");
+            assert_eq!(matches!(rule, Rule::Only(_) | Rule::OneOf(_)), !public, "{path}: {rule:?}");
         }
     }
 
     #[test]
-    fn a_worker_takes_leases_and_nothing_else_of_the_mesh_is_for_it() {
-        let of_worker: Vec<String> =
-            paths().into_iter().filter(|path| rule(path) == Some(Rule::Only(Role::Worker))).collect();
-        let cache = ["GetEntries", "PutEntries"].map(|method| format!("/hashmesh.cache.v1.CacheService/{method}"));
-        let queue = "/hashmesh.queue.v1.QueueService/LeaseTasks".to_owned();
-        let mut of_worker = of_worker;
+    fn a_worker_takes_leases_asks_who_has_them_and_nothing_else_of_the_mesh_is_for_it() {
+        let for_worker = |path: &String| match rule(path) {
+            Some(Rule::Only(role)) => role == Role::Worker,
+            Some(Rule::OneOf(roles)) => roles.contains(&Role::Worker),
+            _ => false,
+        };
+        let mut of_worker: Vec<String> = paths().into_iter().filter(for_worker).collect();
         of_worker.sort_unstable();
-        assert_eq!(of_worker, [cache[0].clone(), cache[1].clone(), queue]);
+        let cache = ["GetEntries", "PutEntries"].map(|method| format!("/hashmesh.cache.v1.CacheService/{method}"));
+        let queue = ["LeaseTasks", "WatchShards"].map(|method| format!("/hashmesh.queue.v1.QueueService/{method}"));
+        assert_eq!(of_worker, [cache, queue].concat());
         for path in ["/hashmesh.queue.v1.QueueService/New", "/hashmesh.hash.v1.HashService/", "/a.B/C", "", "/"] {
             assert_eq!(rule(path), None, "{path}");
         }
