@@ -4,29 +4,37 @@
 //! - [`engine`] is the one task that owns the state and never waits;
 //! - [`core`] is the state machine with all the rules and no I/O;
 //! - [`store`] is every statement that Postgres gets;
-//! - [`owner`] takes the queue over, renews and loses it; [`behind`] writes what may lag;
+//! - [`owner`] runs the engine and renews what it owns; [`steward`] takes shards and gives them up, as [`balance`] decides
+//!   from a [`picture`]; [`behind`] writes what may lag;
 //! - [`phases`] knows how long tasks spend in each phase;
 //! - [`maintenance`] looks after years of data; [`schedules`] repeats submissions.
 //!
 //! A batch's way: `rpc::write` → `engine::intake` → `core::intake` → `engine::lane` → `store::lane`, and back by the
 //! submission's tail. An outcome's: `rpc::lease` → `engine::leases` → `core::settle` → the same lane.
 
+mod balance;
 mod behind;
+mod clock;
 mod config;
 mod core;
 mod engine;
 mod error;
+mod failpoint;
 mod first_key;
 mod maintenance;
 mod measures;
 mod mutant;
 mod owner;
 mod phases;
+mod picture;
 mod rates;
 mod ready;
 mod rpc;
 mod schedules;
 mod shard;
+#[cfg(test)]
+mod sim;
+mod steward;
 mod store;
 mod wall;
 
@@ -38,6 +46,7 @@ use hashmesh::queue::v1::{
 };
 use hashmesh_runtime::{health::Health, server::GrpcServer, shutdown::Shutdown, tasks};
 use tokio::{net::TcpListener, sync::watch};
+use uuid::Uuid;
 
 pub use config::{QueueConfig, ReplicaConfig, ReplicasRefused};
 pub use error::QueueServiceError;
@@ -49,8 +58,7 @@ use owner::Shown;
 /// What a Gateway's frame may hold besides the batch itself.
 const FRAME_OVERHEAD_BYTES: usize = 1024 * 1024;
 
-/// Serves the queue on `listener` until the shutdown is complete. It serves calls while this process owns the queue; a
-/// process that does not waits for it.
+/// Serves the queue on `listener` until the shutdown is complete: the shards that are this process's part of all.
 pub async fn serve(
     config: QueueConfig,
     listener: TcpListener,
@@ -58,11 +66,13 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), QueueServiceError> {
     let (current, engine) = watch::channel(None);
+    let (pictures, picture) = watch::channel(Arc::default());
+    let process = Uuid::now_v7();
     let tls = config.tls.clone();
     let storage = Arc::new(maintenance::StorageStatus::default());
     let measures = Arc::new(Measures::default());
-    let shown = Shown { storage: Arc::clone(&storage), measures: Arc::clone(&measures) };
-    let owned = owner::run(config.clone(), health.clone(), current, shown, shutdown.clone());
+    let shown = Shown { storage: Arc::clone(&storage), measures: Arc::clone(&measures), current, pictures };
+    let owned = owner::run(config.clone(), process, health.clone(), shown, shutdown.clone());
     let owner = tasks::spawn("queue owner", owned);
     let keys = store::Keys::new(&config.database);
     let reads = store::Reads::new(config.database.clone(), &config.replicas.replicas, config.replicas.max_lag);
@@ -79,6 +89,8 @@ pub async fn serve(
         config,
         keys,
         current: engine,
+        process,
+        picture,
         reads,
         storage,
         measures,

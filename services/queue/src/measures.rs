@@ -13,8 +13,10 @@ use crate::maintenance::StorageStatus;
 /// A number that only an owner of the queue has; elsewhere it is 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Owned {
-    /// 1, if it is one.
-    Owner,
+    /// How many it works on.
+    Shards,
+    /// How many nobody owns.
+    FreeShards,
     ReadyTasks,
     LeasedTasks,
     OldestReadyMs,
@@ -53,9 +55,8 @@ pub(crate) struct Owning(Arc<Measures>);
 pub(crate) struct OpenStream(Arc<Measures>, StreamKind);
 
 impl Measures {
-    /// This process owns the queue from now on.
+    /// This process has an engine from now on.
     pub(crate) fn own(self: &Arc<Self>) -> Owning {
-        self.note(Owned::Owner, 1);
         Owning(Arc::clone(self))
     }
 
@@ -82,7 +83,8 @@ impl Measures {
         };
         let (days, default) = (self.of_storage(storage), self.of_storage(storage));
         vec![
-            number(&queue::OWNER, &[], Owned::Owner, 1.0),
+            number(&queue::OWNED_SHARDS, &[], Owned::Shards, 1.0),
+            number(&queue::FREE_SHARDS, &[], Owned::FreeShards, 1.0),
             number(&queue::READY_TASKS, &[], Owned::ReadyTasks, 1.0),
             number(&queue::LEASED_TASKS, &[], Owned::LeasedTasks, 1.0),
             number(&queue::OLDEST_READY, &[], Owned::OldestReadyMs, 1000.0),
@@ -112,7 +114,7 @@ impl Measures {
         storage: &Arc<StorageStatus>,
     ) -> impl Fn() -> Option<hashmesh::v1::StorageStats> + Send + Sync + 'static {
         let (measures, storage) = (Arc::clone(self), Arc::clone(storage));
-        move || (measures.get(Owned::Owner) > 0.0).then(|| storage.stats())
+        move || (measures.get(Owned::Shards) > 0.0).then(|| storage.stats())
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
         let owning = measures.own();
         measures.note(Owned::ReadyTasks, 7);
         measures.note(Owned::WalBytes, 8);
-        assert!(measures.get(Owned::Owner) > 0.0 && measures.get(Owned::ReadyTasks) > 0.0);
+        assert!(measures.get(Owned::ReadyTasks) > 0.0);
         drop(owning);
         assert!(measures.owned.iter().all(|number| number.load(Ordering::Relaxed) == 0));
     }

@@ -1,8 +1,8 @@
-//! Ownership from the process's point of view: take over, serve, lose it, take over again.
+//! A process as an owner of shards: runs the engine, renews what it owns, and begins anew when it has lost its way.
 //!
-//! Start, failover, a lost COMMIT and a failed lane share this one path. Whatever was unknown is decided by the takeover:
-//! it ends the old backends and raises the epoch, so that afterwards the tables say what was committed and nothing more
-//! can be added in the old owner's name.
+//! Start, failover, a lost COMMIT and a failed lane share one path, [`crate::steward`]'s: shards are taken over. Whatever was
+//! unknown is decided by that: it ends the old backends and raises the epoch, so that afterwards the tables say what was
+//! committed and nothing more can be added in the old owner's name.
 
 use std::{
     convert::Infallible,
@@ -11,65 +11,73 @@ use std::{
 };
 
 use hashmesh_database::{Database, Dedicated};
-use hashmesh_runtime::{health::Health, metrics::catalogue::queue::TAKEOVERS, shutdown::Shutdown, telemetry::Repeated};
+use hashmesh_runtime::{
+    health::Health,
+    shutdown::Shutdown,
+    tasks,
+    telemetry::{self, Repeated},
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
     QueueConfig,
     behind::{self, Behind},
-    engine::{self, Command, EngineHandle, GenerationEnd, GenerationStart},
+    engine::{self, EngineHandle, GenerationEnd, GenerationStart},
     maintenance,
     measures::{Measures, Owned},
+    picture::Picture,
     ready::OwnerHealth,
-    store::{self, AcquireWait, Lane, Ownership, StoreError},
+    steward::Steward,
+    store::{self, Lane, Ownership, StoreError},
     wall::WallTime,
 };
 
 /// Before the ownership lapses, this much must be left, or it counts as lost: others judge it by the database's clock.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(1);
-/// The longest pause between two attempts to take over.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause between two generations: what is acknowledged after Postgres was away waits for it.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A generation that lasted for so long was no failed attempt.
+const LONG: Duration = Duration::from_secs(5);
 
 /// Between two looks at how much WAL there is.
 const WAL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where an owner shows what it finds.
-#[derive(Clone, Debug)]
+/// Where an owner shows what it finds and what it is.
+#[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) storage: Arc<maintenance::StorageStatus>,
     pub(crate) measures: Arc<Measures>,
+    /// The engine, while there is one that can work.
+    pub(crate) current: watch::Sender<Option<EngineHandle>>,
+    /// Who owns what.
+    pub(crate) pictures: watch::Sender<Arc<Picture>>,
 }
 
-/// Owns the queue as long as the process runs, publishing the engine of each ownership to `current`.
-pub(crate) async fn run(
-    config: QueueConfig,
-    health: Health,
-    current: watch::Sender<Option<EngineHandle>>,
-    shown: Shown,
-    shutdown: Shutdown,
-) {
-    let owner = Uuid::now_v7();
+/// Owns this process's part of the shards as long as it runs.
+pub(crate) async fn run(config: QueueConfig, process: Uuid, health: Health, shown: Shown, shutdown: Shutdown) {
     let health = OwnerHealth::new(health);
     let mut pause = Duration::from_millis(50);
     // What this process itself held is not lost with it when it takes over again.
     let mut first = true;
+    let again = Repeated::new();
     while !shutdown.begun() {
         let began = Instant::now();
-        match own(&config, owner, first, &health, &current, &shown, &shutdown).await {
+        match own(&config, process, first, &health, &shown, &shutdown).await {
             Ok(()) => return,
             Err(error) => {
                 health.ended(&error);
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the queue's ownership ended; taking over again"
-                );
+                if let Some(left_out) = again.failed() {
+                    let error = telemetry::chain(&error);
+                    tracing::warn!(error, left_out, "what was owned may be lost; taking it over again");
+                }
             }
         }
-        current.send_replace(None);
+        shown.current.send_replace(None);
         first = false;
-        if began.elapsed() > LONGEST_PAUSE {
+        if began.elapsed() > LONG {
             pause = Duration::from_millis(50);
+            let _ = again.fine();
         }
         tokio::select! {
             () = shutdown.wait() => return,
@@ -78,9 +86,9 @@ pub(crate) async fn run(
     }
 }
 
-/// Why an ownership ended.
+/// Why a generation ended.
 #[derive(Debug, thiserror::Error)]
-enum OwnershipEnded {
+enum GenerationLost {
     #[error("the database failed")]
     Store(#[from] StoreError),
     #[error("a commit lane failed: {0}")]
@@ -89,18 +97,18 @@ enum OwnershipEnded {
     Lapsed,
 }
 
-/// One ownership. Ok: the process stops.
+/// One generation: an engine, and the shards that it works on. Ok: the process stops.
 async fn own(
     config: &QueueConfig,
-    owner: Uuid,
+    process: Uuid,
     first: bool,
     health: &OwnerHealth,
-    current: &watch::Sender<Option<EngineHandle>>,
     shown: &Shown,
     shutdown: &Shutdown,
-) -> Result<(), OwnershipEnded> {
+) -> Result<(), GenerationLost> {
     let database = &config.database;
-    let Shown { storage, measures } = shown;
+    let Shown { storage, measures, current, pictures: _ } = shown;
+    health.begins();
     let mut after_crash = false;
     if config.alone && first {
         // Whoever stops in order releases the shards: then nothing was in hand.
@@ -109,23 +117,9 @@ async fn own(
     if config.alone {
         store::lapse(database).await?;
     }
-    let lease = config.ownership_duration;
-    let waits = |what: AcquireWait<'_>| health.waits(what);
-    let Some(ownership) = store::acquire(database, owner, &config.address, lease, shutdown, &waits).await? else {
-        return Ok(());
-    };
-    TAKEOVERS.add(1, &[]);
-    health.took_over();
-    let ownership = Arc::new(ownership);
-    let renewals = tokio::spawn(renew(config.clone(), Arc::clone(&ownership), health.clone(), Instant::now()));
-    let renewals = AbortOnDrop(renewals);
-
+    let ownership = Arc::new(Ownership::new(process, config.address.clone()));
     maintenance::prepare(config, storage).await;
-    let began = Instant::now();
-    let recovered = store::load_unfinished(database, config.index_batches).await?;
-    let controls = store::tenant_controls(database).await?;
-    let usage = store::tenant_usage(database, WallTime::now().day()).await?;
-    tracing::info!(submissions = recovered.len(), elapsed = ?began.elapsed(), "took over the queue");
+    let usage = store::tenant_usage(database, WallTime::now().day(), process).await?;
     // One is the express lane.
     let mut lanes = Vec::with_capacity(config.lanes + 1);
     for _ in 0..=config.lanes.max(1) {
@@ -133,67 +127,46 @@ async fn own(
     }
     let (handle, commands) = EngineHandle::new(config.admission_bytes);
     let (behind, notes) = Behind::new();
-    let writer =
-        AbortOnDrop(tokio::spawn(behind::run(database.clone(), Arc::clone(&ownership), notes, handle.clone())));
-    let maintenance = AbortOnDrop(tokio::spawn(maintenance::run(config.clone(), handle.clone(), Arc::clone(storage))));
-    current.send_replace(Some(handle.clone()));
-    let _owning = measures.own();
-    health.works();
-    let engine = handle.clone();
     let start = GenerationStart {
         config: config.clone(),
         ownership: Arc::clone(&ownership),
         lanes,
-        recovered,
-        controls,
         usage,
-        handle,
+        handle: handle.clone(),
         commands,
         behind,
         after_crash,
         measures: Arc::clone(measures),
     };
-    let last = async {
-        stopped(current, shutdown).await;
-        // While the engine still runs.
-        engine.ask(|reply| Command::LastSnapshot { reply }).await.ok()
+    let renewals = tasks::spawn_owned("renewals", renew(config.clone(), Arc::clone(&ownership), health.clone()));
+    let behind = behind::run(database.clone(), Arc::clone(&ownership), notes, handle.clone());
+    let _writer = tasks::spawn_owned("write behind", behind);
+    let looked_after = maintenance::run(config.clone(), handle.clone(), Arc::clone(storage));
+    let _maintenance = tasks::spawn_owned("maintenance", looked_after);
+    let _owning = measures.own();
+    let mut steward = Steward::new(config, ownership, handle, health, shown);
+    let stewarded = async {
+        steward.begin(shutdown).await;
+        steward.run(shutdown).await;
+        // While the engine still runs, and before streams have ended: others go on with the work meanwhile.
+        steward.leave().await;
+        current.closed().await;
     };
-    let (end, snapshot) = tokio::select! {
-        end = engine::run(start) => (end, None),
-        () = renewals.ended() => return Err(OwnershipEnded::Lapsed),
+    tokio::select! {
+        end = engine::run(start) => match end {
+            GenerationEnd::Lane(error) => Err(GenerationLost::Lane(error.to_string())),
+            GenerationEnd::Stopped => Ok(()),
+        },
+        _ = renewals => Err(GenerationLost::Lapsed),
         // Not of a task of its own: what it notes must not come after the end.
         never = sample_wal(database, measures) => match never {},
-        snapshot = last => (GenerationEnd::Stopped, snapshot),
-    };
-    drop(maintenance);
-    drop(writer);
-    match end {
-        GenerationEnd::Lane(error) => Err(OwnershipEnded::Lane(error.to_string())),
-        GenerationEnd::Stopped => {
-            if let Some(snapshot) = snapshot {
-                behind::write_last(database, &ownership, snapshot).await;
-            }
-            // Streams have been drained: what is not committed now was not acknowledged either.
-            if let Err(error) = store::release(database, &ownership).await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the ownership could not be released; it will lapse"
-                );
-            }
-            Ok(())
-        }
+        () = stewarded => Ok(()),
     }
 }
 
-/// Waits until the process stops and every caller has let go of the engine.
-async fn stopped(current: &watch::Sender<Option<EngineHandle>>, shutdown: &Shutdown) {
-    shutdown.wait().await;
-    current.closed().await;
-}
-
 /// Renews the ownership until that fails. Returns when it has lapsed.
-async fn renew(config: QueueConfig, ownership: Arc<Ownership>, health: OwnerHealth, acquired_at: Instant) {
-    let mut confirmed = acquired_at;
+async fn renew(config: QueueConfig, ownership: Arc<Ownership>, health: OwnerHealth) {
+    let mut confirmed = Instant::now();
     let mut interval = tokio::time::interval(config.ownership_duration / 5);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Not of the pool: readers that fill it must not cost us the ownership.
@@ -214,7 +187,7 @@ async fn renew(config: QueueConfig, ownership: Arc<Ownership>, health: OwnerHeal
                 connection = None;
                 health.fails(&error);
                 if let Some(left_out) = again.failed() {
-                    let error = &error as &dyn std::error::Error;
+                    let error = telemetry::chain(&error);
                     tracing::warn!(error, left_out, "renewing the ownership failed; trying again");
                 }
             }
@@ -247,24 +220,5 @@ async fn sample_wal(database: &Database, measures: &Measures) -> Infallible {
         if let Ok(bytes) = store::wal_bytes(database).await {
             measures.note(Owned::WalBytes, bytes);
         }
-    }
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl AbortOnDrop {
-    /// Waits until the task ends by itself.
-    async fn ended(&self) {
-        while !self.0.is_finished() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

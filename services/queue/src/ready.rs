@@ -1,4 +1,4 @@
-//! Whether this process does the Queue's work, which means: it owns the queue, and what it is given is committed.
+//! Whether this process does the Queue's work, which means: it owns shards, and what it is given is committed.
 //!
 //! The ownership is renewed about once a second, by a transaction that writes. So the renewals tell, also when nobody brings
 //! anything, whether Postgres commits; and an owner whose renewal fails, or has no answer for too long, is not ready before
@@ -15,40 +15,49 @@ use std::{
 
 use hashmesh_runtime::{health::Health, telemetry::chain};
 
-use crate::store::{AcquireWait, StoreError};
+use crate::store::StoreError;
 
 /// The health of the Queue, as its owner finds it.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnerHealth {
     health: Health,
-    /// It owns the queue and has taken everything up.
+    /// It owns shards and has taken them up.
     works: Arc<AtomicBool>,
 }
 
 impl OwnerHealth {
     /// Not ready.
     pub(crate) fn new(health: Health) -> Self {
-        health.not_serving("taking the queue over");
+        health.not_serving("taking shards over");
         Self { health, works: Arc::default() }
     }
 
-    /// The queue cannot be taken over yet.
-    pub(crate) fn waits(&self, what: AcquireWait<'_>) {
-        self.health.not_serving(match what {
-            AcquireWait::Owner => "standby: another process owns the queue".to_owned(),
-            AcquireWait::Postgres(error) => format!("cannot take the queue over: {}", chain(error)),
+    /// A new generation begins.
+    pub(crate) fn begins(&self) {
+        self.health.not_serving("taking shards over");
+    }
+
+    /// Who owns the shards cannot be seen, or none can be taken.
+    pub(crate) fn waits_for_postgres(&self, error: &StoreError) {
+        if !self.works.load(Ordering::Relaxed) {
+            self.health.not_serving(format!("cannot take shards over: {}", chain(error)));
+        }
+    }
+
+    /// It works on so many shards. Others own all the rest, or not.
+    pub(crate) fn owns(&self, shards: usize, rest_is_owned: bool) {
+        if shards > 0 {
+            if !self.works.swap(true, Ordering::Relaxed) {
+                self.health.serving();
+            }
+            return;
+        }
+        self.works.store(false, Ordering::Relaxed);
+        self.health.not_serving(if rest_is_owned {
+            "owns no shard: others own all and have given none up yet"
+        } else {
+            "owns no shard yet"
         });
-    }
-
-    /// It was taken over, and what is unfinished is read.
-    pub(crate) fn took_over(&self) {
-        self.health.not_serving("took the queue over; reading what is unfinished");
-    }
-
-    /// Everything is taken up.
-    pub(crate) fn works(&self) {
-        self.works.store(true, Ordering::Relaxed);
-        self.health.serving();
     }
 
     /// Postgres has committed something.
@@ -88,18 +97,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_is_ready_once_it_has_taken_everything_up_and_commits() {
+    fn an_owner_is_ready_once_it_has_taken_shards_up_and_commits() {
         let health = Health::new();
         let owner = OwnerHealth::new(health.clone());
-        owner.waits(AcquireWait::Owner);
-        assert_eq!(health.state(), Err("standby: another process owns the queue".to_owned()));
-        owner.took_over();
+        owner.begins();
         owner.commits();
-        assert!(health.state().is_err(), "it has not read what is unfinished");
-        owner.works();
+        assert_eq!(health.state(), Err("taking shards over".to_owned()), "it has not read what is unfinished");
+        owner.owns(0, true);
+        owner.commits();
+        assert!(health.state().unwrap_err().contains("others own all"));
+        owner.owns(21, true);
         assert_eq!(health.state(), Ok(()));
         owner.fails(&StoreError::Unknown { what: "renew" });
         assert!(health.state().unwrap_err().starts_with("Postgres does not commit: cannot renew"));
+        // Only what commits says that it commits again.
+        owner.owns(21, true);
+        assert!(health.state().is_err());
         owner.commits();
         assert_eq!(health.state(), Ok(()));
         owner.ended(&StoreError::Fenced { what: "renew" });
@@ -111,7 +124,7 @@ mod tests {
     async fn an_owner_whose_postgres_does_not_answer_is_not_ready() {
         let health = Health::new();
         let owner = OwnerHealth::new(health.clone());
-        owner.works();
+        owner.owns(1, true);
         owner.in_time(Duration::from_secs(600), std::future::ready(())).await;
         assert_eq!(health.state(), Ok(()));
         let mut changes = health.watch();

@@ -1,11 +1,12 @@
 //! Shards: the parts into which submissions are divided among owners.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
+use hashmesh::shards;
+pub(crate) use hashmesh::shards::SHARDS;
 use uuid::Uuid;
 
-/// The number of shards.
-pub(crate) const SHARDS: u8 = 64;
+use crate::clock;
 
 /// A shard's number, 0 to 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,21 +20,81 @@ impl Shard {
 
     /// The shard of a submission: the last 6 bits of its id.
     pub(crate) fn of(submission: Uuid) -> Self {
-        Self(submission.as_bytes()[15] & (SHARDS - 1))
+        Self(shards::of_submission(submission.as_bytes()))
     }
 
     /// The shard that decides about an idempotency key.
     pub(crate) fn of_key(tenant: &str, key: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(tenant.len() as u64).to_le_bytes());
-        hasher.update(tenant.as_bytes());
-        hasher.update(key.as_bytes());
-        Self(hasher.finalize().as_bytes()[0] & (SHARDS - 1))
+        Self(shards::of_key(tenant, key))
+    }
+
+    /// The shard of this number, if there is one.
+    pub(crate) fn numbered(number: i16) -> Option<Self> {
+        u8::try_from(number).ok().filter(|number| *number < SHARDS).map(Self)
     }
 
     /// The shard's number.
-    pub(crate) fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         self.0
+    }
+}
+
+/// Some of the shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardSet(u64);
+
+impl ShardSet {
+    pub(crate) const NONE: Self = Self(0);
+    #[cfg(test)]
+    pub(crate) const ALL: Self = Self(u64::MAX);
+
+    /// As many as bit n stands for shard n.
+    pub(crate) const fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn contains(self, shard: Shard) -> bool {
+        self.0 >> shard.0 & 1 == 1
+    }
+
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// In ascending order.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Shard> {
+        Shard::all().filter(move |shard| self.contains(*shard))
+    }
+
+    /// For Postgres.
+    pub(crate) fn numbers(self) -> Vec<i16> {
+        self.iter().map(|shard| i16::from(shard.number())).collect()
+    }
+}
+
+impl FromIterator<Shard> for ShardSet {
+    fn from_iter<T: IntoIterator<Item = Shard>>(shards: T) -> Self {
+        Self(shards.into_iter().fold(0, |bits, shard| bits | 1 << shard.0))
     }
 }
 
@@ -52,9 +113,9 @@ const COUNTS: u16 = 1 << 12;
 impl IdMint {
     /// A new id, in `shard` if one is given.
     pub(crate) fn mint(&mut self, shard: Option<Shard>) -> Uuid {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = clock::system().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let mut random: [u8; 10] = rand::random();
+        let mut random = clock::random_bytes();
         let [first, second, ..] = random;
         if now_ms > self.last_ms {
             // A random start in the lower half leaves 2,048 ids or more to each millisecond.
@@ -84,6 +145,18 @@ mod tests {
             assert_eq!(Shard::of(id), shard);
             assert_eq!(id.get_version_num(), 7);
         }
+    }
+
+    #[test]
+    fn a_set_has_the_shards_that_it_was_made_of() {
+        let even: ShardSet = Shard::all().filter(|shard| shard.number() % 2 == 0).collect();
+        let odd = ShardSet::ALL.without(even);
+        assert_eq!((even.len(), odd.len(), even.and(odd)), (32, 32, ShardSet::NONE));
+        assert_eq!(even.or(odd), ShardSet::ALL);
+        assert!(even.iter().all(|shard| even.contains(shard) && !odd.contains(shard)));
+        assert_eq!(odd.numbers()[..3], [1, 3, 5]);
+        assert_eq!(ShardSet::of_bits(odd.bits()), odd);
+        assert!(ShardSet::NONE.is_empty() && Shard::numbered(64).is_none() && Shard::numbered(-1).is_none());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost_types::Timestamp;
 
+use crate::clock;
+
 /// Microseconds since the Unix epoch, as exact as Postgres stores them.
 ///
 /// Never mixed with the core's time, which does not go back: a clock that is set moves what is to happen at a time of
@@ -16,7 +18,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 impl WallTime {
     /// What this machine's clock says.
     pub(crate) fn now() -> Self {
-        SystemTime::now().into()
+        clock::system().into()
     }
 
     /// Days since 1970 (UTC).

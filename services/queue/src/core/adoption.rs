@@ -17,7 +17,11 @@ use super::{
     submission::ReadyRun,
     worker::MAX_LEASES,
 };
-use crate::store::model::LeaseRow;
+use crate::{
+    mutant::{self, Mutant},
+    shard::{Shard, ShardSet},
+    store::model::LeaseRow,
+};
 
 /// What a worker says it still holds.
 #[derive(Clone, Debug)]
@@ -50,18 +54,40 @@ pub(super) struct HeldOff {
 impl Core {
     /// Keeps a range back for the worker that holds it. False if it is too late for that.
     pub(super) fn hold_off(&mut self, now: Now, place: Place, ready: ReadyRun, worker: &str) -> bool {
-        let in_time = now < self.config.took_over_at + self.config.lease_duration && !worker.is_empty();
+        let in_time = now < self.held_off_until(place.0) && !worker.is_empty();
         if in_time {
             self.held_off.insert(place, HeldOff { ready, worker: worker.to_owned() });
         }
         in_time
     }
 
+    /// These shards are ours from now on; their unfinished submissions follow.
+    pub(crate) fn take_over(&mut self, now: Now, shards: ShardSet) {
+        shards.iter().for_each(|shard| self.taken_over[usize::from(shard.number())] = now);
+    }
+
+    /// Leases nothing, or goes on with it: what a new owner finds must not be leased to others before those who hold it had
+    /// their say.
+    pub(crate) fn stand_still(&mut self, now: Now, still: bool) {
+        self.still = still;
+        self.dispatch(now);
+    }
+
+    fn held_off_until(&self, submission: Uuid) -> Now {
+        self.held_off_in(Shard::of(submission))
+    }
+
+    fn held_off_in(&self, shard: Shard) -> Now {
+        self.taken_over[usize::from(shard.number())] + self.config.lease_duration
+    }
+
     /// Lets go of what nobody has claimed in time.
     pub(super) fn review_held_off(&mut self, now: Now) {
-        if now >= self.config.took_over_at + self.config.lease_duration {
-            self.let_go_held_off(now, |_, _| true);
+        if self.held_off.is_empty() || mutant::active(Mutant::HeldOffForever) {
+            return;
         }
+        let over: ShardSet = Shard::all().filter(|shard| now >= self.held_off_in(*shard)).collect();
+        self.let_go_held_off(now, |place, _| over.contains(Shard::of(place.0)));
     }
 
     /// Forgets a submission's: it is over.
@@ -76,8 +102,9 @@ impl Core {
         }
     }
 
-    /// A worker that has just connected goes on with what it held: the claims that got a lease. To be called before it
-    /// gives credit; what it holds uses up what it will give.
+    /// A worker that has just connected, or has been told of shards that came, goes on with what it held: the claims that
+    /// got a lease. What is held off for it and not claimed is leased to others. What it holds uses up what
+    /// credit it has, or will give.
     pub(crate) fn adopt(&mut self, now: Now, worker: WorkerId, claims: &[Claim]) -> Vec<Adopted> {
         let Some(name) = self.workers.get(&worker).map(|worker| worker.info.name.clone()) else { return Vec::new() };
         self.let_go_held_off(now, |_, held| held.worker == name);
@@ -110,7 +137,8 @@ impl Core {
         let (id, sequence) = (claim.submission, claim.sequence);
         let submission = self.submissions.get(&id).filter(|submission| submission.active())?;
         let batch = submission.window.get(sequence)?;
-        if batch.fingerprint != claim.fingerprint || claim.run.end() > batch.task_count {
+        let other = batch.fingerprint != claim.fingerprint && !mutant::active(Mutant::FingerprintNotCompared);
+        if other || claim.run.end() > batch.task_count {
             return None;
         }
         let meant = |first: u32, run: &ReadyRun| {
@@ -132,7 +160,9 @@ impl Core {
         }
         let mut strikes = 0;
         for (first, run) in found {
-            ready.remove(&(sequence, first));
+            if !mutant::active(Mutant::AdoptTwice) {
+                ready.remove(&(sequence, first));
+            }
             strikes = strikes.max(run.strikes);
             // What the claim does not speak of stays.
             let mut rest = RunSet::of(TaskRun::new(first, run.count));

@@ -16,6 +16,9 @@ use crate::store::model::LeaseRow;
 impl Core {
     /// Grants leases until credit or ready runs are used up.
     pub(super) fn dispatch(&mut self, now: Now) {
+        if self.still {
+            return;
+        }
         self.dispatch_suspects(now);
         let mut without_luck = 0;
         while !self.order.is_empty() {
@@ -236,7 +239,9 @@ impl Core {
     /// Workers of a kind that was not there before have come: who may take what is found out anew.
     pub(super) fn classify_again(&mut self) {
         let with_runs = self.submissions.iter().filter(|(_, submission)| !submission.ready.is_empty());
-        let ids: Vec<Uuid> = with_runs.map(|(id, _)| *id).collect();
+        let mut ids: Vec<Uuid> = with_runs.map(|(id, _)| *id).collect();
+        // A map's order is not the same twice, and classes are numbered as they come.
+        ids.sort_unstable();
         // All out before any goes in: a class of now may have the number of another of before.
         let runs: Vec<_> = ids.into_iter().map(|id| (id, self.withdraw(id))).collect();
         for (id, runs) in runs {

@@ -13,7 +13,10 @@ use super::{
     submission::{Batch, Phase, ReadyRun, Submission},
     window::Window,
 };
-use crate::store::model::{Recovered, RecoveredBatch, RecoveredLease, WorkOrder};
+use crate::{
+    mutant::{self, Mutant},
+    store::model::{Recovered, RecoveredBatch, RecoveredLease, WorkOrder},
+};
 
 /// The number of the first worker that connects to an owner.
 pub(super) const FIRST_WORKER: u64 = 1;
@@ -130,6 +133,9 @@ impl Core {
         let Recovered { id, tenant, algorithms, max_attempts, order, .. } = recovered;
         let mut submission = self.begin(*id, tenant, algorithms, *max_attempts, *order);
         submission.totals = recovered.totals;
+        if mutant::active(Mutant::CountersStartAnew) {
+            submission.totals.hashed_bytes = 0;
+        }
         submission.accepted_tasks = recovered.accepted_tasks;
         submission.window = Window::over(recovered.next_sequence, recovered.resolved_through);
         submission.found_below = recovered.next_sequence;
@@ -286,7 +292,9 @@ impl Core {
             Phase::Cancelling => return Ok(false),
             Phase::Open | Phase::Sealed => submission.phase = Phase::Cancelling,
         }
-        self.release_submission(id, "the submission was cancelled");
+        if !mutant::active(Mutant::CancelKeepsLeases) {
+            self.release_submission(id, "the submission was cancelled");
+        }
         Ok(true)
     }
 
@@ -308,6 +316,8 @@ impl Core {
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         self.kept_batches -= submission.window.len();
         submission.window.clear();
+        // That its window is empty now does not say that its tasks are resolved.
+        self.resolved.remove(&id);
         let leases = submission.leases.clone();
         let waiting_tasks = std::mem::take(&mut submission.waiting_tasks);
         for lease_id in leases {

@@ -60,9 +60,13 @@ use submission::Submission;
 use timers::Timers;
 use worker::{Lease, Worker};
 
-use crate::store::model::{LeaseRow, WantedBatches};
+use crate::{
+    mutant::{self, Mutant},
+    shard::SHARDS,
+    store::model::{LeaseRow, WantedBatches},
+};
 
-/// Time since the owner took over, from a clock that never goes back.
+/// Time since the owner began, from a clock that never goes back.
 pub(crate) type Now = Duration;
 
 /// A connected worker; never used again after it is gone.
@@ -102,8 +106,6 @@ pub(crate) struct CoreConfig {
     pub(crate) backoff_cap: Duration,
     /// The last owner died with its workers, and its database is ours alone: see [`caution`].
     pub(crate) after_crash: bool,
-    /// When the owner took over.
-    pub(crate) took_over_at: Now,
     /// Seeds the jitter of the back-off.
     pub(crate) seed: u64,
     /// Batches in memory of one submission, at most.
@@ -124,7 +126,6 @@ impl Default for CoreConfig {
             backoff_base: Duration::from_millis(500),
             backoff_cap: Duration::from_secs(30),
             after_crash: false,
-            took_over_at: Now::ZERO,
             seed: 0,
             window_batches: 64 * 1024,
             index_batches: 512 * 1024,
@@ -204,6 +205,10 @@ pub(crate) struct Core {
     /// Single tasks that were alone in the hands of lost workers.
     accused: BTreeMap<Place, Accused>,
     caution: Caution,
+    /// Nothing is leased: what was found is about to be claimed.
+    still: bool,
+    /// When each shard was taken over.
+    taken_over: [Now; SHARDS as usize],
     /// Ranges that are kept for the workers that hold them.
     held_off: BTreeMap<Place, HeldOff>,
     next_worker: u64,
@@ -240,6 +245,8 @@ impl Core {
             isolate: false,
             accused: BTreeMap::new(),
             caution: Caution::new(),
+            still: false,
+            taken_over: [Now::ZERO; SHARDS as usize],
             held_off: BTreeMap::new(),
             next_worker: intake::FIRST_WORKER,
             next_lease: 1,
@@ -270,7 +277,8 @@ impl Core {
                 submission.resolved = Some(now);
                 return true;
             };
-            if committed(*id).is_none_or(|position| position < before.position) {
+            let ahead = committed(*id).is_none_or(|position| position < before.position);
+            if ahead && !mutant::active(Mutant::ResolvedRunsAhead) {
                 return true;
             }
             taken.push((*id, before));

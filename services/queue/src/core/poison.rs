@@ -25,7 +25,10 @@ use super::{
     submission::{ReadyRun, Submission},
     worker::{Lease, Worker},
 };
-use crate::store::model::LeaseRow;
+use crate::{
+    mutant::{self, Mutant},
+    store::model::LeaseRow,
+};
 
 /// Strikes from which on a range is leased alone.
 pub(super) const ALONE: u32 = 2;
@@ -112,7 +115,8 @@ impl Core {
             return;
         }
         let ReadyRun { attempt, strikes, since, .. } = ready;
-        let suspect = Suspect { count: run.count, attempt, strikes, since, written: false, announced: None };
+        let written = mutant::active(Mutant::StrikeNotAwaited);
+        let suspect = Suspect { count: run.count, attempt, strikes, since, written, announced: None };
         self.effects.push(Effect::WriteAhead(suspect_row((id, sequence, run.first), &suspect)));
         self.suspects.insert((id, sequence, run.first), suspect);
     }

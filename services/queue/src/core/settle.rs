@@ -13,7 +13,10 @@ use super::{
     submission::{Phase, ReadyRun},
     worker::Lease,
 };
-use crate::store::model::Totals;
+use crate::{
+    mutant::{self, Mutant},
+    store::model::Totals,
+};
 
 /// How long a run waits that its worker could not reach, before any worker is tried again.
 const UNREACHED_DELAY: Duration = Duration::from_secs(1);
@@ -160,7 +163,9 @@ impl Core {
             && lease.expires_at > now
             && part.run.count > 0
             && lease.unresolved.contains(part.run)
-            && self.fingerprint(lease.submission, lease.sequence).is_some_and(|known| known == part.fingerprint)
+            && self
+                .fingerprint(lease.submission, lease.sequence)
+                .is_some_and(|known| known == part.fingerprint || mutant::active(Mutant::FingerprintNotCompared))
     }
 
     /// Divides a part into runs to record and runs to try again.
@@ -168,6 +173,7 @@ impl Core {
         let Some(max_attempts) = self.submissions.get(&id).map(|submission| submission.max_attempts) else {
             return Vec::new();
         };
+        let max_attempts = max_attempts + u32::from(mutant::active(Mutant::OneAttemptTooMany));
         let again = |failure: &&AttemptFailure| failure.uncharged || (failure.retryable && attempt < max_attempts);
         let mut recorded = Vec::new();
         let mut hashed_bytes = part.hashed_bytes;
@@ -179,7 +185,7 @@ impl Core {
                 let run = TaskRun::new(part.run.first + begin, end - begin);
                 let statuses = part.statuses.map(|all| &all[begin as usize..end as usize]);
                 recorded.push(self.record(id, sequence, attempt, run, statuses, hashed_bytes));
-                hashed_bytes = 0;
+                hashed_bytes = if mutant::active(Mutant::CountBytesTwice) { hashed_bytes } else { 0 };
             }
             let Some(failure) = failures.next() else { break };
             // Neighbours that failed alike wait together.
@@ -215,7 +221,8 @@ impl Core {
             unreachable!("a lease outlived its submission");
         };
         let position = submission.totals.recorded() + 1;
-        submission.totals.succeeded += u64::from(run.count) - mismatched - failed;
+        let twice = if mutant::active(Mutant::CountFailedTwice) { failed } else { 0 };
+        submission.totals.succeeded += u64::from(run.count) - mismatched - failed + twice;
         submission.totals.mismatched += mismatched;
         submission.totals.failed += failed;
         submission.totals.hashed_bytes += hashed_bytes;
@@ -246,6 +253,9 @@ impl Core {
             self.retried_tasks += u64::from(run.count);
             (failure.retry_after.unwrap_or_else(|| self.backoff.delay(attempt)), attempt + 1)
         };
+        if mutant::active(Mutant::RetryTimerLost) {
+            return;
+        }
         // Its worker lived through it.
         self.wait(Waiting { due: now + delay, submission: id, sequence, run, attempt: next, strikes: 0 });
     }

@@ -80,6 +80,35 @@ fn promise_3_a_core_that_honours_expired_leases_is_found_out() {
 }
 
 #[test]
+fn promise_2_what_is_being_cancelled_does_not_count_as_resolved_before_that_is_committed() {
+    let mut core = Core::new(CoreConfig::default());
+    let id = Uuid::from_u128(1);
+    core.create(id, &[Algorithm::Sha256], 5);
+    let worker = core.worker_connected(Duration::ZERO, info());
+    core.credit(Duration::ZERO, worker, 1000, 1 << 30);
+    for sequence in 0..3 {
+        core.append(Duration::ZERO, id, &batch(sequence, 5, false)).unwrap();
+    }
+    let Some(Effect::Dispatch(grant)) = core.take_effects().into_iter().next() else { panic!("nothing is leased") };
+    let part = OutcomesPart {
+        worker,
+        lease: grant.lease,
+        fingerprint: &batch(0, 5, false).fingerprint,
+        run: grant.run,
+        statuses: None,
+        failures: &[],
+        hashed_bytes: 5,
+        last: true,
+    };
+    assert!(matches!(core.outcomes(Duration::ZERO, &part), Verdict::Taken { .. }));
+    assert_eq!(core.cancel(id), Ok(true));
+    // The cancellation takes its time, and may never be committed: then the next owner has to do the rest.
+    for _ in 0..3 {
+        assert_eq!(core.take_resolved(|_| Some(5)), []);
+    }
+}
+
+#[test]
 fn promise_9_a_worker_that_fell_silent_is_not_given_its_own_leases_again() {
     let mut core = Core::new(CoreConfig::default());
     let id = Uuid::from_u128(1);

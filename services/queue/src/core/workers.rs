@@ -1,6 +1,7 @@
 //! What workers do apart from working: connect, give credit, live, drain, vanish.
 
 use super::{Core, LeaseEnd, LeaseId, Now, WorkerId, WorkerInfo, order::LEVELS, poison::Blow, worker::Worker};
+use crate::mutant::{self, Mutant};
 
 impl Core {
     /// A worker connected. It gets nothing before it gives credit.
@@ -116,7 +117,9 @@ impl Core {
             self.classes.disconnect(worker.kind);
         }
         for lease_id in worker.leases {
-            if let Some(lease) = self.end_lease(lease_id, LeaseEnd::Disconnected) {
+            if let Some(lease) = self.end_lease(lease_id, LeaseEnd::Disconnected)
+                && !mutant::active(Mutant::RequeueLost)
+            {
                 self.rescued_leases += 1;
                 self.strike(now, &lease, Blow::Lost(Some(worker.info.session)));
             }

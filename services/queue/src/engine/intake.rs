@@ -16,6 +16,7 @@ use super::{
     traces::UnitSpan,
 };
 use crate::{
+    clock,
     core::{Appended, Phase, Sealed},
     error::QueueError,
     mutant::{self, Mutant},
@@ -28,6 +29,7 @@ impl Engine {
     /// Creates a submission, or finds the unfinished one with the same key.
     pub(super) fn create(&mut self, create: CreateSubmission) -> Result<Created, QueueError> {
         let CreateSubmission { new, whole } = create;
+        let Some(shard) = self.shard_for(&new) else { return Err(QueueError::NotOwner { owner: None }) };
         if let Some(IdempotencyKey { key, .. }) = &new.idempotency
             && let Some((id, fingerprint)) = self.keys.get(&(new.tenant.clone(), key.clone()))
             && let Some(live) = self.live.get(id)
@@ -38,8 +40,7 @@ impl Engine {
             self.quotas.check(WallTime::now(), &new.tenant, &batch.meta)?;
             self.quotas.count(&new.tenant, &batch.meta);
         }
-        let shard = new.idempotency.as_ref().map(|idempotency| Shard::of_key(&new.tenant, &idempotency.key));
-        let id = self.mint.mint(shard);
+        let id = self.mint.mint(Some(shard));
         self.core.create_for(id, &new.tenant, &new.algorithms, new.max_attempts, new.order);
         let handle = self.go_live(id, &new, Tail::default());
         if let Some(uri) = &new.expansion_uri {
@@ -53,6 +54,21 @@ impl Engine {
         }
         self.push(id, writes, after);
         Ok(Created::New(handle))
+    }
+
+    /// The shard of a new submission, if it may be one of ours.
+    fn shard_for(&self, new: &NewSubmission) -> Option<Shard> {
+        let ours = self.shards.now();
+        match &new.idempotency {
+            Some(IdempotencyKey { key, .. }) => {
+                Some(Shard::of_key(&new.tenant, key)).filter(|shard| ours.contains(*shard))
+            }
+            None => {
+                let all: Vec<Shard> = ours.iter().collect();
+                let [random, ..] = clock::random_bytes();
+                all.get(usize::from(random) % all.len().max(1)).copied()
+            }
+        }
     }
 
     /// Adds the only batch and the seal to the unit that creates their submission.
@@ -84,6 +100,9 @@ impl Engine {
 
     /// Takes a batch: the caller learns at once whether it has its place; that it is stored shows in the tail.
     pub(super) fn append(&mut self, id: Uuid, mut batch: IncomingBatch, permit: Admitted) -> Result<Taken, QueueError> {
+        if !self.works_on(id) {
+            return Err(QueueError::NotOwner { owner: None });
+        }
         if self.expansions.lists(id) {
             return Err(QueueError::Expands);
         }
@@ -97,6 +116,7 @@ impl Engine {
         }
         match self.core.append(now, id, &batch.meta) {
             Ok(Appended::Repeated) => Ok(Taken::Taken),
+            Ok(Appended::Elsewhere) if mutant::active(Mutant::RepeatNotCompared) => Ok(Taken::Taken),
             Ok(Appended::Elsewhere) => Ok(Taken::Compare),
             Ok(Appended::New { accepted_through, kept }) => {
                 if let Some(live) = self.live.get(&id) {
@@ -155,6 +175,9 @@ impl Engine {
 
     /// Seals a submission; answers once that is committed.
     pub(super) fn seal(&mut self, id: Uuid, batch_count: u32, reply: oneshot::Sender<Result<(), QueueError>>) {
+        if !self.works_on(id) {
+            return drop(reply.send(Err(QueueError::NotOwner { owner: None })));
+        }
         if self.expansions.lists(id) {
             return drop(reply.send(Err(QueueError::Expands)));
         }
@@ -172,6 +195,9 @@ impl Engine {
 
     /// Cancels a submission; answers once that is committed.
     pub(super) fn cancel(&mut self, id: Uuid, reason: EndReason, reply: oneshot::Sender<Result<(), QueueError>>) {
+        if !self.works_on(id) {
+            return drop(reply.send(Err(QueueError::NotOwner { owner: None })));
+        }
         match self.core.cancel(id) {
             Err(refusal) => drop(reply.send(Err(refusal.into()))),
             Ok(false) => self.push(id, Vec::new(), After { reply: Some(reply), ..After::default() }),

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     core::{LeaseId, WorkerId},
     error::QueueError,
+    mutant::{self, Mutant},
     store::{
         Lane, LaneError, UnitError,
         model::{ControlsChange, Totals, Unit, Write},
@@ -129,8 +130,31 @@ impl LaneQueue {
         }
     }
 
+    /// Each unit of a transaction has its answer: what stands behind a failed one is dropped.
+    pub(super) fn answered(
+        &self,
+        units: &[Unit],
+        afters: Vec<After>,
+        results: Vec<Result<SystemTime, UnitError>>,
+    ) -> Committed {
+        let ids = units.iter().map(|unit| unit.submission);
+        let units: Vec<_> = ids.zip(afters).zip(results).map(|((id, after), result)| (id, after, result)).collect();
+        for (id, _, result) in &units {
+            if let Err(error) = result {
+                if matches!(error, UnitError::Refused(_)) {
+                    COMMIT_FAILURES.add(1, &["unit"]);
+                }
+                self.fail(*id);
+            }
+        }
+        Committed { units }
+    }
+
     /// Drops what stands behind a failed unit.
     fn fail(&self, submission: Uuid) {
+        if mutant::active(Mutant::LaneGoesOn) {
+            return;
+        }
         let mut state = self.state();
         state.failed.insert(submission);
         state.waiting.retain(|queued| queued.unit.submission != submission);
@@ -154,17 +178,8 @@ pub(super) async fn run(mut lane: Lane, queue: &LaneQueue, engine: mpsc::Sender<
             Ok(results) => results,
             Err(error) => return error,
         };
-        let ids = units.iter().map(|unit| unit.submission);
-        let units: Vec<_> = ids.zip(afters).zip(results).map(|((id, after), result)| (id, after, result)).collect();
-        for (id, _, result) in &units {
-            if let Err(error) = result {
-                if matches!(error, UnitError::Refused(_)) {
-                    COMMIT_FAILURES.add(1, &["unit"]);
-                }
-                queue.fail(*id);
-            }
-        }
-        if engine.send(Command::Committed(Committed { units })).await.is_err() {
+        let committed = queue.answered(&units, afters, results);
+        if engine.send(Command::Committed(committed)).await.is_err() {
             // The engine is gone; so is the reason to write.
             return LaneError::Unknown("the engine stopped".to_owned());
         }

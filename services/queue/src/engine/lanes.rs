@@ -12,6 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
 use super::lane::{LaneQueue, Queued};
+use crate::shard::{Shard, ShardSet};
 
 /// What a tenant may have under way in the express lane: some 60 single tasks.
 const EXPRESS_BYTES: usize = 64 * 1024;
@@ -115,6 +116,11 @@ impl Lanes {
     /// A unit of this submission failed. Its lane drops those behind it and whatever follows, until [`Self::pardon`].
     pub(super) fn failed(&mut self, id: Uuid) {
         self.forget(id);
+    }
+
+    /// True while something of these shards is under way.
+    pub(super) fn busy(&self, shards: ShardSet) -> bool {
+        self.places.keys().any(|id| shards.contains(Shard::of(*id)))
     }
 
     /// The engine has let go of a failed submission: a new life of it may be written.

@@ -1,29 +1,16 @@
 //! Reads the batches that the core asks for, aside: one read at a time, for many submissions together.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{HashSet, VecDeque};
 
-use hashmesh_runtime::telemetry::Repeated;
 use uuid::Uuid;
 
-use super::{Command, run::Engine};
-use crate::store::{
-    self,
-    model::{LoadedBatches, WantedBatches},
-};
+use super::run::Engine;
+use crate::store::model::{LoadedBatches, WantedBatches};
 
 /// Submissions in one read.
 const TOGETHER: usize = 256;
 /// Batches in one read, about: 64 for each of 256 small submissions.
 const BATCHES: u64 = 16 * 1024;
-/// Pause after a read that failed; doubles up to [`LONGEST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-static UNREAD: Repeated = Repeated::new();
-
 impl Engine {
     /// Starts the next read if none is under way.
     pub(super) fn load_next(&mut self) {
@@ -32,31 +19,7 @@ impl Engine {
         }
         let wanted = self.take_loads();
         self.loading = true;
-        let (database, commands) = (self.database.clone(), self.commands.clone());
-        tokio::spawn(async move {
-            let mut pause = PAUSE;
-            loop {
-                match store::load_batches(&database, &wanted).await {
-                    Ok(loaded) => {
-                        let ids = wanted.iter().map(|wanted| wanted.submission);
-                        let batches = ids.zip(loaded).collect();
-                        // If the engine is gone, nobody waits for them.
-                        let _ = commands.send(Command::Loaded { batches }).await;
-                        return;
-                    }
-                    Err(error) => {
-                        if let Some(left_out) = UNREAD.failed() {
-                            let error = &error as &dyn std::error::Error;
-                            tracing::warn!(error, left_out, "stored batches cannot be read; trying again");
-                        }
-                        tokio::select! {
-                            () = commands.closed() => return,
-                            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                        }
-                    }
-                }
-            }
-        });
+        self.tables.load_batches(wanted);
     }
 
     /// The oldest requests that fit one read, one for each submission: of one that was read again after a failed write

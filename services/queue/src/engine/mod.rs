@@ -2,8 +2,11 @@
 //! lanes report to it, workers get their frames from it. It never waits for Postgres or for a peer.
 
 mod admission;
+mod begin;
 mod controls;
 mod drain;
+#[cfg(test)]
+pub(crate) mod driven;
 mod expansions;
 mod group;
 mod handle;
@@ -14,6 +17,7 @@ mod leases;
 mod listing;
 mod load;
 mod measure;
+mod moves;
 mod outgoing;
 mod payload;
 mod publish;
@@ -22,6 +26,7 @@ mod read;
 mod recent;
 mod reread;
 mod run;
+mod tables;
 mod traces;
 
 use std::{sync::Arc, time::Instant};
@@ -36,18 +41,19 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 pub(crate) use admission::{Admission, Admitted, Busy};
-pub(crate) use controls::TenantStanding;
+pub(crate) use controls::{Refreshed, TenantStanding};
 pub(crate) use handle::{SubmissionHandle, Tail};
 pub(crate) use listing::{Listed, ListedPage, Standing};
+pub(crate) use moves::SharedShards;
 pub(crate) use outgoing::{ToWorker, to_worker};
 pub(crate) use quota::{Usage, UsageRow};
 pub(crate) use recent::weight;
 pub(crate) use run::{GenerationEnd, GenerationStart, run};
 
 use crate::{
-    behind::Snapshot,
     core::{Claim, LeaseId, NewBatchMeta, WorkerId, WorkerInfo},
     error::QueueError,
+    shard::ShardSet,
     store::model::{ControlsChange, LeaseRow, LoadedBatches, NewSubmission, Recovered},
 };
 
@@ -174,10 +180,19 @@ pub(crate) enum Command {
         worker: WorkerId,
         handed_over: bool,
     },
-    /// All that is to be written behind, for the last time.
-    LastSnapshot {
-        reply: Reply<Snapshot>,
+    /// Work on these shards too, whose unfinished submissions were read. Answers once that is so.
+    TakeUp {
+        shards: ShardSet,
+        submissions: Vec<Recovered>,
+        reply: Reply<()>,
     },
+    /// Give these shards up. Answers once nothing of them is under way, and what was in hand is written.
+    GiveUp {
+        shards: ShardSet,
+        reply: Reply<()>,
+    },
+    /// What was heard of other owners and of operators.
+    Refresh(Box<Refreshed>),
     Committed(lane::Committed),
     /// Rows of `leases` that the core waits for are in the table.
     WrittenAhead {
@@ -232,6 +247,8 @@ pub(crate) enum WorkerFrame {
     },
     Heartbeat(Heartbeat),
     Draining,
+    /// What it holds of shards that have come.
+    Claims(Vec<Claim>),
 }
 
 /// The way to the engine of the current ownership.
@@ -239,13 +256,20 @@ pub(crate) enum WorkerFrame {
 pub(crate) struct EngineHandle {
     commands: mpsc::Sender<Command>,
     admission: Admission,
+    shards: SharedShards,
 }
 
 impl EngineHandle {
     /// A handle, and the receiver for the engine. `admission_bytes` of payload may be on their way to Postgres at once.
     pub(crate) fn new(admission_bytes: usize) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(4096);
-        (Self { commands, admission: Admission::new(admission_bytes) }, receiver)
+        let (admission, shards) = (Admission::new(admission_bytes), SharedShards::default());
+        (Self { commands, admission, shards }, receiver)
+    }
+
+    /// The shards that it works on.
+    pub(crate) fn shards(&self) -> &SharedShards {
+        &self.shards
     }
 
     /// The sender for lanes and readers.

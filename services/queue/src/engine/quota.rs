@@ -2,6 +2,9 @@
 //!
 //! A batch is counted when it is taken, not when it is committed: one whose transaction fails counts all the same. What was
 //! counted is written behind, about a second late, so an owner that dies forgets at most that much, in the tenant's favour.
+//!
+//! Several owners count each for itself, and learn about once a second what the others have counted of tenants that have a
+//! quota. So a tenant may bring more than its quota by what it brings to the others within about two seconds.
 
 use std::collections::BTreeMap;
 
@@ -39,17 +42,28 @@ pub(super) struct Quotas {
 #[derive(Debug, Default)]
 struct Tenant {
     quota: Quota,
+    /// To us.
     used: Usage,
+    /// To other processes, as far as it is known.
+    elsewhere: Usage,
     /// Not written behind yet.
     unwritten: bool,
 }
 
 impl Quotas {
-    /// What was counted before, by whoever owned the queue.
+    /// What this process has counted before.
     pub(super) fn recover(&mut self, now: WallTime, rows: Vec<UsageRow>) {
         self.turn(now);
         for row in rows.into_iter().filter(|row| row.day == self.day) {
             self.tenants.entry(row.tenant).or_default().used = row.used;
+        }
+    }
+
+    /// What other processes have counted.
+    pub(super) fn learn(&mut self, now: WallTime, rows: Vec<UsageRow>) {
+        self.turn(now);
+        for row in rows.into_iter().filter(|row| row.day == self.day) {
+            self.tenants.entry(row.tenant).or_default().elsewhere = row.used;
         }
     }
 
@@ -58,15 +72,24 @@ impl Quotas {
         self.tenants.entry(tenant.to_owned()).or_default().quota = quota;
     }
 
-    /// What a tenant may bring and what it has brought.
+    /// What a tenant may bring and what it has brought to us.
     pub(super) fn of(&mut self, now: WallTime, tenant: &str) -> (Quota, Usage) {
         self.turn(now);
         self.tenants.get(tenant).map_or_else(Default::default, |tenant| (tenant.quota, tenant.used))
     }
 
+    /// What it has brought to all.
+    fn in_all(&self, tenant: &str) -> Usage {
+        self.tenants.get(tenant).map_or_else(Usage::default, |tenant| Usage {
+            tasks: tenant.used.tasks.saturating_add(tenant.elsewhere.tasks),
+            bytes: tenant.used.bytes.saturating_add(tenant.elsewhere.bytes),
+        })
+    }
+
     /// Refuses a batch that does not fit.
     pub(super) fn check(&mut self, now: WallTime, tenant: &str, batch: &NewBatchMeta) -> Result<(), QueueError> {
-        let (quota, used) = self.of(now, tenant);
+        let (quota, _) = self.of(now, tenant);
+        let used = self.in_all(tenant);
         let fits = |what, limit: Option<u64>, used: u64, asked: u32| match limit {
             Some(limit) if used.saturating_add(asked.into()) > limit => {
                 let left = limit.saturating_sub(used);
@@ -152,6 +175,24 @@ mod tests {
         assert_eq!(quotas.take(tomorrow, "a", &batch(10, 1_000)), Ok(()));
         // Yesterday's clock finds today's count.
         assert!(quotas.take(NOON, "a", &batch(1, 1)).is_err());
+    }
+
+    #[test]
+    fn what_others_have_counted_counts_and_is_not_written_again() {
+        let mut quotas = Quotas::default();
+        quotas.set("a", Quota { tasks: Some(10), bytes: None });
+        assert_eq!(quotas.take(NOON, "a", &batch(3, 0)), Ok(()));
+        let elsewhere = |day, tasks| UsageRow { tenant: "a".to_owned(), day, used: Usage { tasks, bytes: 0 } };
+        quotas.learn(NOON, vec![elsewhere(20_000, 5), elsewhere(19_999, 100)]);
+        assert_eq!(quotas.take(NOON, "a", &batch(2, 0)), Ok(()));
+        assert!(matches!(quotas.take(NOON, "a", &batch(1, 0)), Err(QueueError::Quota { left: 0, .. })));
+        // It is told anew each time, not added up.
+        quotas.learn(NOON, vec![elsewhere(20_000, 4)]);
+        assert_eq!(quotas.take(NOON, "a", &batch(1, 0)), Ok(()));
+        let ours = quotas.unwritten();
+        assert_eq!(ours, [UsageRow { used: Usage { tasks: 6, bytes: 0 }, ..elsewhere(20_000, 0) }]);
+        let tomorrow = WallTime(NOON.0 + DAY_MICROS / 2);
+        assert_eq!(quotas.take(tomorrow, "a", &batch(10, 0)), Ok(()));
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! Reads the payload of stored batches for the leases that wait for it, aside: several batches of a submission at once.
 
-use hashmesh_runtime::telemetry::{self, Repeated};
 use uuid::Uuid;
 
-use super::{Command, payload::Payload, run::Engine};
-use crate::{core::Grant, store};
-
-static NOT_READ: Repeated = Repeated::new();
+use super::{payload::Payload, run::Engine};
+use crate::core::Grant;
 
 /// Reads under way at once.
 const READS: usize = 4;
@@ -35,23 +32,7 @@ impl Engine {
             && let Some((submission, sequences)) = self.take_reads()
         {
             self.reading += 1;
-            let (database, commands) = (self.database.clone(), self.commands.clone());
-            tokio::spawn(async move {
-                let found = match store::batch_payloads(&database, submission, &sequences).await {
-                    Ok(found) => found,
-                    Err(error) => {
-                        if let Some(left_out) = NOT_READ.failed() {
-                            let error = telemetry::chain(&error);
-                            tracing::warn!(error, left_out, "batches could not be read; their leases are given back");
-                        }
-                        Vec::new()
-                    }
-                };
-                let found = found.into_iter().map(|(sequence, tasks, names)| (sequence, Payload::new(tasks, names)));
-                let payloads = found.collect();
-                // If the engine is gone, nobody waits for the payload.
-                let _ = commands.send(Command::PayloadsRead { submission, sequences, payloads }).await;
-            });
+            self.tables.read_payloads(submission, sequences);
         }
     }
 

@@ -15,7 +15,10 @@ use std::{
 use hashmesh::v1::{PackedIdentities, PackedOutcomes};
 
 use super::handle::SubmissionHandle;
-use crate::store::model::TracedOutcomes;
+use crate::{
+    mutant::{self, Mutant},
+    store::model::TracedOutcomes,
+};
 
 /// Outcomes kept for followers of one submission, in bytes.
 const SUBMISSION_BYTES: usize = 8 * 1024 * 1024;
@@ -133,7 +136,8 @@ impl Recent {
         if self.rows.front().is_none_or(|first| first.outcomes.first_position > next) {
             return None;
         }
-        let begin = self.rows.partition_point(|row| row.outcomes.through_position() < next);
+        let skips = u64::from(mutant::active(Mutant::FollowerSkips));
+        let begin = self.rows.partition_point(|row| row.outcomes.through_position() < next + skips);
         let mut found = Vec::new();
         let mut bytes = 0;
         for row in self.rows.range(begin..) {

@@ -7,7 +7,6 @@ use std::{
 };
 
 use hashmesh::v1::{CacheMode, QueueStats, SourceRoot, TenantSources};
-use hashmesh_database::Database;
 use hashmesh_runtime::{
     telemetry::{self, Repeated},
     trace::TraceContext,
@@ -17,30 +16,34 @@ use uuid::Uuid;
 
 use super::{
     Command, EngineHandle,
+    begin::EngineParts,
+    controls::Heard,
     expansions::Expansions,
     handle::{SubmissionHandle, Tail},
     lane::{self, After, Committed, Queued},
     lanes::Lanes,
+    moves::{Coming, Leaving, SharedShards},
     outgoing::ToWorker,
     payload::PayloadCache,
     publish::Published,
     quota::{Quotas, UsageRow},
     recent::RecentTurns,
+    tables::{PostgresTables, Tables},
     traces::{LeaseSpans, UnitSpan},
 };
 use crate::{
     QueueConfig,
-    behind::{Behind, Snapshot},
+    behind::{Behind, Last, Snapshot},
+    clock,
     core::{Core, CoreConfig, Grant, LeaseId, Now, WorkerId},
     error::QueueError,
     measures::Measures,
-    mutant::{self, Mutant},
     phases::Phases,
     rates::{Rates, Samples},
-    shard::{IdMint, Shard},
+    shard::{IdMint, Shard, ShardSet},
     store::{
         Lane, LaneError, Ownership, UnitError,
-        model::{ControlsChange, LeaseRow, Recovered, TracedOutcomes, Unit, WantedBatches, Write},
+        model::{LeaseRow, TracedOutcomes, Unit, WantedBatches, Write},
     },
     wall::WallTime,
 };
@@ -55,15 +58,13 @@ const TURN: usize = 256;
 /// Leases younger than this are not worth a row.
 const BEHIND_AGE: Duration = Duration::from_secs(1);
 
-/// What a new ownership starts from.
+/// What an engine starts from. It owns no shard before it is told to take some up.
 #[derive(Debug)]
 pub(crate) struct GenerationStart {
     pub(crate) config: QueueConfig,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) lanes: Vec<Lane>,
-    pub(crate) recovered: Vec<Recovered>,
-    pub(crate) controls: Vec<ControlsChange>,
-    /// What tenants have brought today.
+    /// What tenants have brought to this process today.
     pub(crate) usage: Vec<UsageRow>,
     pub(crate) handle: EngineHandle,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -119,7 +120,7 @@ pub(super) struct ConnectedWorker {
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) core: Core,
-    pub(super) database: Database,
+    pub(super) tables: Box<dyn Tables>,
     pub(super) ownership: Arc<Ownership>,
     pub(super) live: HashMap<Uuid, Live>,
     /// Idempotency keys of live submissions, with the fingerprint of their options.
@@ -145,31 +146,29 @@ pub(super) struct Engine {
     pub(super) sources: BTreeMap<String, TenantSources>,
     pub(super) lease_spans: LeaseSpans,
     pub(super) published: Published,
-    pub(super) commands: mpsc::Sender<Command>,
+    /// What operators have said, as it was heard last.
+    pub(super) heard: Heard,
+    /// The shards that it works on.
+    pub(super) shards: SharedShards,
+    /// Shards that it is about to work on.
+    pub(super) coming: Option<Coming>,
+    /// Shards that it gives up, once nothing of them is under way.
+    pub(super) leaving: Option<Leaving>,
+    /// What is to be written of shards that were given up.
+    pub(super) last_words: Vec<Last>,
     pub(super) lanes: Lanes,
-    behind: Behind,
+    pub(super) behind: Behind,
     /// Rows to be written ahead.
     pub(super) ahead: Vec<LeaseRow>,
-    rates: Rates,
+    pub(super) rates: Rates,
     pub(super) phases: Phases,
     pub(super) started: Instant,
 }
 
 /// Runs an ownership until it is lost or the process stops.
 pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
-    let GenerationStart {
-        config,
-        ownership,
-        lanes,
-        recovered,
-        controls,
-        usage,
-        handle,
-        mut commands,
-        behind,
-        after_crash,
-        measures,
-    } = start;
+    let GenerationStart { config, ownership, lanes, usage, handle, mut commands, behind, after_crash, measures } =
+        start;
     let lane_queues = Lanes::new(lanes.len().saturating_sub(1));
     let queues: Vec<_> = lane_queues.queues().cloned().collect();
     let core = CoreConfig {
@@ -180,46 +179,20 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
         unread_bytes: config.unread_bytes as u64,
         after_crash,
         seed: rand::random(),
-        honours_expired: mutant::active(Mutant::DropLeaseCheck),
         ..CoreConfig::default()
     };
-    let mut engine = Engine {
-        core: Core::new(core),
-        database: config.database.clone(),
+    let mut engine = Engine::new(EngineParts {
+        core,
+        tables: Box::new(PostgresTables { database: config.database.clone(), commands: handle.commands() }),
         ownership,
-        live: HashMap::new(),
-        keys: HashMap::new(),
-        expansions: Expansions::default(),
-        payloads: PayloadCache::new(config.payload_bytes),
-        loads: VecDeque::new(),
-        loading: false,
-        unread: HashMap::new(),
-        to_read: VecDeque::new(),
-        reading: 0,
-        workers: BTreeMap::new(),
-        drained: BTreeSet::new(),
-        mint: IdMint::default(),
-        recent: RecentTurns::new(config.recent_bytes),
-        quotas: Quotas::default(),
-        sources: BTreeMap::new(),
-        lease_spans: LeaseSpans::default(),
-        published: Published::new(measures),
-        commands: handle.commands(),
+        shards: handle.shards().clone(),
         lanes: lane_queues,
         behind,
-        ahead: Vec::new(),
-        rates: Rates::default(),
-        phases: Phases::default(),
-        started: Instant::now(),
-    };
-    engine.core.clock(WallTime::now());
-    controls.iter().for_each(|change| engine.apply_controls(change));
-    engine.quotas.recover(WallTime::now(), usage);
-    for submission in &recovered {
-        engine.recover(submission);
-    }
-    drop(recovered);
-    engine.end_turn();
+        measures,
+        payload_bytes: config.payload_bytes,
+        recent_bytes: config.recent_bytes,
+    });
+    engine.begin(usage);
 
     // Dropping the set with the engine ends the lanes: a transaction that is cut off has an unknown outcome, which the
     // next takeover resolves.
@@ -257,10 +230,10 @@ pub(crate) async fn run(start: GenerationStart) -> GenerationEnd {
 impl Engine {
     /// Time since the takeover.
     pub(super) fn now(&self) -> Now {
-        self.started.elapsed()
+        clock::instant().saturating_duration_since(self.started)
     }
 
-    fn handle(&mut self, command: Command) {
+    pub(super) fn handle(&mut self, command: Command) {
         // A caller that no longer waits for its answer is gone; what it asked for stands all the same.
         match command {
             Command::Find { id, reply } => drop(reply.send(self.live.get(&id).map(|live| Arc::clone(&live.handle)))),
@@ -279,10 +252,9 @@ impl Engine {
             Command::Page { worker, page } => self.page(worker, *page),
             Command::WorkerDisconnected { worker, handed_over: false } => self.worker_disconnected(worker),
             Command::WorkerDisconnected { worker, handed_over: true } => self.worker_left(worker),
-            Command::LastSnapshot { reply } => {
-                let now = self.now();
-                let _ = reply.send(snapshot(&mut self.core, &self.live, &mut self.quotas, now, Duration::ZERO));
-            }
+            Command::TakeUp { shards, submissions, reply } => self.take_up(shards, submissions, reply),
+            Command::GiveUp { shards, reply } => self.give_up(shards, reply),
+            Command::Refresh(heard) => self.refresh(*heard),
             Command::Committed(committed) => self.committed(committed),
             Command::PayloadsRead { submission, sequences, payloads } => {
                 self.payloads_read(submission, &sequences, payloads);
@@ -296,7 +268,7 @@ impl Engine {
         }
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         let now = self.now();
         self.core.clock(WallTime::now());
         self.core.tick(now);
@@ -304,12 +276,13 @@ impl Engine {
         self.rates.tick(now);
         self.sample_workers(now);
         self.publish(now);
-        let (core, live, quotas) = (&mut self.core, &self.live, &mut self.quotas);
-        self.behind.offer(now, || snapshot(core, live, quotas, now, BEHIND_AGE));
+        let (core, live, quotas, shards) = (&mut self.core, &self.live, &mut self.quotas, self.shards.now());
+        self.behind.offer(now, || snapshot(core, live, quotas, shards, now, BEHIND_AGE));
     }
 
     /// Carries out everything that the commands of a turn caused.
-    fn end_turn(&mut self) {
+    pub(super) fn end_turn(&mut self) {
+        self.go_on_coming();
         loop {
             let mut effects = self.core.take_effects();
             if effects.is_empty() {
@@ -321,6 +294,8 @@ impl Engine {
             }
             self.carry_out(effects);
         }
+        self.go_on_leaving();
+        self.behind.offer_last(&mut self.last_words);
         self.behind.offer_ahead(&mut self.ahead);
         self.ask_for_pages();
         self.flush_settled();
@@ -467,10 +442,18 @@ impl Engine {
     }
 }
 
-/// What is to be written behind; of leases those that are older than `age`.
-fn snapshot(core: &mut Core, live: &HashMap<Uuid, Live>, quotas: &mut Quotas, now: Now, age: Duration) -> Snapshot {
+/// What is to be written behind of these shards; of leases those that are older than `age`.
+pub(super) fn snapshot(
+    core: &mut Core,
+    live: &HashMap<Uuid, Live>,
+    quotas: &mut Quotas,
+    shards: ShardSet,
+    now: Now,
+    age: Duration,
+) -> Snapshot {
     let committed = |id| live.get(&id).map(|live: &Live| live.tail.borrow().position);
     Snapshot {
+        shards,
         leases: core.lease_rows(now, age).into_iter().collect(),
         not_loaded: core.not_loaded().collect(),
         resolved: core.take_resolved(committed),

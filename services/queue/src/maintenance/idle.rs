@@ -25,14 +25,14 @@ pub(crate) async fn cancel_idle(
     if idle.is_zero() {
         return Ok(());
     }
-    for id in tables.idle_open(idle).await? {
+    for id in tables.idle_open(engine.shards().now(), idle).await? {
         match engine.cancel(id, EndReason::Idle).await {
             Ok(()) => {
                 tracing::info!(%id, "cancelled a submission that was idle while open");
                 status.note(|stats| stats.idle_cancelled_submissions += 1);
             }
-            // It ended meanwhile, or the engine did.
-            Err(QueueError::Completed | QueueError::Recovering) => {}
+            // It ended or went to another owner meanwhile, or the engine ended.
+            Err(QueueError::Completed | QueueError::Recovering | QueueError::NotOwner { .. }) => {}
             Err(error) => {
                 if let Some(left_out) = REFUSED.failed() {
                     tracing::warn!(%id, error = telemetry::chain(&error), left_out, "cannot cancel an idle submission");

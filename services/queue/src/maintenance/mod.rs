@@ -75,6 +75,7 @@ async fn round(
     make(&tables, status).await?;
     if number.is_multiple_of(EXPIRE_EVERY) {
         cancel_idle(&tables, engine, config.idle_open_timeout, status).await?;
+        tables.sweep().await?;
         expire(&tables, config.retention, status).await?;
     }
     Ok(())

@@ -8,12 +8,15 @@ use hashmesh::{
     },
     v1::TenantControls,
 };
+use uuid::Uuid;
 
 use super::Shared;
 use crate::{
     engine::{Command, TenantStanding},
     error::QueueError,
-    store::model::ControlsChange,
+    shard::Shard,
+    store::{self, model::ControlsChange},
+    wall::WallTime,
 };
 
 impl Shared {
@@ -48,7 +51,8 @@ impl Shared {
             return Err(QueueError::invalid("sources.uri_prefixes", "must be URIs"));
         }
         let change = ControlsChange { tenant: of, paused, max_leased_tasks, tasks_per_day, bytes_per_day, sources };
-        self.engine().await?.ask(|reply| Command::Control { change, reply }).await??;
+        // One owner stores what operators say, so that it has an order; the others hear of it within a second.
+        self.engine_of(Shard::of(Uuid::nil()))?.ask(|reply| Command::Control { change, reply }).await??;
         Ok(SetControlsResponse { controls: Some(self.controls(tenant).await?) })
     }
 
@@ -62,11 +66,14 @@ impl Shared {
     ) -> Result<SetWorkerDrainingResponse, QueueError> {
         let SetWorkerDrainingRequest { worker_id: name, draining } = request;
         let ask = |reply| Command::DrainWorker { name, draining, reply };
-        Ok(SetWorkerDrainingResponse { workers: self.engine().await?.ask(ask).await?? })
+        Ok(SetWorkerDrainingResponse { workers: self.engine()?.ask(ask).await?? })
     }
 
     async fn controls(&self, tenant: String) -> Result<TenantControls, QueueError> {
-        let standing = self.engine().await?.ask(|reply| Command::Controls { tenant, reply }).await?;
+        let (database, day) = (&self.config.database, WallTime::now().day());
+        let elsewhere = store::usage_of_others(database, day, self.process, Some(&tenant)).await?;
+        let elsewhere = elsewhere.first().map(|row| row.used).unwrap_or_default();
+        let standing = self.engine()?.ask(|reply| Command::Controls { tenant, reply }).await?;
         let TenantStanding { controls, quota, used, sources } = standing;
         Ok(TenantControls {
             paused: controls.paused,
@@ -75,8 +82,8 @@ impl Shared {
             leased_tasks: controls.leased,
             tasks_per_day: quota.tasks.unwrap_or(0),
             bytes_per_day: quota.bytes.unwrap_or(0),
-            tasks_today: used.tasks,
-            bytes_today: used.bytes,
+            tasks_today: used.tasks.saturating_add(elsewhere.tasks),
+            bytes_today: used.bytes.saturating_add(elsewhere.bytes),
             sources,
         })
     }

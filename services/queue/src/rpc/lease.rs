@@ -48,7 +48,7 @@ pub(super) async fn serve(
     shared: &Arc<Shared>,
     mut inbound: Streaming<LeaseTasksRequest>,
 ) -> Result<Frames<LeaseTasksResponse>, Status> {
-    let engine = shared.engine().await?;
+    let engine = shared.engine()?;
     let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()).await;
     let first = first.map_err(|_| QueueError::Protocol("no `hello` came in time"))??;
     let Some(In::Hello(hello)) = first.and_then(|request| request.frame) else {
@@ -59,9 +59,10 @@ pub(super) async fn serve(
         lease_duration: Some(proto_duration(shared.config.lease_duration)),
         heartbeat_interval: Some(proto_duration(shared.config.heartbeat_interval)),
         adopted_leases: Vec::new(),
+        owned_shards: None,
     };
     let info = worker_info(&hello)?;
-    let claims = claims(&hello)?;
+    let claims = claims(&hello.held_leases, "hello.held_leases")?;
     let (sources, lists) = (hello.sources, hello.lists_sources);
     let drain = frames.downgrade();
     let new = |reply| NewWorker { info, claims, welcome, sources, lists, frames, reply };
@@ -104,9 +105,9 @@ fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
 }
 
 /// What a worker says it still holds.
-fn claims(hello: &Hello) -> Result<Vec<Claim>, QueueError> {
-    let invalid = |description: &str| QueueError::invalid("hello.held_leases", description);
-    if hello.held_leases.len() > MAX_HELD_LEASES {
+fn claims(held_leases: &[HeldLease], field: &'static str) -> Result<Vec<Claim>, QueueError> {
+    let invalid = |description: &str| QueueError::invalid(field, description);
+    if held_leases.len() > MAX_HELD_LEASES {
         return Err(invalid("must have at most 4096"));
     }
     let claim = |held: &HeldLease| {
@@ -120,7 +121,7 @@ fn claims(hello: &Hello) -> Result<Vec<Claim>, QueueError> {
             cost_bytes: held.cost_bytes,
         })
     };
-    let claims: Option<Vec<Claim>> = hello.held_leases.iter().map(claim).collect();
+    let claims: Option<Vec<Claim>> = held_leases.iter().map(claim).collect();
     claims.ok_or_else(|| invalid("each must have a UUID's 16 bytes, a fingerprint's 32, and tasks"))
 }
 
@@ -160,6 +161,17 @@ impl Reader {
                     break;
                 }
             };
+            if let Some(In::Claims(held)) = frame {
+                let Ok(claims) = claims(&held.held_leases, "claims.held_leases") else {
+                    tracing::warn!("a worker sent claims that make no sense; cutting it off");
+                    break;
+                };
+                let frame = WorkerFrame::Claims(claims);
+                if self.engine.tell(Command::WorkerFrame { worker: self.worker, frame }).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             if let Some(In::Page(page)) = frame {
                 self.page(page);
                 continue;
@@ -231,7 +243,7 @@ fn listed(page: SourcePage) -> Result<(Option<IncomingBatch>, Bytes, bool), Atte
 
 fn worker_frame(frame: In) -> Option<WorkerFrame> {
     match frame {
-        In::Hello(_) | In::Page(_) => None,
+        In::Hello(_) | In::Page(_) | In::Claims(_) => None,
         In::Credit(credit) => Some(WorkerFrame::Credit { tasks: credit.tasks, bytes: credit.bytes }),
         In::Outcomes(outcomes) => Some(WorkerFrame::Outcomes(Box::new(outcomes), Instant::now())),
         In::Nack(nack) => {

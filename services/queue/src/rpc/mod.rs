@@ -8,6 +8,7 @@ mod lease;
 mod resolve;
 mod results;
 mod retry;
+mod shards;
 mod submit;
 mod unary;
 mod uploads;
@@ -25,19 +26,22 @@ use hashmesh::queue::v1::{
     ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse, RetryTasksRequest,
     RetryTasksResponse, SealSubmissionRequest, SealSubmissionResponse, SetControlsRequest, SetControlsResponse,
     SetWorkerDrainingRequest, SetWorkerDrainingResponse, StreamResultsRequest, StreamResultsResponse,
-    SubmitBatchRequest, SubmitBatchResponse, WatchSubmissionRequest, WatchSubmissionResponse, WriteSubmissionRequest,
-    WriteSubmissionResponse, queue_service_server::QueueService,
+    SubmitBatchRequest, SubmitBatchResponse, WatchShardsRequest, WatchShardsResponse, WatchSubmissionRequest,
+    WatchSubmissionResponse, WriteSubmissionRequest, WriteSubmissionResponse, queue_service_server::QueueService,
 };
 use hashmesh_runtime::{shutdown::Shutdown, trace};
+pub(crate) use resolve::final_state;
 use tokio::sync::watch as watch_channel;
 use tonic::{Request, Response, Status, Streaming};
 pub(crate) use uploads::UploadRpc;
+use uuid::Uuid;
 
 use crate::{
     QueueConfig,
     engine::EngineHandle,
     maintenance::StorageStatus,
     measures::Measures,
+    picture::Picture,
     store::{Keys, Reads},
 };
 
@@ -47,13 +51,22 @@ type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// that do not read keep what waits for them (promise 8).
 const OUTGOING: usize = 2;
 
+/// Why a stream is about to end: the process stops.
+const STOPS: &str = "the queue is stopping";
+/// Another process owns the submission from now on.
+const MOVES: &str = "another queue process takes the submission over";
+
 /// What every call needs.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: QueueConfig,
     pub(crate) keys: Keys,
-    /// The engine, while this process owns the queue.
+    /// The engine, while it can do its work.
     pub(crate) current: watch_channel::Receiver<Option<EngineHandle>>,
+    /// This process among those that share the shards.
+    pub(crate) process: Uuid,
+    /// Who owns what.
+    pub(crate) picture: watch_channel::Receiver<Arc<Picture>>,
     /// Where what is stored is read.
     pub(crate) reads: Reads,
     /// What maintenance found.
@@ -80,6 +93,7 @@ impl QueueService for QueueRpc {
     type WriteSubmissionStream = Frames<WriteSubmissionResponse>;
     type WatchSubmissionStream = Frames<WatchSubmissionResponse>;
     type StreamResultsStream = Frames<StreamResultsResponse>;
+    type WatchShardsStream = Frames<WatchShardsResponse>;
     type LeaseTasksStream = Frames<LeaseTasksResponse>;
 
     async fn write_submission(
@@ -161,6 +175,13 @@ impl QueueService for QueueRpc {
 
     async fn retry_tasks(&self, request: Request<RetryTasksRequest>) -> Result<Response<RetryTasksResponse>, Status> {
         Ok(Response::new(self.shared.retry_tasks(request.into_inner()).await?))
+    }
+
+    async fn watch_shards(
+        &self,
+        _request: Request<WatchShardsRequest>,
+    ) -> Result<Response<Self::WatchShardsStream>, Status> {
+        Ok(Response::new(shards::serve(&self.shared)))
     }
 
     async fn lease_tasks(

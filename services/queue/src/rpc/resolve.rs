@@ -40,43 +40,61 @@ impl Found {
 }
 
 /// True for a state that never changes again.
-pub(super) fn final_state(submission: &Submission) -> bool {
+pub(crate) fn final_state(submission: &Submission) -> bool {
     matches!(submission.state(), SubmissionState::Completed | SubmissionState::Cancelled)
 }
 
 impl Shared {
-    /// The engine, if this process owns the queue now.
-    pub(crate) async fn engine(&self) -> Result<EngineHandle, QueueError> {
+    /// The engine, whatever shards it works on.
+    pub(crate) fn engine(&self) -> Result<EngineHandle, QueueError> {
         if let Some(engine) = &*self.current.borrow() {
             return Ok(engine.clone());
         }
-        if self.shutdown.begun() {
-            return Err(QueueError::Draining);
+        Err(if self.shutdown.begun() { QueueError::Draining } else { QueueError::Recovering })
+    }
+
+    /// The engine, if it works on this shard.
+    pub(crate) fn engine_of(&self, shard: Shard) -> Result<EngineHandle, QueueError> {
+        match self.engine() {
+            Ok(engine) if engine.shards().now().contains(shard) => return Ok(engine),
+            Err(QueueError::Draining) => return Err(QueueError::Draining),
+            _ => {}
         }
-        match store::owner_address(&self.config.database).await {
-            Ok(Some(owner)) if owner != self.config.address => Err(QueueError::NotOwner { owner: Some(owner) }),
-            Ok(_) => Err(QueueError::Recovering),
-            Err(_unreachable) => Err(QueueError::Database),
+        let picture = self.picture.borrow();
+        match picture.of(shard).by {
+            // About to be taken up, or about to be given up.
+            Some(owner) if owner == self.process => Err(QueueError::Recovering),
+            Some(_) => Err(QueueError::NotOwner { owner: picture.address(shard).map(str::to_owned) }),
+            None => Err(QueueError::NotOwner { owner: None }),
         }
+    }
+
+    /// The engine that works on this submission's shard.
+    pub(crate) fn engine_for(&self, submission: Uuid) -> Result<EngineHandle, QueueError> {
+        self.engine_of(Shard::of(submission))
     }
 
     /// The tenant's submission with this id.
     pub(super) async fn resolve(&self, tenant: &str, id: &str) -> Result<Found, QueueError> {
         let id = convert::submission_id(id)?;
-        if let Some(handle) = self.engine().await?.find(id).await? {
+        if let Some(handle) = self.engine_for(id)?.find(id).await? {
             return if handle.tenant == tenant { Ok(Found::Live(handle)) } else { Err(QueueError::NotFound) };
         }
         // Read after the engine has said that it does not know it: what it let go of before is there.
-        let (owner, submission) = store::submission(&self.config.database, id).await?.ok_or(QueueError::NotFound)?;
-        if owner != tenant {
-            return Err(QueueError::NotFound);
-        }
-        // Unfinished in the tables and not in memory: it is being read again.
+        let submission = self.stored(tenant, id).await?;
+        // Unfinished in the tables and not in memory: it is being read again, or has just gone to another owner.
         if final_state(&submission) {
             Ok(Found::Finished(id, Box::new(submission)))
         } else {
+            self.engine_for(id)?;
             Err(QueueError::Recovering)
         }
+    }
+
+    /// The tenant's submission with this id as it is in the tables, whoever owns it.
+    pub(super) async fn stored(&self, tenant: &str, id: Uuid) -> Result<Submission, QueueError> {
+        let (owner, submission) = store::submission(&self.config.database, id).await?.ok_or(QueueError::NotFound)?;
+        if owner == tenant { Ok(submission) } else { Err(QueueError::NotFound) }
     }
 
     /// The same submission, after the engine has let go of it.
@@ -97,7 +115,7 @@ impl Shared {
     /// Fills in what only the engine knows.
     pub(super) async fn look(&self, id: Uuid, submission: &mut Submission) -> Result<(), QueueError> {
         if !final_state(submission) {
-            let standing = self.engine().await?.ask(|reply| Command::Standing { id, reply }).await?;
+            let standing = self.engine_for(id)?.ask(|reply| Command::Standing { id, reply }).await?;
             submission.expansion_error = standing.expansion_error;
             submission.set_wait_reason(match standing.waits {
                 None => WaitReason::Unspecified,
@@ -121,11 +139,15 @@ impl Shared {
             return Ok((self.resolve(&open.tenant, &open.submission_id).await?, false));
         }
         let new = convert::new_submission(open, retry_of)?;
+        let shard = new.idempotency.as_ref().map(|idempotency| Shard::of_key(&new.tenant, &idempotency.key));
         for _ in 0..KEY_TRIES {
             if let Some(found) = self.find_by_key(&new).await? {
                 return Ok((found, false));
             }
-            let engine = self.engine().await?;
+            let engine = match shard {
+                Some(shard) => self.engine_of(shard)?,
+                None => self.engine()?,
+            };
             let admitted = match whole.take() {
                 Some(batch) => {
                     let permit = engine.admission().admit(batch.memory_bytes()).await?;

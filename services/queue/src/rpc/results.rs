@@ -17,7 +17,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    Frames, OUTGOING, Shared,
+    Frames, MOVES, OUTGOING, STOPS, Shared,
     resolve::{Found, final_state},
 };
 use crate::{
@@ -151,8 +151,8 @@ impl Reader {
             if !follow {
                 return Ok(());
             }
-            if self.wait(tail.as_mut()).await? {
-                let reason = "the queue is stopping".to_owned();
+            if let Some(reason) = self.wait(tail.as_mut()).await? {
+                let reason = reason.to_owned();
                 let _ = out.send(Ok(wrap(ResultsFrame::Draining(Draining { reason })))).await;
                 return Ok(());
             }
@@ -162,12 +162,16 @@ impl Reader {
         }
     }
 
-    /// Waits for more outcomes. True: the process stops.
-    async fn wait(&self, tail: Option<&mut watch::Receiver<Tail>>) -> Result<bool, QueueError> {
-        let (Some(tail), Found::Live(handle)) = (tail, &self.found) else { return Ok(false) };
+    /// Waits for more outcomes. If they will come from another process: why.
+    async fn wait(&self, tail: Option<&mut watch::Receiver<Tail>>) -> Result<Option<&'static str>, QueueError> {
+        let (Some(tail), Found::Live(handle)) = (tail, &self.found) else { return Ok(None) };
         tokio::select! {
-            changed = tail.changed() => changed.map(|()| false).map_err(|_| handle.failure()),
-            () = self.shared.shutdown.wait() => Ok(true),
+            changed = tail.changed() => match changed.map_err(|_| handle.failure()) {
+                Ok(()) => Ok(None),
+                Err(QueueError::NotOwner { .. }) => Ok(Some(MOVES)),
+                Err(error) => Err(error),
+            },
+            () = self.shared.shutdown.wait() => Ok(Some(STOPS)),
         }
     }
 }

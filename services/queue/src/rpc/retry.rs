@@ -8,7 +8,10 @@ use hashmesh::{
 use hashmesh_runtime::trace;
 use uuid::Uuid;
 
-use super::{Shared, convert, resolve::Found};
+use super::{
+    Shared, convert,
+    resolve::{Found, final_state},
+};
 use crate::{error::QueueError, store};
 
 /// Rows of results looked at in one read.
@@ -16,9 +19,12 @@ const ROWS: u32 = 1_000;
 
 impl Shared {
     pub(super) async fn retry_tasks(&self, request: RetryTasksRequest) -> Result<RetryTasksResponse, QueueError> {
-        let Found::Finished(id, submission) = self.resolve(&request.tenant, &request.submission_id).await? else {
+        // Whoever owns it: once it has ended, the tables say everything.
+        let id = convert::submission_id(&request.submission_id)?;
+        let submission = self.stored(&request.tenant, id).await?;
+        if !final_state(&submission) {
             return Err(QueueError::NotCompleted);
-        };
+        }
         if submission.state() == SubmissionState::Cancelled {
             return Err(QueueError::Cancelled);
         }

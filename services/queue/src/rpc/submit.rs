@@ -89,7 +89,7 @@ impl Shared {
         match found {
             Found::Live(handle) => {
                 let fingerprint = batch.meta.fingerprint;
-                if self.engine().await?.append(handle.id, batch).await? == Taken::Compare {
+                if self.engine_for(handle.id)?.append(handle.id, batch).await? == Taken::Compare {
                     self.compare(handle, sequence, &fingerprint).await?;
                 }
                 let tail = handle.wait(|tail| tail.stored > sequence).await?;
@@ -125,7 +125,7 @@ impl Shared {
     /// Seals a submission and waits until that is committed.
     pub(super) async fn seal(&self, found: &Found, batch_count: u32) -> Result<(), QueueError> {
         match found {
-            Found::Live(handle) => self.engine().await?.seal(handle.id, batch_count).await,
+            Found::Live(handle) => self.engine_for(handle.id)?.seal(handle.id, batch_count).await,
             Found::Finished(_, submission) if submission.state() == SubmissionState::Cancelled => {
                 Err(QueueError::Cancelled)
             }

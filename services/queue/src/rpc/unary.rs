@@ -69,7 +69,7 @@ impl Shared {
     ) -> Result<CancelSubmissionResponse, QueueError> {
         let found = self.resolve(&request.tenant, &request.submission_id).await?;
         match &found {
-            Found::Live(handle) => self.engine().await?.cancel(handle.id, EndReason::Caller).await?,
+            Found::Live(handle) => self.engine_for(handle.id)?.cancel(handle.id, EndReason::Caller).await?,
             Found::Finished(_, submission) if submission.state() == SubmissionState::Cancelled => {}
             Found::Finished(..) => return Err(QueueError::Completed),
         }
@@ -77,7 +77,7 @@ impl Shared {
     }
 
     pub(super) async fn get_queue_stats(&self) -> Result<GetQueueStatsResponse, QueueError> {
-        let queue = self.engine().await?.ask(|reply| Command::Stats { reply }).await?;
+        let queue = self.engine()?.ask(|reply| Command::Stats { reply }).await?;
         let database = &self.config.database;
         let pool = database.pool_stats();
         let database = DatabaseStats {

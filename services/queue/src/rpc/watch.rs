@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{
-    Frames, OUTGOING, Shared,
+    Frames, MOVES, OUTGOING, STOPS, Shared,
     resolve::{Found, final_state},
 };
 use crate::{error::QueueError, measures::StreamKind};
@@ -96,14 +96,14 @@ async fn watch(shared: &Shared, found: &Found, out: &Out) -> Result<(), QueueErr
         };
         let changed = tokio::select! {
             changed = tokio::time::timeout(shared.watchers.look_interval(), change) => changed,
-            () = shared.shutdown.wait() => {
-                let _ = send(out, Frame::Draining(Draining { reason: "the queue is stopping".to_owned() })).await;
-                return Ok(());
-            }
+            () = shared.shutdown.wait() => return drain(out, STOPS).await,
         };
         let now = match changed {
             // A tail that is gone has either ended, which the tables show by now, or failed.
-            Ok(Err(_)) if !handle.tail().borrow().ended => return Err(handle.failure()),
+            Ok(Err(_)) if !handle.tail().borrow().ended => match handle.failure() {
+                QueueError::NotOwner { .. } => return drain(out, MOVES).await,
+                error => return Err(error),
+            },
             Ok(_) => shared.submission(found.id()).await?,
             // What is stored is as it was.
             Err(_) => {
@@ -115,6 +115,12 @@ async fn watch(shared: &Shared, found: &Found, out: &Out) -> Result<(), QueueErr
         news = now != submission;
         submission = now;
     }
+}
+
+/// Announces the end of the stream; a reader that is gone needs none.
+async fn drain(out: &Out, reason: &str) -> Result<(), QueueError> {
+    let _ = send(out, Frame::Draining(Draining { reason: reason.to_owned() })).await;
+    Ok(())
 }
 
 async fn send(out: &Out, frame: Frame) -> Result<(), mpsc::error::SendError<Result<WatchSubmissionResponse, Status>>> {

@@ -18,7 +18,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
 use super::{
-    Frames, OUTGOING, Shared, convert,
+    Frames, MOVES, OUTGOING, STOPS, Shared, convert,
     resolve::Found,
     results::{Reader, ResultsFrame},
 };
@@ -65,7 +65,7 @@ async fn open_and_write(
         return Err(QueueError::Protocol("the first frame must be `open`").into());
     };
     let (found, _) = shared.open(&open, None, None).await?;
-    let engine = shared.engine().await?;
+    let engine = shared.engine_for(found.id())?;
     let admission = engine.admission().clone();
     let writer = match &found {
         Found::Live(handle) => {
@@ -94,6 +94,7 @@ async fn open_and_write(
         busy: None,
         coming: None,
         half_closed: false,
+        moves: false,
         ended: false,
         results,
     };
@@ -184,6 +185,8 @@ struct WriteStream {
     /// A batch that waits for memory.
     coming: Option<Coming>,
     half_closed: bool,
+    /// Another process is about to own the submission.
+    moves: bool,
     /// `completed` was sent, or is sent by the follower.
     ended: bool,
     results: Option<Follower>,
@@ -202,11 +205,9 @@ impl WriteStream {
             if self.finished() {
                 break;
             }
-            let draining = shutdown.begun();
+            let draining = self.moves || shutdown.begun();
             if draining && self.owed.is_none() {
-                let reason = "the queue is stopping".to_owned();
-                send(&self.out, Out::Draining(Draining { reason })).await?;
-                return Ok(());
+                return self.drain().await;
             }
             let changed = async {
                 match &mut tail {
@@ -224,7 +225,13 @@ impl WriteStream {
             tokio::select! {
                 biased;
                 alive = changed => if !alive && !seen.is_some_and(|seen| seen.ended) {
-                    return Err(self.failure());
+                    match self.failure() {
+                        QueueError::NotOwner { .. } => {
+                            self.moves = true;
+                            return self.drain().await;
+                        }
+                        error => return Err(error.into()),
+                    }
                 },
                 admitted = admitted => self.admitted(admitted?).await?,
                 frame = inbound.next(), if reads => self.frame(frame).await?,
@@ -250,11 +257,17 @@ impl WriteStream {
         self.half_closed && self.owed.is_none() && self.coming.is_none()
     }
 
-    fn failure(&self) -> Stop {
+    fn failure(&self) -> QueueError {
         match &self.found {
-            Found::Live(handle) => handle.failure().into(),
-            Found::Finished(..) => QueueError::Recovering.into(),
+            Found::Live(handle) => handle.failure(),
+            Found::Finished(..) => QueueError::Recovering,
         }
+    }
+
+    /// Announces the end of the stream: whoever opens another one finds the owner.
+    async fn drain(&mut self) -> Result<(), Stop> {
+        let reason = if self.moves { MOVES } else { STOPS }.to_owned();
+        Ok(send(&self.out, Out::Draining(Draining { reason })).await?)
     }
 
     /// Says what is committed by now, and whether another stream has taken over.
@@ -340,7 +353,11 @@ impl WriteStream {
         let (sequence, spare) = (batch.meta.sequence, batch.again());
         let taken = match &self.found {
             Found::Live(handle) => {
-                match self.shared.engine().await?.append_admitted(handle.id, batch, admitted).await {
+                let appended = match self.shared.engine_for(handle.id) {
+                    Ok(engine) => engine.append_admitted(handle.id, batch, admitted).await,
+                    Err(error) => Err(error),
+                };
+                match appended {
                     // It has ended since this stream looked: the tables decide whether this is a repeat.
                     Err(QueueError::Recovering) if handle.tail().borrow().ended => {
                         let ended = self.shared.resolve_again(&self.found).await?;
@@ -363,6 +380,11 @@ impl WriteStream {
                 self.owed = self.owed.max(Some(sequence));
                 Ok(())
             }
+            // It has not been taken; what is owed is still acknowledged.
+            Err(QueueError::NotOwner { .. }) => {
+                self.moves = true;
+                Ok(())
+            }
             // The submission's memory was thrown away, or the process stops: the client resumes.
             Err(error @ (QueueError::Recovering | QueueError::Draining | QueueError::Database)) => Err(error.into()),
             Err(refusal) => {
@@ -381,6 +403,10 @@ impl WriteStream {
                 // It may have ended since this stream looked: then the tables decide.
                 let again = self.shared.resolve_again(&self.found).await?;
                 Ok(self.shared.seal(&again, seal.batch_count).await?)
+            }
+            Err(QueueError::NotOwner { .. }) => {
+                self.moves = true;
+                Ok(())
             }
             other => Ok(other?),
         }

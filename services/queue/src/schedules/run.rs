@@ -20,7 +20,8 @@ use uuid::Uuid;
 use super::cron::Times;
 use crate::{
     error::QueueError,
-    rpc::Shared,
+    rpc::{Shared, final_state},
+    shard::Shard,
     store::{self, DueSchedule},
 };
 
@@ -35,7 +36,7 @@ struct Again {
     one: Repeated,
 }
 
-/// Runs what is due while this process owns the queue, until the shutdown.
+/// Runs what is due, until the shutdown. Each schedule is run by the owner of the shard that the next run's key is in.
 pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
     let again = Again { all: Repeated::new(), one: Repeated::at_most(10) };
     let mut interval = interval(INTERVAL);
@@ -73,6 +74,11 @@ async fn run_due(shared: &Shared, again: &Again) -> Result<(), QueueError> {
 }
 
 async fn run_one(shared: &Shared, due: &DueSchedule) -> Result<(), QueueError> {
+    let since = due.due_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let key = format!("schedule {} {}", due.schedule.name, since.as_millis());
+    if shared.engine_of(Shard::of_key(&due.tenant, &key)).is_err() {
+        return Ok(());
+    }
     let times = Times::parse(&due.schedule.cron, &due.schedule.time_zone)?;
     // What was missed meanwhile is made up for once.
     let next = times.next(SystemTime::now());
@@ -84,11 +90,10 @@ async fn run_one(shared: &Shared, due: &DueSchedule) -> Result<(), QueueError> {
         );
         None
     } else {
-        let since = due.due_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let open = OpenSubmission {
             tenant: due.tenant.clone(),
             options: due.schedule.options.clone(),
-            idempotency_key: format!("schedule {} {}", due.schedule.name, since.as_millis()),
+            idempotency_key: key,
             schedule: due.schedule.name.clone(),
             previous_run: due.last_run.map(|id| id.to_string()).unwrap_or_default(),
             ..OpenSubmission::default()
@@ -104,5 +109,6 @@ async fn run_one(shared: &Shared, due: &DueSchedule) -> Result<(), QueueError> {
 /// True if the run before is still under way.
 async fn unfinished(shared: &Shared, run: Option<Uuid>) -> Result<bool, QueueError> {
     let Some(id) = run else { return Ok(false) };
-    Ok(shared.engine().await?.find(id).await?.is_some())
+    let stored = store::submission(&shared.config.database, id).await?;
+    Ok(stored.is_some_and(|(_, submission)| !final_state(&submission)))
 }

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashmesh_database::{
     Database,
-    postgres::{Row, types::Type},
+    postgres::{
+        Row,
+        types::{ToSql, Type},
+    },
 };
 use uuid::Uuid;
 
@@ -20,7 +23,7 @@ use super::{
 use crate::{
     core::Resolved,
     engine::{Usage, UsageRow},
-    shard::Shard,
+    shard::{Shard, ShardSet},
 };
 
 const READ: &str = "read leases";
@@ -30,11 +33,13 @@ const DELETE_LEASES: &str = include_str!("sql/delete_leases.sql");
 const RAISE_RESOLVED: &str = include_str!("sql/raise_resolved.sql");
 const RAISE_USAGE: &str = include_str!("sql/raise_usage.sql");
 
-/// Every row of `leases`.
-pub(crate) async fn lease_rows(db: &Database) -> Result<BTreeSet<LeaseRow>, StoreError> {
+/// Every row of `leases` that is about these shards.
+pub(crate) async fn lease_rows(db: &Database, shards: ShardSet) -> Result<BTreeSet<LeaseRow>, StoreError> {
     let connection = db.pooled().await.map_err(StoreError::connect(READ))?;
-    let rows =
-        connection.query_typed(include_str!("sql/lease_rows.sql"), &[]).await.map_err(StoreError::statement(READ))?;
+    let rows = connection
+        .query_typed(include_str!("sql/lease_rows.sql"), &[(&shards.numbers(), Type::INT2_ARRAY)])
+        .await
+        .map_err(StoreError::statement(READ))?;
     rows.iter().map(lease_row).collect()
 }
 
@@ -56,9 +61,11 @@ pub(crate) async fn write_behind(
     }
     let submissions = upserts.iter().map(|row| row.submission);
     let submissions = submissions.chain(deletes.iter().map(|row| row.0)).chain(resolved.iter().map(|row| row.0));
-    let shards = submissions.map(Shard::of).chain((!usage.is_empty()).then_some(Shard::of(Uuid::nil())));
+    // What tenants have brought is this process's own: any shard fences it.
+    let any = (!usage.is_empty()).then(|| ownership.held().iter().next()).flatten();
+    let shards = submissions.map(Shard::of).chain(any);
     let fence = Fence::around(ownership, shards);
-    let brought = Brought::of(usage);
+    let (brought, process) = (Brought::of(usage), ownership.process());
     let upserted = Upserts::of(upserts);
     let deleted = Deletes::of(deletes);
     let raised = Raised::of(resolved);
@@ -111,6 +118,7 @@ pub(crate) async fn write_behind(
                 (&brought.days, Type::INT4_ARRAY),
                 (&brought.tasks, Type::INT8_ARRAY),
                 (&brought.bytes, Type::INT8_ARRAY),
+                (&process, Type::UUID),
             ],
         ));
     }
@@ -132,11 +140,28 @@ impl Also<'_> {
     }
 }
 
-/// What every tenant has brought on `day` and later (days since 1970).
-pub(crate) async fn tenant_usage(db: &Database, day: i32) -> Result<Vec<UsageRow>, StoreError> {
-    let what = "read what tenants have brought";
-    let rows = many(db, what, include_str!("sql/tenant_usage.sql"), &[(&day, Type::INT4)]).await?;
-    let failed = StoreError::statement(what);
+const READ_USAGE: &str = "read what tenants have brought";
+
+/// What tenants have brought to a process on `day` (days since 1970).
+pub(crate) async fn tenant_usage(db: &Database, day: i32, process: Uuid) -> Result<Vec<UsageRow>, StoreError> {
+    let sql = include_str!("sql/tenant_usage.sql");
+    usage_rows(&many(db, READ_USAGE, sql, &[(&day, Type::INT4), (&process, Type::UUID)]).await?)
+}
+
+/// What they have brought to all others on that day: this tenant, or all that have a quota.
+pub(crate) async fn usage_of_others(
+    db: &Database,
+    day: i32,
+    process: Uuid,
+    tenant: Option<&str>,
+) -> Result<Vec<UsageRow>, StoreError> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&day, Type::INT4), (&process, Type::UUID), (&tenant, Type::TEXT)];
+    usage_rows(&many(db, READ_USAGE, include_str!("sql/usage_of_others.sql"), &parameters).await?)
+}
+
+fn usage_rows(rows: &[Row]) -> Result<Vec<UsageRow>, StoreError> {
+    let failed = StoreError::statement(READ_USAGE);
     let row = |row: &Row| {
         let number = |name: &str| row.try_get::<_, i64>(name).map(i64::unsigned_abs).map_err(&failed);
         Ok(UsageRow {

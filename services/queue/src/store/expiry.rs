@@ -7,6 +7,7 @@ use hashmesh_database::postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{Change, Maintenance, StoreError, long};
+use crate::shard::ShardSet;
 
 const WHAT: &str = "delete what has expired";
 /// Rows of `submissions` that one transaction deletes.
@@ -27,16 +28,28 @@ impl Maintenance {
         row.map(|row| row.try_get(0)).transpose().map_err(&failed)
     }
 
-    /// Up to 1,000 submissions that are OPEN and to which nothing has happened for so long, oldest first.
-    pub(crate) async fn idle_open(&self, idle: Duration) -> Result<Vec<Uuid>, StoreError> {
+    /// Up to 1,000 submissions of these shards that are OPEN and to which nothing has happened for so long, oldest first.
+    pub(crate) async fn idle_open(&self, shards: ShardSet, idle: Duration) -> Result<Vec<Uuid>, StoreError> {
         let failed = StoreError::statement("look for idle submissions");
         let seconds = long(idle.as_secs());
         let rows = self
             .connection
-            .query_typed(include_str!("sql/idle_open.sql"), &[(&seconds, Type::INT8)])
+            .query_typed(
+                include_str!("sql/idle_open.sql"),
+                &[(&seconds, Type::INT8), (&shards.numbers(), Type::INT2_ARRAY)],
+            )
             .await
             .map_err(&failed)?;
         rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(&failed)
+    }
+
+    /// Sweeps what processes leave behind that are gone: what they counted is summed up, and they are forgotten.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        let failed = StoreError::statement("sweep what processes left behind");
+        for statement in [include_str!("sql/sum_usage.sql"), include_str!("sql/sweep_processes.sql")] {
+            self.connection.execute_typed(statement, &[]).await.map_err(&failed)?;
+        }
+        Ok(())
     }
 
     /// True if a submission of the range is unfinished or within its retention; `default_seconds` is that of those that

@@ -20,6 +20,7 @@ use super::{
     model::Unit,
     ownership::Ownership,
 };
+use crate::failpoint::{self, Failpoint};
 
 /// Pauses before a transaction that failed by bad luck (a deadlock, a lock timeout) is sent again.
 const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(125)];
@@ -187,8 +188,20 @@ impl Lane {
                 sent.push(self.prepared(statement, parameters));
             }
         }
+        if failpoint::strikes(Failpoint::BeforeCommit) {
+            let outcome = fence::transact(sent).await;
+            tracing::warn!(?outcome, "dying before COMMIT");
+            std::process::abort();
+        }
         sent.push(fence::commit(&self.connection));
-        fence::transact(sent).await
+        let outcome = fence::transact(sent).await;
+        if failpoint::strikes(Failpoint::AfterCommit) {
+            std::process::abort();
+        }
+        if failpoint::strikes(Failpoint::ReplyLost) {
+            return Outcome::Unknown(None);
+        }
+        outcome
     }
 
     fn checked<'a>(&'a self, check_epochs: &'a Statement, fence: &'a Fence, began: &'a mut SystemTime) -> Sent<'a> {

@@ -37,13 +37,13 @@ pub(crate) use access::{
     FoundKey, api_key, api_keys, audit, create_api_key, has_admin_key, note_api_key_uses, note_audit, revoke_api_key,
     rotate_api_key, set_api_key_limits,
 };
-pub(crate) use behind::{Also, lease_rows, tenant_usage, write_behind};
+pub(crate) use behind::{Also, lease_rows, tenant_usage, usage_of_others, write_behind};
 pub(crate) use elision::Elision;
 pub(crate) use error::StoreError;
 pub(crate) use keys::Keys;
 pub(crate) use lane::{Lane, LaneError, UnitError};
 pub(crate) use load::load_batches;
-pub(crate) use ownership::{AcquireWait, Ownership, acquire, lapse, owned, owner_address, release, renew};
+pub(crate) use ownership::{Ownership, lapse, leave, look, owned, release, renew, take};
 pub(crate) use partitions::{Change, Maintenance, PARENTS, Partition, PartitionKind};
 pub(crate) use reads::{
     ResultsLimit, SubmissionsPage, batch_fingerprint, batch_payloads, dead_letters, find_key, named_batch, results,

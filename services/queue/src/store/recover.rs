@@ -6,7 +6,10 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use hashmesh_database::{
     Database,
-    postgres::{Row, types::Type},
+    postgres::{
+        Row,
+        types::{ToSql, Type},
+    },
 };
 use uuid::Uuid;
 
@@ -16,6 +19,7 @@ use super::{
     model::{Recovered, Totals, WantedBatches},
     reads::{algorithms, cache_mode, natural, part_bytes, work_order},
 };
+use crate::shard::{Shard, ShardSet};
 
 const LOAD: &str = "load unfinished submissions";
 /// Submissions whose batches are read before the owner serves; those of younger ones follow while it does.
@@ -26,23 +30,34 @@ const TOGETHER: usize = 256;
 const MOST_BATCHES: usize = 4096;
 const LEAST_BATCHES: usize = 64;
 
-/// Every submission that is open or sealed, oldest first, with about `batches` unresolved batches in all.
-pub(crate) async fn load_unfinished(db: &Database, batches: usize) -> Result<Vec<Recovered>, StoreError> {
-    load(db, None, batches).await
+/// Every submission of these shards that is open or sealed, oldest first, with about `batches` unresolved batches in all.
+pub(crate) async fn load_unfinished(
+    db: &Database,
+    shards: ShardSet,
+    batches: usize,
+) -> Result<Vec<Recovered>, StoreError> {
+    load(db, None, shards, batches).await
 }
 
 /// One submission; `None` if it is finished or unknown.
 pub(crate) async fn load_one(db: &Database, id: Uuid) -> Result<Option<Recovered>, StoreError> {
-    Ok(load(db, Some(id), MOST_BATCHES).await?.pop())
+    Ok(load(db, Some(id), ShardSet::from_iter([Shard::of(id)]), MOST_BATCHES).await?.pop())
 }
 
-async fn load(db: &Database, only: Option<Uuid>, batches: usize) -> Result<Vec<Recovered>, StoreError> {
+async fn load(
+    db: &Database,
+    only: Option<Uuid>,
+    shards: ShardSet,
+    batches: usize,
+) -> Result<Vec<Recovered>, StoreError> {
     // Of its own: if this future is dropped, the open transaction goes with the connection.
     let connection = db.dedicated("recovery").await.map_err(StoreError::connect(LOAD))?;
     connection.batch_execute(BEGIN).await.map_err(StoreError::statement(LOAD))?;
 
     let sql = include_str!("sql/unfinished_submissions.sql");
-    let rows = connection.query_typed_raw(sql, [(only, Type::UUID)]).await.map_err(StoreError::statement(LOAD))?;
+    let numbers = shards.numbers();
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&only, Type::UUID), (&numbers, Type::INT2_ARRAY)];
+    let rows = connection.query_typed_raw(sql, parameters).await.map_err(StoreError::statement(LOAD))?;
     let mut rows = pin!(rows);
     let mut found = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(StoreError::statement(LOAD))? {

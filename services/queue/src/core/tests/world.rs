@@ -18,7 +18,7 @@ use super::{
     known::{Known, TENANTS, WINDOW, config},
     *,
 };
-use crate::store::model::WantedBatches;
+use crate::{shard::ShardSet, store::model::WantedBatches};
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -368,8 +368,9 @@ impl World {
 
     fn restart(&mut self, eager: bool, crash: bool) -> Result<(), TestCaseError> {
         self.note_claims(crash);
-        let config = CoreConfig { took_over_at: self.now, ..config(self.honours_expired, crash) };
+        let config = config(self.honours_expired, crash);
         self.core = Core::new(config);
+        self.core.take_over(self.now, ShardSet::ALL);
         self.lose_rows();
         self.workers.clear();
         self.unread.clear();

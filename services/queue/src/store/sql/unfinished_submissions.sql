@@ -1,4 +1,4 @@
--- $1: one submission, or NULL for all.
+-- $1: one submission, or NULL for all of the shards $2.
 SELECT id, tenant, algorithms, max_attempts, keep_inputs, batch_count, resolved_through, resolved_position,
        coalesce(last_batch.sequence + 1, 0) AS next_sequence, coalesce(last_batch.accepted_through, 0) AS accepted,
        priority, not_before, deadline, max_leased_tasks, part_bytes, expansion_uri, cache_mode, last_batch.listed_to,
@@ -19,5 +19,5 @@ LEFT JOIN LATERAL (
     ORDER BY position DESC
     LIMIT 1
 ) AS newest ON true
-WHERE state IN ('open', 'sealed') AND ($1::uuid IS NULL OR id = $1)
+WHERE state IN ('open', 'sealed') AND shard = ANY ($2::smallint[]) AND ($1::uuid IS NULL OR id = $1)
 ORDER BY id

@@ -15,7 +15,7 @@ use super::{
     fixture::{LONG, Owner, batch, cancel, create, mint, new_id, new_submission, number, results, unit},
 };
 use crate::core::Resolved;
-use crate::shard::Shard;
+use crate::shard::{Shard, ShardSet};
 
 const BATCHES: &str = "SELECT COUNT(*) FROM batches";
 
@@ -181,7 +181,7 @@ async fn leases_written_behind_replace_each_other_and_recovery_knows_the_attempt
     let changed = [lease(id, 2, 1, None), lease(id, 2, 2, Some("x"))];
     write_behind(&db, &owner.ownership, &changed, &[(id, 0, 0), (id, 0, 5)], Also::default()).await.unwrap();
     let expected = [lease(id, 2, 2, Some("x")), lease(id, 6, 3, None)];
-    assert_eq!(lease_rows(&db).await.unwrap(), expected.into());
+    assert_eq!(lease_rows(&db, ShardSet::ALL).await.unwrap(), expected.into());
 
     let recovered = load_one(&db, id).await.unwrap().unwrap();
     let loaded = recovered.loaded.unwrap();

@@ -9,15 +9,17 @@ use std::{
 use bytes::Bytes;
 use hashmesh::v1::{Algorithm, EndReason, PackedFailure, PackedNames, PackedOutcomes, PackedTasks, TaskError};
 use hashmesh_database::{Database, Dedicated};
-use hashmesh_runtime::shutdown::Shutdown;
 use prost::Message as _;
 use uuid::Uuid;
 
 use super::super::{
-    Lane, Ownership, acquire,
+    Lane, Ownership,
     model::{NewBatch, NewResults, NewSubmission, Totals, Unit, WorkOrder, Write},
 };
-use crate::shard::{IdMint, Shard};
+use crate::{
+    shard::{IdMint, Shard, ShardSet},
+    store,
+};
 
 /// Longer than any test.
 pub(super) const LONG: Duration = Duration::from_secs(600);
@@ -60,7 +62,18 @@ pub(super) async fn take(db: &Database, lease: Duration) -> Arc<Ownership> {
 
 /// A takeover by a new owner with this address.
 pub(super) async fn take_as(db: &Database, address: &str, lease: Duration) -> Arc<Ownership> {
-    Arc::new(acquire(db, Uuid::now_v7(), address, lease, &Shutdown::new(), &|_| {}).await.unwrap().unwrap())
+    let ownership = Ownership::new(Uuid::now_v7(), address.to_owned());
+    take_all(db, &ownership, lease).await;
+    assert_eq!(ownership.held(), ShardSet::ALL);
+    Arc::new(ownership)
+}
+
+/// Takes whatever is free, one shard after the other.
+pub(super) async fn take_all(db: &Database, ownership: &Ownership, lease: Duration) {
+    let connection = db.dedicated("takeover").await.unwrap();
+    for shard in Shard::all() {
+        store::take(&connection, ownership, shard, lease).await.unwrap();
+    }
 }
 
 /// Nothing here asks whether an algorithm needs it.

@@ -23,6 +23,7 @@ use super::{
     cluster::database,
     fixture::{ALGORITHMS, LONG, Owner, PART_BYTES, batch, cancel, create, digests, new_id, unit},
 };
+use crate::shard::ShardSet;
 
 /// A submission: what becomes of each task, and how that is written.
 #[derive(Clone, Debug)]
@@ -171,7 +172,7 @@ async fn what_is_read_back_is_what_was_written() {
             }
         }
     }
-    let recovered = load_unfinished(&db, 10_000).await.unwrap();
+    let recovered = load_unfinished(&db, ShardSet::ALL, 10_000).await.unwrap();
     assert_eq!(recovered.len(), unfinished.len());
     for one in &recovered {
         check_recovered(one, &unfinished[&one.id]);
@@ -345,7 +346,7 @@ fn check_loaded(found: &[RecoveredBatch], expected: &[(&NewBatch, Vec<(u32, u32)
 async fn check_pages(db: &Database, all: &BTreeMap<Uuid, Written>, count: u32) {
     let mut pages: BTreeMap<Uuid, Vec<RecoveredBatch>> = BTreeMap::new();
     let mut wanted: Vec<WantedBatches> =
-        load_unfinished(db, 0).await.unwrap().iter().map(|one| one.wants(count)).collect();
+        load_unfinished(db, ShardSet::ALL, 0).await.unwrap().iter().map(|one| one.wants(count)).collect();
     while !wanted.is_empty() {
         let loaded = load_batches(db, &wanted).await.unwrap();
         for (request, page) in wanted.iter_mut().zip(&loaded) {

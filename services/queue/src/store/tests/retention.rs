@@ -16,6 +16,7 @@ use super::{
     previous::id_of,
 };
 use crate::maintenance::{StorageStatus, expire};
+use crate::shard::ShardSet;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -189,10 +190,10 @@ async fn what_was_opened_and_forgotten_is_found_by_its_latest_batch_or_outcome()
     let connection = db.pooled().await.unwrap();
     connection.execute("UPDATE submissions SET created_at = now() - interval '8 days'", &[]).await.unwrap();
     let tables = Maintenance::open(&db).await.unwrap().unwrap();
-    assert_eq!(tables.idle_open(7 * DAY).await.unwrap(), [empty]);
-    assert!(tables.idle_open(9 * DAY).await.unwrap().is_empty());
+    assert_eq!(tables.idle_open(ShardSet::ALL, 7 * DAY).await.unwrap(), [empty]);
+    assert!(tables.idle_open(ShardSet::ALL, 9 * DAY).await.unwrap().is_empty());
     connection.execute("UPDATE batches SET created_at = now() - interval '8 days'", &[]).await.unwrap();
-    assert_eq!(tables.idle_open(7 * DAY).await.unwrap(), [empty, with_batch]);
+    assert_eq!(tables.idle_open(ShardSet::ALL, 7 * DAY).await.unwrap(), [empty, with_batch]);
 }
 
 /// 400 days with 50 submissions each: a page and an answer about one submission look into their days only.

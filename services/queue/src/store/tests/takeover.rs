@@ -5,24 +5,30 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::SinkExt as _;
 use hashmesh_database::{
-    Database, Dedicated,
+    Dedicated,
     postgres::{CopyInSink, error::SqlState},
 };
-use hashmesh_runtime::shutdown::Shutdown;
 use uuid::Uuid;
 
 use super::{
     super::{
-        Also, LaneError, StoreError, acquire,
+        Also, LaneError, StoreError,
         fence::{CHECK_EPOCHS, LOCK_CLASS, LOCK_SHARDS},
+        leave, look,
         model::{LeaseRow, Write},
-        owner_address, release, renew, write_behind,
+        release, renew, take, write_behind,
     },
     cluster::database,
-    fixture::{EXPIRED, LONG, Owner, batch, cancel, create, new_id, number, take, take_as, unit, until},
+    fixture::{
+        EXPIRED, LONG, Owner, batch, cancel, create, new_id, number, take as take_over, take_all, take_as, unit, until,
+    },
 };
 use crate::core::Resolved;
-use crate::{shard::Shard, store::Ownership};
+use crate::{
+    picture::Picture,
+    shard::{Shard, ShardSet},
+    store::Ownership,
+};
 
 const BATCHES: &str = "SELECT COUNT(*) FROM batches";
 const WAITING: &str = "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)";
@@ -58,7 +64,7 @@ async fn promise_3_a_stale_owner_writes_nothing_after_a_takeover() {
     let mut stale = Owner::new(&db, EXPIRED).await;
     let id = new_id();
     stale.write(&[unit(id, [create()])]).await;
-    take(&db, LONG).await;
+    take_over(&db, LONG).await;
 
     let written = stale.lane.commit(&[unit(id, [Write::Batch(batch(0, 3, 3, None))])]).await;
     assert!(matches!(written, Err(LaneError::Fenced(_))), "{written:?}");
@@ -114,7 +120,7 @@ async fn promise_3_a_transaction_that_began_before_the_takeover_is_refused() {
     let stale = Owner::new(&db, EXPIRED).await;
     let id = new_id();
     let old = Scripted::begin(&stale, id).await;
-    take(&db, LONG).await;
+    take_over(&db, LONG).await;
     old.lock().await;
     assert_eq!(old.check().await, Err("HM001".to_owned()));
 }
@@ -147,7 +153,7 @@ async fn a_takeover_ends_a_backend_that_is_idle_in_its_transaction() {
     old.check().await.unwrap();
     old.connection.execute("INSERT INTO leases VALUES ($1, 0, 0, 1, 1, NULL)", &[&id]).await.unwrap();
 
-    tokio::time::timeout(Duration::from_secs(10), take(&db, LONG)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), take_over(&db, LONG)).await.unwrap();
     assert!(old.connection.batch_execute("COMMIT").await.is_err());
     assert_eq!(number(&db, "SELECT COUNT(*) FROM leases").await, 0);
 }
@@ -164,7 +170,7 @@ async fn a_takeover_ends_a_backend_whose_client_stopped_in_the_middle_of_a_copy(
     let mut sink = Box::pin(sink);
     sink.send(Bytes::from_static(b"half a row")).await.unwrap();
 
-    tokio::time::timeout(Duration::from_secs(10), take(&db, LONG)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), take_over(&db, LONG)).await.unwrap();
     assert!(sink.as_mut().finish().await.is_err());
     assert_eq!(number(&db, BATCHES).await, 0);
 }
@@ -190,62 +196,76 @@ async fn a_lane_whose_backend_is_ended_in_its_transaction_does_not_know_the_outc
     assert!(matches!(again, Err(LaneError::Unknown(_))), "{again:?}");
 }
 
-async fn race(db: &Database) -> (&'static str, Ownership) {
-    let (first, second) = (Shutdown::new(), Shutdown::new());
-    let one = acquire(db, Uuid::now_v7(), "one", LONG, &first, &|_| {});
-    let two = acquire(db, Uuid::now_v7(), "two", LONG, &second, &|_| {});
-    tokio::pin!(one, two);
-    let (address, winner, loser) = tokio::select! {
-        winner = &mut one => {
-            second.begin();
-            ("one", winner, two.await)
-        }
-        winner = &mut two => {
-            first.begin();
-            ("two", winner, one.await)
-        }
-    };
-    assert!(loser.unwrap().is_none(), "two owners");
-    (address, winner.unwrap().unwrap())
-}
-
 #[tokio::test]
-async fn of_two_processes_that_take_over_at_once_exactly_one_wins_all() {
+async fn of_processes_that_take_over_at_once_each_shard_has_exactly_one() {
     let db = database().await;
     for round in 1..=5 {
-        let (address, winner) = race(&db).await;
-        let connection = db.pooled().await.unwrap();
-        let owned = connection
-            .query_one("SELECT COUNT(*), MIN(epoch) FROM shards WHERE address = $1", &[&address])
-            .await
-            .unwrap();
-        assert_eq!(owned.get::<_, i64>(0), 64);
-        assert!(owned.get::<_, i64>(1) >= round);
-        drop(connection);
-        assert!(renew(&db.pooled().await.unwrap(), &winner, LONG).await.unwrap());
-        release(&db, &winner).await.unwrap();
+        let [one, two] = ["one", "two"].map(|address| Ownership::new(Uuid::now_v7(), address.to_owned()));
+        tokio::join!(take_all(&db, &one, LONG), take_all(&db, &two, LONG));
+        assert_eq!((one.held().or(two.held()), one.held().and(two.held())), (ShardSet::ALL, ShardSet::NONE));
+        let picture = look(&db.pooled().await.unwrap()).await.unwrap();
+        for ownership in [&one, &two] {
+            assert_eq!(picture.owned_by(ownership.process()), ownership.held());
+            assert!(ownership.held().iter().all(|shard| ownership.epoch(shard) == picture.of(shard).epoch));
+            assert!(ownership.held().iter().all(|shard| ownership.epoch(shard) >= round));
+            assert!(renew(&db.pooled().await.unwrap(), ownership, LONG).await.unwrap());
+            release(&db, ownership, ShardSet::ALL).await.unwrap();
+            assert!(ownership.held().is_empty());
+        }
     }
 }
 
 #[tokio::test]
-async fn a_waiting_process_takes_over_when_the_owner_lets_go_and_is_then_found() {
+async fn who_owns_what_and_who_shares_is_seen_by_all() {
     let db = database().await;
-    assert_eq!(owner_address(&db).await.unwrap(), None);
+    let seen = async || look(&db.pooled().await.unwrap()).await.unwrap();
+    assert_eq!(seen().await, Picture::default());
     let first = take_as(&db, "first", LONG).await;
-    assert_eq!(owner_address(&db).await.unwrap().as_deref(), Some("first"));
-    let (next, released) = tokio::join!(take_as(&db, "next", LONG), release(&db, &first));
-    released.unwrap();
-    assert_eq!(owner_address(&db).await.unwrap().as_deref(), Some("next"));
-    assert!(Shard::all().all(|shard| next.epoch(shard) == first.epoch(shard) + 1));
-    // A late release takes nothing from the next.
-    release(&db, &first).await.unwrap();
-    assert!(renew(&db.pooled().await.unwrap(), &next, LONG).await.unwrap());
+    // Of a version that shares nothing, for all that can be seen.
+    assert!(seen().await.processes.iter().all(|process| !process.shares && process.id == first.process()));
+    assert!(renew(&db.pooled().await.unwrap(), &first, LONG).await.unwrap());
+    let second = Ownership::new(Uuid::now_v7(), "second".to_owned());
+    assert!(renew(&db.pooled().await.unwrap(), &second, LONG).await.unwrap());
+    let (given, kept): (ShardSet, ShardSet) = (Shard::all().take(20).collect(), Shard::all().skip(20).collect());
+    release(&db, &first, given).await.unwrap();
+    let picture = seen().await;
+    assert_eq!((picture.free(), first.held()), (given, kept));
+    assert_eq!(picture.sharing(first.process()).map(|other| other.id).collect::<Vec<_>>(), [second.process()]);
+    assert_eq!(picture.address(kept.iter().next().unwrap()), Some("first"));
+
+    take_all(&db, &second, LONG).await;
+    let picture = seen().await;
+    assert_eq!((picture.owned_by(second.process()), second.held()), (given, given));
+    // A late release takes nothing from the next, and a late renewal neither.
+    release(&db, &first, given).await.unwrap();
+    assert!(renew(&db.pooled().await.unwrap(), &first, LONG).await.unwrap());
+    assert_eq!(seen().await, picture);
+    // Who has left is not seen any more, even if a renewal was on its way.
+    leave(&db, &first).await.unwrap();
+    assert!(renew(&db.pooled().await.unwrap(), &first, LONG).await.unwrap());
+    assert_eq!(seen().await.sharing(second.process()).count(), 0);
+}
+
+#[tokio::test]
+async fn who_comes_too_late_to_take_a_shard_ends_nothing_of_its_new_owner() {
+    let db = database().await;
+    let first = Owner::new(&db, LONG).await;
+    let scripted = Scripted::begin(&first, new_id()).await;
+    scripted.lock().await;
+    scripted.check().await.unwrap();
+    // It thinks that the shard is free, and waits in vain for a transaction that is in its right.
+    let late = Ownership::new(Uuid::now_v7(), "late".to_owned());
+    let connection = db.dedicated("takeover").await.unwrap();
+    let shard = Shard::numbered(scripted.shard).unwrap();
+    let taken = tokio::spawn(async move { take(&connection, &late, shard, LONG).await.is_ok_and(|taken| taken) });
+    assert!(!taken.await.unwrap());
+    scripted.connection.batch_execute("COMMIT").await.unwrap();
 }
 
 #[tokio::test]
 async fn an_owner_that_lost_one_shard_renews_none() {
     let db = database().await;
-    let owner = take(&db, EXPIRED).await;
+    let owner = take_over(&db, EXPIRED).await;
     db.pooled()
         .await
         .unwrap()
@@ -259,9 +279,7 @@ async fn an_owner_that_lost_one_shard_renews_none() {
 #[tokio::test]
 async fn an_owner_may_take_its_own_shards_again_and_ends_its_own_lanes() {
     let db = database().await;
-    let owner = Uuid::now_v7();
-    let shutdown = Shutdown::new();
-    let first = Arc::new(acquire(&db, owner, "a", LONG, &shutdown, &|_| {}).await.unwrap().unwrap());
+    let first = take_as(&db, "a", LONG).await;
     let id = new_id();
     let old = Scripted::begin(
         &Owner {
@@ -273,9 +291,8 @@ async fn an_owner_may_take_its_own_shards_again_and_ends_its_own_lanes() {
     )
     .await;
     old.lock().await;
-    let second = acquire(&db, owner, "a", LONG, &shutdown, &|_| {}).await.unwrap().unwrap();
-    assert_eq!(second.epoch(Shard::of(id)), first.epoch(Shard::of(id)) + 1);
+    let before = first.epoch(Shard::of(id));
+    take_all(&db, &first, LONG).await;
+    assert_eq!(first.epoch(Shard::of(id)), before + 1);
     assert!(old.check().await.is_err());
-    shutdown.begin();
-    assert!(acquire(&db, owner, "a", LONG, &shutdown, &|_| {}).await.unwrap().is_none());
 }

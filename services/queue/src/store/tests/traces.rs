@@ -20,11 +20,12 @@ use super::{
     },
     cluster::database,
     fixture::{self, ALGORITHMS, LONG, Owner, batch, create, new_id, new_submission, unit},
-    ready::Queue,
+    owners::Queue,
 };
 use crate::{
     core::{AlgorithmSet, NewBatchMeta, WorkerInfo},
     engine::{Command, CreateSubmission, Created, IncomingBatch, NewWorker, WorkerFrame, to_worker},
+    shard::ShardSet,
 };
 
 const GIVEN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -45,7 +46,7 @@ async fn what_is_stored_with_a_batch_and_with_outcomes_is_found_again() {
     let contexts = |loaded: &super::super::model::LoadedBatches| -> Vec<Option<TraceContext>> {
         loaded.batches.iter().map(|batch| batch.trace_context).collect()
     };
-    let recovered = load_unfinished(&db, 100).await.unwrap();
+    let recovered = load_unfinished(&db, ShardSet::ALL, 100).await.unwrap();
     assert_eq!(contexts(recovered[0].loaded.as_ref().unwrap()), [context, None]);
     let (after_position, to_position) = (0, 3);
     let wanted = WantedBatches { submission: id, from: 0, stored: 2, count: 10, after_position, to_position };
@@ -66,7 +67,7 @@ async fn a_context_that_is_damaged_is_none() {
     owner.write(&[unit(id, [create(), Write::Batch(traced)])]).await;
     let connection = db.pooled().await.unwrap();
     connection.batch_execute("UPDATE batches SET trace_context = '\\x00'").await.unwrap();
-    let recovered = load_unfinished(&db, 100).await.unwrap();
+    let recovered = load_unfinished(&db, ShardSet::ALL, 100).await.unwrap();
     assert_eq!(recovered[0].loaded.as_ref().unwrap().batches[0].trace_context, None);
 }
 

@@ -1,8 +1,10 @@
 //! Tasks from their batch's arrival to their outcome's commit.
 
 super::metrics! { Queue:
-    /// 1 in the process that owns the queue, else 0.
-    Gauge OWNER = "hashmesh_queue_owner" in "1" [];
+    /// Shards that the process works on. Those of all processes are 64.
+    Gauge OWNED_SHARDS = "hashmesh_queue_owned_shards" in "{shard}" [];
+    /// Shards that nobody owns, as this process has seen it last: nothing of them is accepted or leased. 0 in one that owns none.
+    Gauge FREE_SHARDS = "hashmesh_queue_free_shards" in "{shard}" [];
     /// Tasks that more workers could work on now. Not those that wait for their next attempt, for their time, for the end of a pause, or
     /// for room below a limit.
     Gauge READY_TASKS = "hashmesh_queue_ready_tasks" in "{task}" [];
@@ -15,9 +17,9 @@ super::metrics! { Queue:
     Gauge UNFINISHED_SUBMISSIONS = "hashmesh_queue_unfinished_submissions" in "{submission}" [];
     /// Bytes of task payload held in memory for leases, and how many there may be: above it nothing is kept that is committed.
     Gauge PAYLOAD_BYTES = "hashmesh_queue_payload_bytes" in "By" [state "held"|"limit"];
-    /// Workers that are connected.
+    /// Workers that are connected to the process; each connects to all.
     Gauge WORKERS = "hashmesh_queue_workers" in "{worker}" [];
-    /// Threads that hash, of all connected workers.
+    /// Threads that hash, of all workers that are connected to the process.
     Gauge WORKER_SLOTS = "hashmesh_queue_worker_slots" in "{thread}" [];
     /// Leases that workers hold.
     Gauge LEASES = "hashmesh_queue_leases" in "{lease}" [];
@@ -47,18 +49,18 @@ super::metrics! { Queue:
     /// Transactions that were rolled back or whose end is not known, and units that Postgres refused for good. An idempotency key that two
     /// callers use at once rolls a transaction back and refuses no unit.
     Counter COMMIT_FAILURES = "hashmesh_queue_commit_failures_total" in "{failure}" [what "transaction"|"unit"];
-    /// Times that this process has taken the queue over.
+    /// Times that this process has taken shards over, one or many, that their last owner had not given up.
     Counter TAKEOVERS = "hashmesh_queue_takeovers_total" in "{takeover}" [];
-    /// Bytes of write-ahead log that Postgres has inserted since it was created, as the queue's owner has found it within the last 5 s;
-    /// 0 in others.
+    /// Bytes of write-ahead log that Postgres has inserted since it was created, as the process has found it within the last 5 s;
+    /// 0 in one that owns nothing.
     Gauge WAL_BYTES = "hashmesh_queue_postgres_wal_bytes" in "By" [];
     /// How far a replica was behind when that was last measured; it means nothing while the replica is not used.
     Gauge REPLICA_LAG = "hashmesh_queue_replica_lag_seconds" in "s" [replica "<hosts of replica URLs>"];
     /// 1 where a replica answers reads, else 0.
     Gauge REPLICA_USED = "hashmesh_queue_replica_used" in "1" [replica "<hosts of replica URLs>"];
-    /// Days for which partitions exist, from today. 0 in processes that do not own the queue.
+    /// Days for which partitions exist, from today. 0 in processes that own nothing.
     Gauge DAYS_AHEAD = "hashmesh_queue_partitions_ahead" in "{partition}" [];
-    /// 1 if rows went to the DEFAULT partition, which is for emergencies. 0 in processes that do not own the queue.
+    /// 1 if rows went to the DEFAULT partition, which is for emergencies. 0 in processes that own nothing.
     Gauge DEFAULT_PARTITION = "hashmesh_queue_default_partition_used" in "1" [];
     /// Runs of schedules that were begun; attempts that failed, which are made again within a second or two; runs left out because the one
     /// before had not ended.
