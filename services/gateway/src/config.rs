@@ -14,7 +14,7 @@ const LEAST_CONCURRENT_CALLS: usize = 8;
 /// Where a Gateway finds the services behind it.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
-    /// The Queue's URLs, `http://HOST:PORT` or `https://HOST:PORT`. At least one. Of several, the one that owns the queue is found and kept to.
+    /// The Queue's URLs, `http://HOST:PORT` or `https://HOST:PORT`. At least one. They tell who else there is and who owns what.
     pub queue: Vec<String>,
     /// The Hash service's URLs. At least one. Of several, one that answers is kept to.
     pub hash: Vec<String>,

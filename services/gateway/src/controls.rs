@@ -8,7 +8,15 @@ use hashmesh::{
 use hashmesh_runtime::metrics::catalogue::gateway::REFUSED_CALLERS;
 use tonic::Status;
 
-use crate::{admin::audit, call::Call, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat, validate};
+use crate::{
+    admin::audit,
+    call::Call,
+    deadline::Deadline,
+    service::{Gateway, queue_client},
+    unary::ask,
+    upstream::{Asked, Repeat, ask_each},
+    validate,
+};
 
 pub(crate) async fn pause_work(
     gateway: &Gateway,
@@ -68,7 +76,9 @@ pub(crate) async fn set(
     request: SetControlsRequest,
     deadline: Deadline,
 ) -> Result<Option<TenantControls>, Status> {
-    Ok(ask!(gateway, Repeat::Safe, deadline, set_controls(request))?.controls)
+    let tenant = request.tenant.clone();
+    let controls = ask!(gateway, Repeat::Safe, deadline, set_controls(request))?.controls;
+    Ok(joined(gateway, tenant, controls, deadline).await)
 }
 
 /// What holds for a tenant's work.
@@ -77,6 +87,52 @@ pub(crate) async fn get(
     tenant: String,
     deadline: Deadline,
 ) -> Result<Option<TenantControls>, Status> {
+    let request = GetControlsRequest { tenant: tenant.clone() };
+    let controls = ask!(gateway, Repeat::Safe, deadline, get_controls(request))?.controls;
+    Ok(joined(gateway, tenant, controls, deadline).await)
+}
+
+/// What holds, by whoever writes it, with what the tenant has under way anywhere. Of who does not say it in time nothing is
+/// known, and that is no reason not to say what holds.
+async fn joined(
+    gateway: &Gateway,
+    tenant: String,
+    controls: Option<TenantControls>,
+    deadline: Deadline,
+) -> Option<TenantControls> {
     let request = GetControlsRequest { tenant };
-    Ok(ask!(gateway, Repeat::Safe, deadline, get_controls(request))?.controls)
+    let asked = ask_each!(gateway.queue, queue_client, deadline, get_controls(request)).unwrap_or_default();
+    let answers = asked.into_iter().filter_map(Asked::ok).filter_map(|(_, answer)| answer.controls);
+    Some(join(controls?, &answers.collect::<Vec<_>>()))
+}
+
+/// Each process has leases of its own, and knows of what the tenant has brought to all.
+fn join(controls: TenantControls, answers: &[TenantControls]) -> TenantControls {
+    let most = |of: fn(&TenantControls) -> u64| answers.iter().map(of).fold(of(&controls), u64::max);
+    let leased = answers.iter().map(|answer| answer.leased_tasks).sum::<u64>();
+    TenantControls {
+        leased_tasks: if answers.is_empty() { controls.leased_tasks } else { leased },
+        tasks_today: most(|answer| answer.tasks_today),
+        bytes_today: most(|answer| answer.bytes_today),
+        ..controls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_add_up_and_of_what_was_brought_today_the_most_counts() {
+        let answer = |leased_tasks, tasks_today, bytes_today| TenantControls {
+            leased_tasks,
+            tasks_today,
+            bytes_today,
+            ..Default::default()
+        };
+        let written = TenantControls { paused: true, tasks_per_day: 9, ..answer(1, 5, 50) };
+        let joined = join(written.clone(), &[answer(1, 5, 50), answer(2, 4, 60), answer(4, 0, 0)]);
+        assert_eq!(joined, TenantControls { paused: true, tasks_per_day: 9, ..answer(7, 5, 60) });
+        assert_eq!(join(written.clone(), &[]), written);
+    }
 }

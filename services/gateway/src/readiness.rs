@@ -1,5 +1,5 @@
-//! Whether this Gateway does its work. It begins to once the Queue has answered, and goes on for as long as it can reach any of
-//! the Queue's processes: one that says that it cannot work now, for want of Postgres for example, says so to every Gateway,
+//! Whether this Gateway does its work. It begins to once a process of the Queue has answered and any of them owns shards, and
+//! goes on for as long as it can reach any of them: one that says that it cannot work now, for want of Postgres for example, says so to every Gateway,
 //! and if all of them were taken out for that, clients would find nobody who tells them to try again. Hash is not asked for:
 //! without it, two calls of many fail, and they say why.
 
@@ -8,7 +8,11 @@ use std::time::Duration;
 use hashmesh::queue::v1::GetQueueStatsRequest;
 use hashmesh_runtime::health::Health;
 
-use crate::{deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
+use crate::{
+    deadline::Deadline,
+    service::{Gateway, queue_client},
+    upstream::{Repeat, Route, ask_queue},
+};
 
 /// Between two questions while all is well.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -25,8 +29,9 @@ pub(crate) async fn watch(gateway: Gateway, health: Health) {
     let mut began = false;
     loop {
         let deadline = Deadline::after(TIMEOUT);
-        match ask!(gateway, Repeat::Safe, deadline, get_queue_stats(GetQueueStatsRequest {})) {
-            Ok(_) => {
+        let request = GetQueueStatsRequest {};
+        match ask_queue!(gateway.queue, queue_client, Route::Any, Repeat::Safe, deadline, get_queue_stats(request)) {
+            Ok(_) if began || gateway.queue.owned() => {
                 (failures, began) = (0, true);
                 health.serving();
             }
@@ -34,10 +39,13 @@ pub(crate) async fn watch(gateway: Gateway, health: Health) {
                 failures = 0;
                 health.serving();
             }
-            Err(status) => {
+            answer => {
                 failures = failures.saturating_add(1);
                 if failures >= FAILURES {
-                    health.not_serving(format!("the queue does not answer: {}", status.message()));
+                    health.not_serving(match answer {
+                        Ok(_) => "nobody owns the queue yet".to_owned(),
+                        Err(status) => format!("the queue does not answer: {}", status.message()),
+                    });
                 }
             }
         }

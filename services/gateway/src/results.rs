@@ -21,7 +21,7 @@ use crate::{
     service::{Gateway, queue_client},
     spans,
     unary::ask,
-    upstream::{Pace, Repeat, StreamSlot},
+    upstream::{Pace, QueueSlot, Repeat, Routed as _},
     validate,
 };
 
@@ -84,10 +84,10 @@ pub(crate) async fn stream(
 pub(crate) async fn open(
     gateway: &Gateway,
     request: queue::StreamResultsRequest,
-) -> Result<(Streaming<queue::StreamResultsResponse>, StreamSlot), Status> {
+) -> Result<(Streaming<queue::StreamResultsResponse>, QueueSlot), Status> {
     gateway
         .queue
-        .open(Repeat::Safe, Pace::Client, |channel| {
+        .open(request.route(), Repeat::Safe, Pace::Client, |channel| {
             let request = request.clone();
             async move { Ok(queue_client(channel).stream_results(request).await?.into_inner()) }
         })
@@ -97,11 +97,11 @@ pub(crate) async fn open(
 async fn relay(
     gateway: &Gateway,
     mut inner: Streaming<queue::StreamResultsResponse>,
-    _slot: StreamSlot,
+    slot: QueueSlot,
     shape: ResultShape,
     outbound: &Outbound<StreamResultsResponse>,
 ) -> Result<(), End> {
-    while let Some(message) = inner.message().await.map_err(|status| gateway.queue.status(&status))? {
+    while let Some(message) = gateway.queue.message(&slot, &mut inner).await? {
         let passed = match message.frame {
             Some(QueueFrame::Results(mut results)) => {
                 let _span = spans::sent("StreamResults", &mut results);

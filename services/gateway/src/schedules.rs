@@ -9,7 +9,12 @@ use hashmesh::{
 };
 use tonic::Status;
 
-use crate::{call::Call, service::Gateway, upstream::Repeat, validate};
+use crate::{
+    call::Call,
+    service::Gateway,
+    upstream::{Repeat, Route},
+    validate,
+};
 
 /// The longest name of a time zone is shorter.
 const MAX_TIME_ZONE_BYTES: usize = 64;
@@ -17,9 +22,10 @@ const MAX_TIME_ZONE_BYTES: usize = 64;
 /// Asks the Queue's `ScheduleService`.
 macro_rules! ask {
     ($gateway:expr, $call:expr, $method:ident($request:expr)) => {
-        $crate::upstream::ask_by!(
+        $crate::upstream::ask_queue!(
             $gateway.queue,
             $crate::service::schedule_client,
+            Route::Any,
             // Each changes nothing the second time.
             Repeat::Safe,
             $call.deadline,

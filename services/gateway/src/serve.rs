@@ -33,7 +33,7 @@ use crate::{
     service::Gateway,
     shed::Shed,
     stats::StatsCache,
-    upstream::Upstream,
+    upstream::{QueueUpstream, Upstream},
 };
 
 /// Serves `hashmesh.gateway.v1.GatewayService`, and `hashmesh.admin.v1.AdminService` where keys are checked, on `listener` until `shutdown` begins and what was admitted is finished.
@@ -47,7 +47,7 @@ pub async fn serve(
     health: Health,
     shutdown: Shutdown,
 ) -> Result<(), GatewayError> {
-    let queue = Arc::new(Upstream::new(Role::Queue, &config.queue, config.tls.clone())?);
+    let queue = Arc::new(QueueUpstream::new(&config.queue, config.tls.clone())?);
     let authenticator = Authenticator::new(config.auth, &queue);
     let concurrency = Concurrency::new(config.concurrency());
     let stack = Stack {
@@ -71,6 +71,7 @@ pub async fn serve(
         max_stream_age: config.max_stream_age,
     };
     let _watches = metering::watch(&gateway.admission, &gateway.digests, &concurrency);
+    let _shards = tasks::spawn_owned("shards", Arc::clone(&gateway.queue).watch());
     let _readiness = tasks::spawn_owned("readiness", readiness::watch(gateway.clone(), health.clone()));
     let _uses = tasks::spawn_owned("key uses", authenticator.note_uses());
     let admin = AdminServiceServer::new(Administration::new(gateway.clone()));

@@ -15,8 +15,19 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    UploadConfig, admission::Admission, auth, cache, call::Call, controls, deadline::Deadline, digest, ending::Ending,
-    error, outbound::Frames, results, schedules, stats, submit, submit_batch, unary, upload, upstream::Upstream, watch,
+    UploadConfig,
+    admission::Admission,
+    auth, cache,
+    call::Call,
+    controls,
+    deadline::Deadline,
+    digest,
+    ending::Ending,
+    error,
+    outbound::Frames,
+    results, schedules, stats, submit, submit_batch, unary, upload,
+    upstream::{QueueUpstream, Upstream},
+    watch,
 };
 
 /// What the services behind us may answer with: frames with 10,000 outcomes of long names exceed gRPC's usual 4 MiB.
@@ -25,7 +36,7 @@ const MAX_INNER_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 /// What every call needs. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Gateway {
-    pub(crate) queue: Arc<Upstream>,
+    pub(crate) queue: Arc<QueueUpstream>,
     pub(crate) hash: Arc<Upstream>,
     pub(crate) cache: Option<Arc<Upstream>>,
     pub(crate) admission: Admission,

@@ -132,8 +132,8 @@ impl Answer {
             follow: true,
             statuses: Vec::new(),
         };
-        let (mut inner, _slot) = results::open(gateway, request).await?;
-        while let Some(message) = inner.message().await.map_err(|status| gateway.queue.status(&status))? {
+        let (mut inner, slot) = results::open(gateway, request).await?;
+        while let Some(message) = gateway.queue.message(&slot, &mut inner).await? {
             match message.frame {
                 Some(Frame::Results(results)) => self.take_all(results).await?,
                 Some(Frame::Completed(completed)) => return Ok(completed.summary),

@@ -11,11 +11,14 @@ use tonic::Status;
 
 use crate::{batch::Unchecked, call::Call, metering, service::Gateway, spans, upstream::Repeat, validate};
 
-/// Asks the Queue.
+/// Asks the Queue, where the request is to be answered.
 macro_rules! ask {
-    ($gateway:expr, $repeat:expr, $deadline:expr, $method:ident($request:expr)) => {
-        $crate::upstream::ask_by!($gateway.queue, $crate::service::queue_client, $repeat, $deadline, $method($request))
-    };
+    ($gateway:expr, $repeat:expr, $deadline:expr, $method:ident($request:expr)) => {{
+        let message = $request;
+        let route = $crate::upstream::Routed::route(&message);
+        let queue = &$gateway.queue;
+        $crate::upstream::ask_queue!(queue, $crate::service::queue_client, route, $repeat, $deadline, $method(message))
+    }};
 }
 pub(crate) use ask;
 

@@ -14,7 +14,7 @@ use crate::{
     outbound::{End, Frames, Outbound, respond},
     pings,
     service::Gateway,
-    upstream::{Pace, Repeat, StreamSlot},
+    upstream::{Pace, QueueSlot, Repeat, Routed as _},
     validate,
 };
 
@@ -33,7 +33,7 @@ pub(crate) async fn watch(
     let request = queue::WatchSubmissionRequest { tenant: caller.tenant(), submission_id };
     let (inner, slot) = gateway
         .queue
-        .open(Repeat::Safe, Pace::Always, |channel| {
+        .open(request.route(), Repeat::Safe, Pace::Always, |channel| {
             let request = request.clone();
             async move { Ok(crate::service::queue_client(channel).watch_submission(request).await?.into_inner()) }
         })
@@ -51,14 +51,14 @@ pub(crate) async fn watch(
 async fn relay(
     gateway: &Gateway,
     mut inner: Streaming<queue::WatchSubmissionResponse>,
-    _slot: StreamSlot,
+    slot: QueueSlot,
     outbound: &Outbound<WatchSubmissionResponse>,
 ) -> Result<(), End> {
     let mut last = None;
     loop {
         tokio::select! {
-            message = inner.message() => {
-                let Some(message) = message.map_err(|status| gateway.queue.status(&status))? else { break };
+            message = gateway.queue.message(&slot, &mut inner) => {
+                let Some(message) = message? else { break };
                 match message.frame {
                     Some(QueueFrame::Submission(submission)) => last = Some(Frame::Submission(submission)),
                     Some(QueueFrame::Draining(draining)) => last = Some(Frame::Draining(draining)),

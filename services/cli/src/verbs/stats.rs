@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use hashmesh::{
     gateway::v1::GetStatsResponse,
-    v1::{CacheStats, PhaseStats, ReplicaStats, WorkerStats},
+    v1::{CacheStats, PhaseStats, QueueProcessStats, ReplicaStats, WorkerStats},
 };
 use serde_json::{Value, json};
 
@@ -60,6 +60,7 @@ pub(super) fn json(stats: &GetStatsResponse) -> Value {
             "phases": queue.phases.iter().map(phase).collect::<Vec<_>>(),
             "workers": queue.workers.iter().map(worker).collect::<Vec<_>>(),
         },
+        "queue_processes": stats.queue_processes.iter().map(queue_process).collect::<Vec<_>>(),
         "storage": {
             "day_partitions": storage.day_partitions,
             "days_ahead": storage.days_ahead,
@@ -105,6 +106,19 @@ pub(super) fn cache(stats: &CacheStats) -> Value {
         "postgres_failures": stats.postgres_failures,
         "memory_entries": stats.memory_entries,
         "memory_bytes": stats.memory_bytes,
+    })
+}
+
+fn queue_process(process: &QueueProcessStats) -> Value {
+    json!({
+        "process_id": process.process_id,
+        "address": process.address,
+        "shards": process.shards,
+        "answered": process.answered,
+        "unfinished_submissions": process.unfinished_submissions,
+        "ready_tasks": process.ready_tasks,
+        "leased_tasks": process.leased_tasks,
+        "recorded_tasks_per_second": process.recorded_tasks_per_second,
     })
 }
 
@@ -184,6 +198,15 @@ mod tests {
     fn text_has_a_line_per_value() {
         let stats = json!({"a": {"b": 1, "c": [{"d": "x"}]}, "e": 0.25});
         assert_eq!(text(&stats), "a.b: 1\na.c[0].d: x\ne: 0.2\n");
+    }
+
+    #[test]
+    fn a_process_of_the_queue_that_does_not_answer_is_seen() {
+        let process = QueueProcessStats { address: "http://q2:7421".to_owned(), shards: 20, ..Default::default() };
+        let stats = GetStatsResponse { queue_processes: vec![process], ..GetStatsResponse::default() };
+        let shown = text(&json(&stats));
+        assert!(shown.contains("queue_processes[0].address: http://q2:7421\n"), "{shown}");
+        assert!(shown.contains("queue_processes[0].answered: false\n"), "{shown}");
     }
 
     #[test]

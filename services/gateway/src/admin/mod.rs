@@ -100,9 +100,10 @@ impl AdminService for Administration {
 /// Asks the Queue's `AccessService`.
 macro_rules! ask_access {
     ($gateway:expr, $repeat:expr, $call:expr, $method:ident($request:expr)) => {
-        $crate::upstream::ask_by!(
+        $crate::upstream::ask_queue!(
             $gateway.queue,
             $crate::service::access_client,
+            $crate::upstream::Route::Any,
             $repeat,
             $call.deadline,
             $method($request)

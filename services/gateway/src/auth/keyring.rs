@@ -22,7 +22,7 @@ use crate::{
     deadline::Deadline,
     error,
     service::access_client,
-    upstream::{Repeat, Upstream, ask_by},
+    upstream::{QueueUpstream, Repeat, Route, ask_queue},
 };
 
 /// How long an answer is remembered: half of the time within which a revocation is in force everywhere, because a stream's
@@ -42,7 +42,7 @@ const MOST_USES: usize = 1_000;
 /// The keys of one Gateway.
 #[derive(Debug)]
 pub(crate) struct Keyring {
-    queue: Arc<Upstream>,
+    queue: Arc<QueueUpstream>,
     /// By id. `None`: there is no such key.
     remembered: Cache<String, Option<Known>>,
     lookups: Semaphore,
@@ -61,7 +61,7 @@ pub(super) struct Known {
 }
 
 impl Keyring {
-    pub(super) fn new(queue: Arc<Upstream>) -> Self {
+    pub(super) fn new(queue: Arc<QueueUpstream>) -> Self {
         Self {
             queue,
             remembered: Cache::builder().max_capacity(MOST_KEYS).time_to_live(REMEMBERED).build(),
@@ -101,7 +101,8 @@ impl Keyring {
                 continue;
             }
             let (request, deadline) = (NoteKeyUsesRequest { key_ids }, Deadline::after(LOOKUP_TIMEOUT));
-            let noted = ask_by!(self.queue, access_client, Repeat::Safe, deadline, note_key_uses(request));
+            let noted =
+                ask_queue!(self.queue, access_client, Route::Any, Repeat::Safe, deadline, note_key_uses(request));
             if let Err(status) = noted {
                 tracing::debug!(code = ?status.code(), "the use of keys could not be noted");
             }
@@ -114,7 +115,7 @@ impl Keyring {
             return Err(StatusBuilder::new(Reason::Overloaded, message).retry_after(error::RETRY_AFTER).build());
         };
         let (request, deadline) = (FindKeyRequest { key_id: id.to_owned() }, Deadline::after(LOOKUP_TIMEOUT));
-        let found = ask_by!(self.queue, access_client, Repeat::Safe, deadline, find_key(request));
+        let found = ask_queue!(self.queue, access_client, Route::Any, Repeat::Safe, deadline, find_key(request));
         found.map(known).map_err(in_our_time)
     }
 }

@@ -20,7 +20,7 @@ use self::{
     keyring::{Keyring, Known},
     scopes::Scopes,
 };
-use crate::{error, reads::Reads, upstream::Upstream};
+use crate::{error, reads::Reads, upstream::QueueUpstream};
 
 /// Whose everything is where keys are not checked.
 const DEFAULT_TENANT: &str = "default";
@@ -59,7 +59,7 @@ pub(crate) struct Caller {
 }
 
 impl Authenticator {
-    pub(crate) fn new(auth: Auth, queue: &Arc<Upstream>) -> Self {
+    pub(crate) fn new(auth: Auth, queue: &Arc<QueueUpstream>) -> Self {
         match auth {
             Auth::Off => Self::Off(Caller {
                 tenant: DEFAULT_TENANT.into(),

@@ -31,7 +31,7 @@ impl Shared {
         // After a few late answers in a row nobody waits for them any more.
         let breaker = BreakerConfig { hangs_after: timeout, ..BreakerConfig::default() };
         Ok(Self {
-            cache: Arc::new(Upstream::with_breaker(Role::Cache, &config.cache, config.tls.clone(), breaker)?),
+            cache: Arc::new(Upstream::with_breaker(Role::Cache, &config.cache, config.tls.clone(), &breaker)?),
             timeout,
         })
     }

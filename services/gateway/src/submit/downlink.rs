@@ -24,7 +24,7 @@ pub(super) async fn run(
     outbound: &Outbound<SubmitTasksResponse>,
     liveness: &Liveness,
 ) -> Result<(), End> {
-    while let Some(message) = from_queue.frames.message().await.map_err(|status| gateway.queue.status(&status))? {
+    while let Some(message) = gateway.queue.message(&from_queue.slot, &mut from_queue.frames).await? {
         let passed = match message.frame {
             Some(QueueFrame::Accepted(accepted)) => {
                 window.accepted(accepted.through_sequence, accepted.window_bytes);

@@ -18,7 +18,7 @@ use crate::{
     error,
     reads::Reads,
     service::{Gateway, queue_client},
-    upstream::{Pace, Repeat, StreamSlot},
+    upstream::{Pace, QueueSlot, Repeat, Routed as _},
     validate,
 };
 
@@ -45,7 +45,7 @@ pub(super) struct Bridge {
 #[derive(Debug)]
 pub(super) struct FromQueue {
     pub(super) frames: Streaming<WriteSubmissionResponse>,
-    _slot: StreamSlot,
+    pub(super) slot: QueueSlot,
 }
 
 impl Bridge {
@@ -87,9 +87,10 @@ impl Opening {
         // To open an existing submission, or one with a key, again changes nothing.
         let existing = !self.open.submission_id.is_empty() || !self.open.idempotency_key.is_empty();
         let repeat = if existing { Repeat::Safe } else { Repeat::Unsafe };
-        let ((to_queue, frames, opened), slot) =
-            gateway.queue.open(repeat, Pace::Client, |channel| open_at(channel, self.open.clone())).await?;
-        Ok(Bridge { opened, shape: self.shape, to_queue, from_queue: FromQueue { frames, _slot: slot } })
+        let open = |channel| open_at(channel, self.open.clone());
+        let opening = gateway.queue.open(self.open.route(), repeat, Pace::Client, open);
+        let ((to_queue, frames, opened), slot) = opening.await?;
+        Ok(Bridge { opened, shape: self.shape, to_queue, from_queue: FromQueue { frames, slot } })
     }
 }
 

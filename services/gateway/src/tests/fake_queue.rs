@@ -28,6 +28,11 @@ pub(super) struct Script {
     pub(super) states: Vec<hashmesh::v1::Submission>,
     pub(super) states_sent: watch::Sender<usize>,
     pub(super) batch: Option<ValidatedBatch>,
+    /// Who owns the shards. Not set: as a Queue of a version that shares nothing.
+    pub(super) pictures: Option<watch::Receiver<WatchShardsResponse>>,
+    /// What `get_queue_stats` and `get_controls` answer with.
+    pub(super) stats: GetQueueStatsResponse,
+    pub(super) controls: hashmesh::v1::TenantControls,
     /// What `submit_batch` answers with; not set: an unfinished submission.
     pub(super) stored: Option<SubmitBatchResponse>,
 }
@@ -62,6 +67,7 @@ impl QueueService for FakeQueue {
     type WatchSubmissionStream = Answers<WatchSubmissionResponse>;
     type StreamResultsStream = Answers<StreamResultsResponse>;
     type LeaseTasksStream = Answers<LeaseTasksResponse>;
+    type WatchShardsStream = Answers<WatchShardsResponse>;
 
     async fn write_submission(
         &self,
@@ -124,7 +130,7 @@ impl QueueService for FakeQueue {
         &self,
         _: Request<GetQueueStatsRequest>,
     ) -> Result<Response<GetQueueStatsResponse>, Status> {
-        Ok(Response::new(GetQueueStatsResponse::default()))
+        Ok(Response::new(self.script.lock().unwrap().stats.clone()))
     }
 
     async fn seal_submission(
@@ -185,7 +191,7 @@ impl QueueService for FakeQueue {
     }
 
     async fn get_controls(&self, _: Request<GetControlsRequest>) -> Result<Response<GetControlsResponse>, Status> {
-        unreachable!("not scripted")
+        Ok(Response::new(GetControlsResponse { controls: Some(self.called("get_controls")?.controls.clone()) }))
     }
 
     async fn retry_tasks(&self, _: Request<RetryTasksRequest>) -> Result<Response<RetryTasksResponse>, Status> {
@@ -197,5 +203,22 @@ impl QueueService for FakeQueue {
         _: Request<Streaming<LeaseTasksRequest>>,
     ) -> Result<Response<Self::LeaseTasksStream>, Status> {
         unreachable!("not scripted")
+    }
+
+    async fn watch_shards(&self, _: Request<WatchShardsRequest>) -> Result<Response<Self::WatchShardsStream>, Status> {
+        let Some(mut pictures) = self.script.lock().unwrap().pictures.clone() else {
+            // As a Queue of a version that shares nothing.
+            return Err(Status::unimplemented("not scripted"));
+        };
+        let (outbound, answers) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let picture = pictures.borrow_and_update().clone();
+                if outbound.send(Ok(picture)).await.is_err() || pictures.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 }

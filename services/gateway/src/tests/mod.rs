@@ -2,6 +2,7 @@
 
 mod fake_queue;
 mod mesh;
+mod sharded;
 mod submit;
 mod trace;
 mod unary;

@@ -29,7 +29,7 @@ use crate::{
     error,
     outbound::{End, Frames, Outbound, respond},
     service::{Gateway, upload_client},
-    upstream::{Repeat, ask_by},
+    upstream::{Repeat, Route, ask_queue},
 };
 
 /// Uploads that clients delete, while the store does not work.
@@ -68,7 +68,7 @@ impl UploadConfig {
 /// Asks the Queue about uploads.
 macro_rules! ask_uploads {
     ($gateway:expr, $deadline:expr, $method:ident($request:expr)) => {
-        ask_by!($gateway.queue, upload_client, Repeat::Safe, $deadline, $method($request))
+        ask_queue!($gateway.queue, upload_client, Route::Any, Repeat::Safe, $deadline, $method($request))
     };
 }
 use ask_uploads;

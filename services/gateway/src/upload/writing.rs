@@ -24,7 +24,7 @@ use crate::{
     deadline::{self, Deadline},
     error,
     service::{Gateway, upload_client},
-    upstream::{Repeat, ask_by},
+    upstream::{Repeat, Route, ask_queue},
 };
 
 /// Each part of each upload, while the store does not work.

@@ -1,15 +1,15 @@
 //! The services behind the Gateway: which process is asked, what is tried again, and on which connection.
+//!
+//! [`Upstream`] is a service of which any process does (Hash, Cache); [`QueueUpstream`] is the Queue, whose processes share the
+//! shards.
 
 mod connections;
+mod queue;
 mod target;
+mod verdict;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::select_ok;
-use hashmesh::error::{self as codes, Reason};
 use hashmesh_middleware::{breaker::BreakerConfig, retry::RetryBudget};
 use hashmesh_runtime::{
     channel::{Dialer, Guarded},
@@ -19,14 +19,18 @@ use hashmesh_runtime::{
 use tonic::{Response, Status};
 
 pub(crate) use self::connections::StreamSlot;
+pub(crate) use self::queue::{Asked, QueueProcess, QueueSlot, QueueUpstream, Route, Routed, ask_each, ask_queue};
 pub(crate) use self::target::Pace;
-use self::target::Target;
+use self::{
+    target::Target,
+    verdict::{Verdict, judge},
+};
 use crate::{
     deadline::Deadline,
     error::{self, GatewayError, UpstreamLog},
 };
 
-/// Attempts at one call at most, however often the owner changes meanwhile.
+/// Attempts at one call at most, however often it is sent elsewhere.
 const MAX_ATTEMPTS: usize = 4;
 
 /// Whether a call may be sent again when nobody knows whether it was executed.
@@ -42,10 +46,8 @@ pub(crate) enum Repeat {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     service: &'static str,
-    dialer: Dialer,
-    configured: Vec<Arc<Target>>,
+    targets: Vec<Arc<Target>>,
     current: Mutex<Arc<Target>>,
-    breaker: BreakerConfig,
     /// Of calls that nobody knows the end of.
     repeats: RetryBudget,
     log: UpstreamLog,
@@ -65,21 +67,10 @@ macro_rules! ask_by {
 }
 pub(crate) use ask_by;
 
-/// What an error says about trying elsewhere.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// The service has answered; it would say the same again.
-    Answered,
-    /// The call was not executed. Perhaps it is known who would.
-    NotExecuted { owner: Option<String> },
-    /// Nobody knows whether the call was executed.
-    Unknown,
-}
-
 impl Upstream {
     /// A service at these URLs; over TLS if they say so. Connects on first use.
     pub(crate) fn new(role: Role, urls: &[String], tls: Option<Tls>) -> Result<Self, GatewayError> {
-        Self::with_breaker(role, urls, tls, BreakerConfig::default())
+        Self::with_breaker(role, urls, tls, &BreakerConfig::default())
     }
 
     /// The same, with breakers of its own kind.
@@ -87,25 +78,12 @@ impl Upstream {
         role: Role,
         urls: &[String],
         tls: Option<Tls>,
-        breaker: BreakerConfig,
+        breaker: &BreakerConfig,
     ) -> Result<Self, GatewayError> {
-        let (service, dialer) = (role.name(), Dialer::new(role, tls));
-        let target = |url: &String| {
-            Target::new(url, &dialer, breaker.clone()).map_err(|source| GatewayError::Upstream { service, source })
-        };
-        let configured = urls.iter().map(target).collect::<Result<Vec<_>, _>>()?;
-        let Some(first) = configured.first() else {
-            return Err(GatewayError::NoUpstream { service });
-        };
-        Ok(Self {
-            service,
-            current: Mutex::new(Arc::clone(first)),
-            configured,
-            breaker,
-            repeats: RetryBudget::default(),
-            log: UpstreamLog::new(service),
-            dialer,
-        })
+        let (service, targets) = (role.name(), targets(&Dialer::new(role, tls), urls, breaker)?);
+        let first = Arc::clone(&targets[0]);
+        let (current, repeats) = (Mutex::new(first), RetryBudget::default());
+        Ok(Self { service, targets, current, repeats, log: UpstreamLog::new(service) })
     }
 
     /// A unary call, on the connection that all of them share.
@@ -132,33 +110,7 @@ impl Upstream {
     where
         F: Future<Output = Result<T, Status>>,
     {
-        self.attempt(repeat, |target| {
-            let opening = target.stream_slot(pace).map(|slot| (open(slot.channel()), slot));
-            async move {
-                let (opening, slot) = opening.map_err(|error| {
-                    tracing::error!(%error, "a usable URL became unusable");
-                    error::internal()
-                })?;
-                Ok((opening.await?, slot))
-            }
-        })
-        .await
-    }
-
-    /// Whether any process of the service can be reached, whatever it says of its work.
-    pub(crate) async fn reachable(&self, within: Duration) -> bool {
-        let targets = self.configured.iter().cloned().chain([self.current()]);
-        let asked = targets.map(|target| Box::pin(async move { target.answers().await.then_some(()).ok_or(()) }));
-        tokio::time::timeout(within, select_ok(asked)).await.is_ok_and(|any| any.is_ok())
-    }
-
-    /// A status of this service, as clients see it; for what arrives on a stream once it is open.
-    pub(crate) fn status(&self, status: &Status) -> Status {
-        // So that the client's next attempt finds the owner.
-        if let Verdict::NotExecuted { owner } = judge(status) {
-            let _moved = self.elsewhere(&self.current(), owner.as_deref());
-        }
-        error::from_upstream(&self.log, status)
+        self.attempt(repeat, |target| target.open(pace, &mut open)).await
     }
 
     async fn attempt<T, F>(&self, repeat: Repeat, mut send: impl FnMut(Arc<Target>) -> F) -> Result<T, Status>
@@ -175,12 +127,12 @@ impl Upstream {
                 Err(status) => status,
             };
             let again = match judge(&status) {
-                Verdict::Answered => false,
-                Verdict::NotExecuted { owner } => self.elsewhere(&target, owner.as_deref()),
+                Verdict::Answered | Verdict::Recovering => false,
+                Verdict::NotExecuted { .. } => self.elsewhere(&target),
                 // Once: on another process if there is one, else on a new connection.
                 Verdict::Unknown => {
                     let first = !std::mem::replace(&mut repeated, true);
-                    let _moved = self.elsewhere(&target, None);
+                    let _moved = self.elsewhere(&target);
                     first && repeat == Repeat::Safe && self.repeats.spend()
                 }
             };
@@ -197,51 +149,28 @@ impl Upstream {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Turns to the owner if it is known, else to the next URL. False if there is no other.
-    fn elsewhere(&self, from: &Arc<Target>, owner: Option<&str>) -> bool {
+    /// Turns to the next URL. False if there is no other.
+    fn elsewhere(&self, from: &Arc<Target>) -> bool {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&current, from) {
             // Another call has found somebody already.
             return true;
         }
-        let Some(next) = self.next(from, owner) else { return false };
+        let Some(next) = target::after(&self.targets, from) else { return false };
         tracing::info!(service = self.service, from = from.url(), to = next.url(), "turning to another process");
         *current = next;
         true
     }
-
-    fn next(&self, from: &Arc<Target>, owner: Option<&str>) -> Option<Arc<Target>> {
-        if let Some(owner) = owner {
-            let url = if owner.contains("://") { owner.to_owned() } else { format!("http://{owner}") };
-            if let Some(known) = self.configured.iter().find(|target| target.same(&url)) {
-                return (!Arc::ptr_eq(known, from)).then(|| Arc::clone(known));
-            }
-            match Target::new(&url, &self.dialer, self.breaker.clone()) {
-                Ok(target) if !from.same(&url) => return Some(target),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(service = self.service, %error, "the owner's address is not usable"),
-            }
-        }
-        let place = self.configured.iter().position(|target| Arc::ptr_eq(target, from));
-        let next = place.map_or(0, |place| (place + 1) % self.configured.len());
-        let next = &self.configured[next];
-        (!Arc::ptr_eq(next, from)).then(|| Arc::clone(next))
-    }
 }
 
-fn judge(status: &Status) -> Verdict {
-    use tonic_types::StatusExt as _;
-    match codes::reason(status) {
-        Some(Reason::NotOwner) => {
-            let owner = status.get_details_error_info().and_then(|mut info| info.metadata.remove("owner"));
-            Verdict::NotExecuted { owner }
-        }
-        Some(Reason::Draining | Reason::CircuitOpen) => Verdict::NotExecuted { owner: None },
-        Some(_) => Verdict::Answered,
-        None if error::not_connected(status) => Verdict::NotExecuted { owner: None },
-        None if error::lost(status) => Verdict::Unknown,
-        None => Verdict::Answered,
-    }
+/// The processes at these URLs: at least one.
+fn targets(dialer: &Dialer, urls: &[String], breaker: &BreakerConfig) -> Result<Vec<Arc<Target>>, GatewayError> {
+    let service = dialer.service().name();
+    let target = |url: &String| {
+        Target::new(url, dialer, breaker.clone()).map_err(|source| GatewayError::Upstream { service, source })
+    };
+    let targets = urls.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    if targets.is_empty() { Err(GatewayError::NoUpstream { service }) } else { Ok(targets) }
 }
 
 #[cfg(test)]

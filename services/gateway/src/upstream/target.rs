@@ -7,8 +7,10 @@ use hashmesh_runtime::{
     channel::{self, Breaker, ChannelError, Dialer, Guarded},
     probe,
 };
+use tonic::Status;
 
 use super::connections::{Connections, READ_EACH, STREAMS_EACH, StreamSlot};
+use crate::error;
 
 /// A process of a service: one connection for all unary calls, and those of its streams, all behind one breaker.
 #[derive(Debug)]
@@ -30,8 +32,16 @@ pub(crate) enum Pace {
     Always,
 }
 
+/// The one after `from` in a ring of them, or the first if `from` is none of them. `None`: there is no other.
+pub(super) fn after(ring: &[Arc<Target>], from: &Arc<Target>) -> Option<Arc<Target>> {
+    let place = ring.iter().position(|target| Arc::ptr_eq(target, from));
+    let next = ring.get(place.map_or(0, |place| (place + 1) % ring.len()))?;
+    (!Arc::ptr_eq(next, from)).then(|| Arc::clone(next))
+}
+
 impl Target {
     pub(super) fn new(url: &str, dialer: &Dialer, breaker: BreakerConfig) -> Result<Arc<Self>, ChannelError> {
+        let url = url.trim_end_matches('/');
         let breaker = channel::breaker_with(url, breaker);
         let shared = channel::guarded(dialer.service(), dialer.channel(url)?, &breaker);
         Ok(Arc::new(Self {
@@ -44,13 +54,9 @@ impl Target {
         }))
     }
 
+    /// Without a slash at its end.
     pub(super) fn url(&self) -> &str {
         &self.url
-    }
-
-    /// True if this URL leads to the same process.
-    pub(super) fn same(&self, url: &str) -> bool {
-        self.url.trim_end_matches('/') == url.trim_end_matches('/')
     }
 
     pub(super) fn shared(&self) -> Guarded {
@@ -66,7 +72,27 @@ impl Target {
         }
     }
 
-    pub(super) fn stream_slot(&self, pace: Pace) -> Result<StreamSlot, ChannelError> {
+    /// Opens a stream, on a connection that few others share.
+    pub(super) fn open<T, F, O>(
+        &self,
+        pace: Pace,
+        open: &mut O,
+    ) -> impl Future<Output = Result<(T, StreamSlot), Status>> + use<T, F, O>
+    where
+        O: FnMut(Guarded) -> F,
+        F: Future<Output = Result<T, Status>>,
+    {
+        let opening = self.stream_slot(pace).map(|slot| (open(slot.channel()), slot));
+        async move {
+            let (opening, slot) = opening.map_err(|error| {
+                tracing::error!(%error, "a usable URL became unusable");
+                error::internal()
+            })?;
+            Ok((opening.await?, slot))
+        }
+    }
+
+    fn stream_slot(&self, pace: Pace) -> Result<StreamSlot, ChannelError> {
         let connections = match pace {
             Pace::Client => &self.streams,
             Pace::Always => &self.read_streams,

@@ -7,7 +7,8 @@ use hashmesh::{
     v1::{CacheStats, QueueStats},
 };
 
-/// Rates between two answers. A counter that began anew in between counts as 0.
+/// Rates between two answers. A counter that began anew in between counts as 0, and so do the Queue's if others of its
+/// processes are in the sums: what one did before is not of this interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Changes {
     pub(super) seconds: f64,
@@ -27,7 +28,10 @@ impl Changes {
     pub(super) fn between(before: &GetStatsResponse, now: &GetStatsResponse, elapsed: Duration) -> Self {
         let seconds = elapsed.as_secs_f64();
         let per_second = |more: u64| if seconds > 0.0 { more as f64 / seconds } else { 0.0 };
-        let queue = |value: fn(&QueueStats) -> u64| per_second(growth(&before.queue, &now.queue, value));
+        let same = answered(before).eq(answered(now));
+        let queue = |value: fn(&QueueStats) -> u64| {
+            if same { per_second(growth(&before.queue, &now.queue, value)) } else { 0.0 }
+        };
         let cache = |value: fn(&CacheStats) -> u64| growth(&before.cache, &now.cache, value);
         let hits =
             cache(|cache| cache.memory_hits) + cache(|cache| cache.redis_hits) + cache(|cache| cache.postgres_hits);
@@ -47,6 +51,12 @@ impl Changes {
     }
 }
 
+/// The processes of the Queue that its counters are of, ordered.
+fn answered(stats: &GetStatsResponse) -> impl Iterator<Item = (&str, &str)> {
+    let answered = stats.queue_processes.iter().filter(|process| process.answered);
+    answered.map(|process| (process.address.as_str(), process.process_id.as_str()))
+}
+
 /// How much a counter grew; 0 if either answer lacks it.
 fn growth<T>(before: &Option<T>, now: &Option<T>, value: fn(&T) -> u64) -> u64 {
     match (before, now) {
@@ -57,7 +67,7 @@ fn growth<T>(before: &Option<T>, now: &Option<T>, value: fn(&T) -> u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use hashmesh::v1::DatabaseStats;
+    use hashmesh::v1::{DatabaseStats, QueueProcessStats};
 
     use super::*;
 
@@ -88,6 +98,23 @@ mod tests {
         assert_eq!(changes, Changes { seconds: 1.0, ..Changes::default() });
         let changes = Changes::between(&answer(1, 1, None), &answer(1, 1, Some((5, 5))), second);
         assert_eq!(changes.hit_ratio, None, "what a cache did before is not of this interval");
+    }
+
+    #[test]
+    fn what_a_process_did_before_it_answered_is_of_no_interval() {
+        let process = |address: &str, answered| QueueProcessStats {
+            address: address.to_owned(),
+            answered,
+            ..QueueProcessStats::default()
+        };
+        let sums = |recorded_tasks, second_answered| GetStatsResponse {
+            queue_processes: vec![process("http://a:1", true), process("http://b:1", second_answered)],
+            ..answer(recorded_tasks, 0, None)
+        };
+        let second = Duration::from_secs(1);
+        assert!(Changes::between(&sums(100, false), &sums(9_000, true), second).recorded.abs() < 1e-9);
+        let changes = Changes::between(&sums(9_000, true), &sums(9_100, true), second);
+        assert!((changes.recorded - 100.0).abs() < 1e-9);
     }
 
     #[test]

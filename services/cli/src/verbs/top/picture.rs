@@ -2,7 +2,8 @@
 
 use hashmesh::{
     gateway::v1::GetStatsResponse,
-    v1::{CacheStats, DatabaseStats, Phase, PhaseStats, QueueStats, ReplicaState, WorkerStats},
+    shards::SHARDS,
+    v1::{CacheStats, DatabaseStats, Phase, PhaseStats, QueueProcessStats, QueueStats, ReplicaState, WorkerStats},
 };
 
 use super::{
@@ -58,6 +59,7 @@ impl Picture<'_> {
         if let Some(queue) = &stats.queue {
             lines.push(queue_line(queue));
             lines.push(self.rates_line());
+            lines.extend(processes_line(&stats.queue_processes));
         }
         lines.extend(stats.database.as_ref().map(|database| self.database_line(database)));
         lines.push(
@@ -120,6 +122,14 @@ fn queue_line(queue: &QueueStats) -> String {
         duration(queue.oldest_ready_ms.saturating_mul(1_000)),
         count(queue.unfinished_submissions),
     )
+}
+
+/// Of several processes, or of one that is not well.
+fn processes_line(processes: &[QueueProcessStats]) -> Option<String> {
+    let answer = processes.iter().filter(|process| process.answered).count();
+    let owned: u32 = processes.iter().map(|process| process.shards).sum();
+    let one = processes.len() <= 1 && answer == processes.len() && (owned == u32::from(SHARDS) || processes.is_empty());
+    (!one).then(|| format!("queues    {answer} of {} answer  shards {owned} of {SHARDS} owned", processes.len()))
 }
 
 fn phases(phases: &[PhaseStats]) -> Vec<String> {

@@ -1,4 +1,4 @@
-use hashmesh::v1::ReplicaStats;
+use hashmesh::v1::{QueueProcessStats, ReplicaStats};
 
 use super::*;
 use crate::verbs::top::table::columns;
@@ -52,6 +52,20 @@ fn picture<'a>(stats: Option<&'a GetStatsResponse>, changes: Option<&'a Changes>
         stats,
         changes,
     }
+}
+
+#[test]
+fn several_processes_of_the_queue_have_a_line_and_one_that_owns_all_has_none() {
+    let process = |shards, answered| QueueProcessStats { shards, answered, ..QueueProcessStats::default() };
+    let shown = |queue_processes| {
+        let stats = GetStatsResponse { queue_processes, ..answer(Vec::new()) };
+        picture(Some(&stats), None).lines(100, 30).join("\n")
+    };
+    assert!(!shown(vec![process(64, true)]).contains("queues "));
+    assert!(
+        shown(vec![process(40, true), process(20, false)]).contains("queues    1 of 2 answer  shards 60 of 64 owned")
+    );
+    assert!(shown(vec![process(63, true)]).contains("queues    1 of 1 answer  shards 63 of 64 owned"));
 }
 
 const HOSTILE: &str = "a\x1b[2J\r\n\u{202e}\u{4e16}\u{754c}\u{9b}31m\0";

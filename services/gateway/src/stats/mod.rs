@@ -1,17 +1,27 @@
 //! What this mesh can do and what it is doing.
 
+mod joined;
+
 use std::time::Duration;
 
 use hashmesh::{
     gateway::v1::{AlgorithmInfo, GetCapabilitiesResponse, GetStatsResponse},
     limits::announced,
-    queue::v1::{GetQueueStatsRequest, GetQueueStatsResponse},
+    queue::v1::GetQueueStatsRequest,
     v1::{Algorithm, Scope, SourceRoot, WorkerStats},
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::Status;
 
-use crate::{UploadConfig, cache, call::Call, deadline::Deadline, service::Gateway, unary::ask, upstream::Repeat};
+use self::joined::Joined;
+pub(crate) use self::joined::workers;
+use crate::{
+    UploadConfig, cache,
+    call::Call,
+    deadline::Deadline,
+    service::{Gateway, queue_client},
+    upstream::ask_each,
+};
 
 /// Capabilities may be this old: every client asks for them at its start.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -48,23 +58,25 @@ pub(crate) async fn capabilities(gateway: &Gateway, call: Call) -> Result<GetCap
 /// What this mesh is doing now.
 pub(crate) async fn stats(gateway: &Gateway, call: Call) -> Result<GetStatsResponse, Status> {
     let (answer, cache) = tokio::join!(queue_stats(gateway, call.deadline), cache::stats(gateway));
-    let mut answer = answer?;
+    let mut joined = answer?;
     let (reads, administers) = (call.reads(), call.caller.require(Scope::Admin).is_ok());
-    for worker in answer.queue.iter_mut().flat_map(|queue| &mut queue.workers) {
+    for worker in &mut joined.queue.workers {
         worker.sources.retain(|root| administers || reads.meet(&root.uri_prefix));
     }
     Ok(GetStatsResponse {
-        queue: answer.queue,
-        database: answer.database,
-        storage: answer.storage,
+        queue: Some(joined.queue),
+        database: joined.database,
+        storage: joined.storage,
+        queue_processes: joined.processes,
         cache,
         gateway_streams: u32::try_from(gateway.admission.open_streams()).unwrap_or(u32::MAX),
         coalesced_digests: gateway.digests.joined(),
     })
 }
 
-async fn queue_stats(gateway: &Gateway, deadline: Deadline) -> Result<GetQueueStatsResponse, Status> {
-    ask!(gateway, Repeat::Safe, deadline, get_queue_stats(GetQueueStatsRequest {}))
+async fn queue_stats(gateway: &Gateway, deadline: Deadline) -> Result<Joined, Status> {
+    let asked = ask_each!(gateway.queue, queue_client, deadline, get_queue_stats(GetQueueStatsRequest {}))?;
+    Ok(joined::join(asked))
 }
 
 async fn sources(gateway: &Gateway, deadline: Deadline) -> Result<Vec<SourceRoot>, Status> {
@@ -74,8 +86,7 @@ async fn sources(gateway: &Gateway, deadline: Deadline) -> Result<Vec<SourceRoot
     {
         return Ok(sources.clone());
     }
-    let answer = queue_stats(gateway, deadline).await?;
-    let sources = distinct_sources(answer.queue.unwrap_or_default().workers);
+    let sources = distinct_sources(queue_stats(gateway, deadline).await?.queue.workers);
     *cached = Some((Instant::now(), sources.clone()));
     Ok(sources)
 }
