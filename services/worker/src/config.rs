@@ -14,8 +14,8 @@ use crate::{
 /// A worker's settings.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// Where the Queues are: `http://HOST:PORT` or `https://HOST:PORT`, at least one. The worker keeps a stream to each; those that own nothing
-    /// refuse it until they do.
+    /// Where Queues are: `http://HOST:PORT` or `https://HOST:PORT`, at least one. They say which others there are, and the
+    /// worker keeps a stream to each; Queues of a version that cannot say it are those named here.
     pub queue: Vec<String>,
     /// Its name, for people: 1 to 255 bytes without NUL.
     pub worker_id: String,
@@ -73,7 +73,7 @@ const CREDIT_TASKS_PER_THREAD: usize = 256 * 1024;
 
 const MAX_WORKER_ID_BYTES: usize = 255;
 
-/// How much work a stream's queue may hand out beyond what is settled.
+/// How much work queues may hand out beyond what is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CreditLimit {
     /// Tasks.
@@ -99,14 +99,13 @@ impl WorkerConfig {
         Ok(())
     }
 
-    /// Each stream's share: what the buffers leave, divided by the streams.
+    /// What all queues together may have handed out: what the buffers leave.
     pub(crate) fn credit(&self) -> CreditLimit {
-        let streams = self.queue.len().max(1);
         let besides = self.buffers_bytes() + self.memo_bytes();
         let payload_bytes = self.memory_bytes.saturating_sub(besides).min(MAX_CREDIT_BYTES);
         CreditLimit {
             tasks: u32::try_from(self.threads.max(1).saturating_mul(CREDIT_TASKS_PER_THREAD)).unwrap_or(u32::MAX),
-            bytes: (payload_bytes / streams).max(1) as u64,
+            bytes: payload_bytes.max(1) as u64,
         }
     }
 
@@ -142,13 +141,6 @@ mod tests {
         config.check().unwrap();
         assert_eq!(config.credit().bytes as usize + 4 * BUFFER_BYTES, config.memory_bytes);
         assert_eq!(config.credit().tasks, 4 * 256 * 1024);
-    }
-
-    #[test]
-    fn two_streams_share_the_bytes() {
-        let one = config();
-        let two = WorkerConfig { queue: vec![one.queue[0].clone(), "http://127.0.0.1:2".to_owned()], ..one.clone() };
-        assert_eq!(two.credit().bytes, one.credit().bytes / 2);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The way of a lease's outcomes to whichever queue wants them. Work outlives the stream on which it was granted: what is
 //! done while there is none is kept, and sent once a queue has adopted the lease.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashmesh::queue::v1::{LeaseOutcomes, Nack, NackReason, TaskRange, lease_tasks_request::Frame};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::{account::End, execute::Executed, leases::HeldLease, outbox::Outbox};
 
@@ -26,13 +26,28 @@ pub(crate) struct Delivery(Mutex<State>);
 struct State {
     /// None while there is no stream for it.
     grant: Option<Grant>,
+    /// How often it lost its stream.
+    suspensions: u64,
     /// In the order in which they were handed over; kept until the lease is let go, because only then they are recorded.
     parts: Vec<LeaseOutcomes>,
 }
 
+impl Grant {
+    /// Gives what was granted back.
+    pub(crate) async fn give_back(self, reason: NackReason) -> Executed {
+        let nack = Nack { lease_id: self.lease_id, epoch: self.epoch, reason: reason.into(), retry_after: None };
+        if self.outbox.send(Frame::Nack(nack)).await.is_err() {
+            return Executed::Abandoned;
+        }
+        // A session that is over wants no credit for it.
+        let _ = self.given_back.send(self.lease_id).await;
+        Executed::GivenBack
+    }
+}
+
 impl Delivery {
     pub(crate) fn new(grant: Grant) -> Self {
-        Self(Mutex::new(State { grant: Some(grant), parts: Vec::new() }))
+        Self(Mutex::new(State { grant: Some(grant), suspensions: 0, parts: Vec::new() }))
     }
 
     /// Hands over a part. It is sent, or kept until the lease is adopted.
@@ -51,28 +66,39 @@ impl Delivery {
     /// Gives the lease back; nothing more is sent of it.
     pub(crate) async fn give_back(&self, reason: NackReason) -> Executed {
         let Some(grant) = self.lock().grant.take() else { return Executed::Abandoned };
-        let nack = Nack { lease_id: grant.lease_id, epoch: grant.epoch, reason: reason.into(), retry_after: None };
-        if grant.outbox.send(Frame::Nack(nack)).await.is_err() {
-            return Executed::Abandoned;
-        }
-        // A session that is over wants no credit for it.
-        let _ = grant.given_back.send(grant.lease_id).await;
-        Executed::GivenBack
+        grant.give_back(reason).await
     }
 
-    /// The stream is over.
+    /// The stream is over, or the lease's shard is another queue's.
     pub(crate) fn suspend(&self) {
-        self.lock().grant = None;
+        let mut state = self.lock();
+        state.grant = None;
+        state.suspensions += 1;
     }
 
-    /// Goes on under a new lease: sends again what its queue has not recorded, then lets what is still to come follow.
-    pub(crate) async fn resume(&self, held: &HeldLease, ranges: &[TaskRange], grant: Grant) -> Executed {
+    /// How often it was suspended: a resumption is over as soon as this changes.
+    pub(crate) fn suspensions(&self) -> u64 {
+        self.lock().suspensions
+    }
+
+    /// Goes on under a new lease: sends again what its queue has not recorded, then lets what is still to come follow. Unless
+    /// it was suspended again since it had been `suspensions` times.
+    pub(crate) async fn resume(
+        &self,
+        held: &HeldLease,
+        ranges: &[TaskRange],
+        grant: Grant,
+        suspensions: u64,
+    ) -> Executed {
         let wanted = Wanted::of(held, ranges);
         let (mut next, mut ended, mut end_sent) = (0, false, false);
         let mut to_come = vec![true; held.range.task_count as usize];
         loop {
             let part = {
                 let mut state = self.lock();
+                if state.suspensions != suspensions {
+                    return Executed::Abandoned;
+                }
                 let Some(part) = state.parts.get(next) else {
                     state.grant = Some(grant);
                     break;
@@ -93,7 +119,8 @@ impl Delivery {
         }
         // What is still to come must be wanted, and something must end the lease.
         let fits = to_come.iter().enumerate().all(|(place, to_come)| !to_come || wanted.all(place..place + 1));
-        if fits && (end_sent || !ended) {
+        // One that was given back while there was no stream for it is worked on by nobody.
+        if fits && (end_sent || !ended) && !held.cancelled() {
             return Executed::Finished;
         }
         held.end(End::GivenBack);
@@ -138,56 +165,59 @@ impl Wanted {
     }
 }
 
-/// Leases of streams that are over, until the next queue that welcomes the worker adopts them or does not. Shared by all
-/// streams: who owns the work may be another process by then.
-#[derive(Debug, Default)]
-pub(crate) struct Unclaimed(watch::Sender<Vec<Arc<HeldLease>>>);
-
-impl Unclaimed {
-    /// As many as a queue listens to.
-    const MOST: usize = 4096;
-
-    /// Keeps a lease; one beyond the most is stopped.
-    pub(crate) fn keep(&self, lease: Arc<HeldLease>) {
-        lease.delivery.suspend();
-        self.0.send_modify(|kept| {
-            if kept.len() < Self::MOST {
-                kept.push(lease);
-            } else {
-                lease.cancel();
-            }
-        });
-    }
-
-    /// All that are kept, now and whenever that changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<Vec<Arc<HeldLease>>> {
-        self.0.subscribe()
-    }
-
-    /// Takes all that are kept.
-    pub(crate) fn take(&self) -> Vec<Arc<HeldLease>> {
-        let mut taken = Vec::new();
-        self.0.send_if_modified(|kept| {
-            taken = std::mem::take(kept);
-            !taken.is_empty()
-        });
-        taken
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-
-    /// Waits until there are none.
-    pub(crate) async fn none(&self) {
-        // The sender lives as long as we do.
-        let _ = self.0.subscribe().wait_for(Vec::is_empty).await;
-    }
-}
-
 /// A grant whose stream nobody reads.
 #[cfg(test)]
 pub(crate) fn test_grant(lease_id: u64) -> Grant {
     let (outbox, _) = crate::outbox::outbox(hashmesh::queue::v1::Hello::default());
     Grant { lease_id, epoch: 1, outbox, given_back: mpsc::channel(1).0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+    use hashmesh::queue::v1::{Hello, Lease};
+
+    use super::*;
+    use crate::outbox::{OutgoingFrames, outbox};
+
+    fn held() -> HeldLease {
+        HeldLease::new(&Lease { task_count: 1, ..Lease::default() }, test_grant(1))
+    }
+
+    fn grant(lease_id: u64) -> (Grant, OutgoingFrames) {
+        let (outbox, mut frames) = outbox(Hello::default());
+        assert!(next(&mut frames).is_some(), "hello");
+        (Grant { lease_id, epoch: 2, outbox, given_back: mpsc::channel(1).0 }, frames)
+    }
+
+    fn next(frames: &mut OutgoingFrames) -> Option<Frame> {
+        frames.next().now_or_never()?.and_then(|request| request.frame)
+    }
+
+    const ALL: [TaskRange; 1] = [TaskRange { first_task: 0, task_count: 1 }];
+
+    #[tokio::test]
+    async fn a_lease_that_was_suspended_again_is_not_taken_back_to_the_queue_before() {
+        let held = held();
+        held.delivery.suspend();
+        let (suspensions, (late, mut late_frames)) = (held.delivery.suspensions(), grant(2));
+        held.delivery.suspend();
+        let (now, mut frames) = grant(3);
+        let resumed = held.delivery.resume(&held, &ALL, now, held.delivery.suspensions()).await;
+        assert_eq!(resumed, Executed::Finished);
+        assert_eq!(held.delivery.resume(&held, &ALL, late, suspensions).await, Executed::Abandoned);
+        held.delivery.hand_over(LeaseOutcomes { task_count: 1, r#final: true, ..LeaseOutcomes::default() }).await;
+        assert!(matches!(next(&mut frames), Some(Frame::Outcomes(part)) if part.lease_id == 3));
+        assert_eq!(next(&mut late_frames), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_back_while_there_was_no_stream_for_it_is_given_back_once_there_is() {
+        let held = held();
+        held.delivery.suspend();
+        assert_eq!(crate::execute::give_back(&held, NackReason::Overloaded).await, Executed::Abandoned);
+        let (again, mut frames) = grant(2);
+        let _resumed = held.delivery.resume(&held, &ALL, again, held.delivery.suspensions()).await;
+        assert!(matches!(next(&mut frames), Some(Frame::Nack(nack)) if nack.lease_id == 2));
+    }
 }

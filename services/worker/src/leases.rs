@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use hashmesh::{
     queue::v1::{self as queue, Heartbeat, Lease, LeaseProgress},
+    shards,
     v1::Algorithm,
 };
 use hashmesh_hash::kernel_of;
@@ -23,6 +24,7 @@ use crate::{
     account::{Account, End},
     config::CreditLimit,
     delivery::{Delivery, Grant},
+    shards::ShardSet,
 };
 
 /// Which tasks a lease is a hold on. The same whoever grants it.
@@ -140,6 +142,12 @@ impl HeldLease {
         self.started.load(Ordering::Relaxed) || self.finished()
     }
 
+    /// True if its submission is of one of these shards. One whose id makes no sense belongs to whoever is asked.
+    pub(crate) fn belongs_to(&self, owned: ShardSet) -> bool {
+        let id: Result<&[u8; 16], _> = self.range.submission_id.as_ref().try_into();
+        id.map_or(true, |id| owned.contains(shards::of_submission(id)))
+    }
+
     /// What a queue must know to let us go on.
     pub(crate) fn claim(&self) -> queue::HeldLease {
         let LeaseRange { submission_id, sequence, first_task, task_count, attempt, fingerprint, kernel: _ } =
@@ -172,7 +180,7 @@ impl Drop for HeldLease {
     }
 }
 
-/// All leases of a stream, by id: ids are unique within an epoch, and a stream has one.
+/// All leases of a stream, by id: a queue gives each id once as long as a stream lasts.
 #[derive(Debug, Default)]
 pub(crate) struct HeldLeases {
     by_id: Mutex<HashMap<u64, Arc<HeldLease>>>,
@@ -225,17 +233,26 @@ impl HeldLeases {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go of all leases. Those on which work has begun or ended are returned; that on the others stops.
-    pub(crate) fn suspend_all(&self) -> Vec<Arc<HeldLease>> {
-        let all = std::mem::take(&mut *self.lock());
-        let (touched, untouched): (Vec<_>, Vec<_>) =
-            all.into_values().partition(|lease| lease.touched() && !lease.cancelled());
-        for lease in untouched {
+    /// Lets go of leases: of all of a stream that is over, or of those whose shards are another queue's now.
+    pub(crate) fn suspend(&self, which: impl Fn(&HeldLease) -> bool) -> Suspended {
+        let gone: Vec<_> = self.lock().extract_if(|_, lease| which(lease)).map(|(_, lease)| lease).collect();
+        let (begun, stopped): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|lease| lease.touched() && !lease.cancelled());
+        for lease in &stopped {
             lease.cancel();
             lease.delivery.suspend();
         }
-        touched
+        Suspended { begun, stopped }
     }
+}
+
+/// Leases that were let go of.
+#[derive(Debug)]
+pub(crate) struct Suspended {
+    /// Work on them has begun or ended: whoever owns them next is told of it.
+    pub(crate) begun: Vec<Arc<HeldLease>>,
+    /// That on the others was stopped: whoever owns them leases them anew.
+    pub(crate) stopped: Vec<Arc<HeldLease>>,
 }
 
 #[cfg(test)]
@@ -277,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_belongs_to_the_shard_of_its_submission_and_to_anybody_if_that_makes_no_sense() {
+        let of = |id: Vec<u8>| HeldLease::new(&Lease { submission_id: id.into(), ..Lease::default() }, test_grant(1));
+        let five: ShardSet = [5].into_iter().collect();
+        assert!(of([vec![0; 15], vec![0b1100_0101]].concat()).belongs_to(five));
+        assert!(!of(vec![0; 16]).belongs_to(five));
+        assert!(of(vec![0; 3]).belongs_to(five));
+    }
+
+    #[test]
     fn what_has_begun_outlives_its_stream_and_what_has_not_stops() {
         let held = HeldLeases::default();
         let leases: Vec<_> = (0..4).map(|_| lease()).collect();
@@ -287,9 +313,9 @@ mod tests {
         leases[2].finish();
         leases[3].start();
         leases[3].cancel();
-        let kept = held.suspend_all();
+        let suspended = held.suspend(|_| true);
         assert!(held.is_empty());
         assert_eq!(leases.iter().map(|lease| lease.cancelled()).collect::<Vec<_>>(), [true, false, false, true]);
-        assert_eq!(kept.len(), 2);
+        assert_eq!((suspended.begun.len(), suspended.stopped.len()), (2, 2));
     }
 }

@@ -1,9 +1,9 @@
-//! What goes out on a stream, in order of urgency: `hello`, the newest heartbeat, credit, `draining`, then outcomes and
-//! nacks in the order in which they were put in.
+//! What goes out on a stream, in order of urgency: `hello`, claims, the newest heartbeat, credit, `draining`, then outcomes
+//! and nacks in the order in which they were put in.
 //!
 //! Heartbeats and credit are values and not a queue: a newer heartbeat replaces one that is still waiting, credit adds
-//! up. So they need no room, never wait behind outcomes, and whoever grants or beats is never blocked: the session goes
-//! on reading while the queue does not read, and neither can hold the other up for ever.
+//! up; of claims one is under way at a time. So they need no room, never wait behind outcomes, and whoever puts them in is
+//! never blocked: the session goes on reading while the queue does not read, and neither can hold the other up for ever.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,9 @@ use std::{
 };
 
 use futures::{Stream, task::AtomicWaker};
-use hashmesh::queue::v1::{Credit, Heartbeat, Hello, LeaseTasksRequest, WorkerDraining, lease_tasks_request::Frame};
+use hashmesh::queue::v1::{
+    Claims, Credit, Heartbeat, Hello, LeaseTasksRequest, WorkerDraining, lease_tasks_request::Frame,
+};
 use tokio::sync::mpsc;
 
 use crate::config::CreditLimit;
@@ -27,7 +29,7 @@ pub(crate) struct Outbox {
     urgent: UrgentFrames,
 }
 
-/// Where heartbeats, credit and `draining` are put in. Does not keep the stream open.
+/// Where claims, heartbeats, credit and `draining` are put in. Does not keep the stream open.
 #[derive(Clone, Debug)]
 pub(crate) struct UrgentFrames {
     shared: Arc<Shared>,
@@ -42,6 +44,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Urgent {
     hello: Option<Hello>,
+    claims: Option<Claims>,
     heartbeat: Option<Heartbeat>,
     credit_tasks: u32,
     credit_bytes: u64,
@@ -81,6 +84,11 @@ impl Outbox {
 }
 
 impl UrgentFrames {
+    /// Claims leases. Those before must have been answered.
+    pub(crate) fn claim(&self, claims: Claims) {
+        self.put(|urgent| urgent.claims = Some(claims));
+    }
+
     /// Sends a heartbeat, instead of any that still waits.
     pub(crate) fn beat(&self, heartbeat: Heartbeat) {
         self.put(|urgent| urgent.heartbeat = Some(heartbeat));
@@ -116,6 +124,9 @@ impl Urgent {
     fn take(&mut self) -> Option<Frame> {
         if let Some(hello) = self.hello.take() {
             return Some(Frame::Hello(hello));
+        }
+        if let Some(claims) = self.claims.take() {
+            return Some(Frame::Claims(claims));
         }
         if let Some(heartbeat) = self.heartbeat.take() {
             return Some(Frame::Heartbeat(heartbeat));

@@ -6,27 +6,29 @@ use std::{
     time::Duration,
 };
 
-use futures::future::try_join_all;
 use hashmesh::{queue::v1::Hello, v1::Algorithm};
 use hashmesh_hash::{HashPool, PoolLimits, kernel, self_test};
-use hashmesh_runtime::{channel, health::Health, shutdown::Shutdown, tasks, tls::Role};
+use hashmesh_runtime::{channel::Dialer, health::Health, shutdown::Shutdown, tasks, tls::Role};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
     WorkerConfig, WorkerError,
     cache::{CacheClient, MemoRoom},
+    credit::CreditPool,
     execute::{Door, Executor},
     session::SessionSettings,
     sources::Sources,
-    stream::{self, Presence},
+    stream::Presence,
+    streams::Streams,
+    unclaimed::Unclaimed,
     watches,
 };
 
 /// For what was computed last to reach the cache, once a worker stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Takes leases from every queue of `config` until `shutdown` begins; then finishes what it holds within the grace, gives
+/// Takes leases from every queue that those of `config` know of until `shutdown` begins; then finishes what it holds within the grace, gives
 /// back the rest, and returns. `health` is serving while at least one queue has welcomed the worker.
 ///
 /// # Errors
@@ -34,9 +36,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// [`WorkerError::Hung`].
 pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> Result<(), WorkerError> {
     config.check()?;
-    let mut channels = Vec::with_capacity(config.queue.len());
+    let dialer = Dialer::new(Role::Queue, config.tls.clone());
     for url in &config.queue {
-        channels.push((url.clone(), channel::to(Role::Queue, url, config.tls.as_ref())?));
+        drop(dialer.channel(url)?);
     }
     let settings = Arc::new(settings(&config).await?);
     let presence = Arc::new(Presence::new(health.clone()));
@@ -49,27 +51,24 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
         health.stop("draining");
     });
     tracing::info!(worker_id = config.worker_id, threads = config.threads, kernel = kernel(), "worker ready");
-    let streams = channels.into_iter().map(|(url, channel)| {
-        let keep = stream::keep(Arc::clone(&settings), Arc::clone(&presence), url, channel, shutdown.clone());
-        tasks::spawn_owned("queue stream", keep)
-    });
+    let streams = Streams::new(Arc::clone(&settings), presence, dialer, shutdown.clone());
     let busy = Arc::clone(&settings.executor.busy);
-    let mut streams = pin!(try_join_all(streams.collect::<Vec<_>>()));
+    let mut streams = pin!(tasks::spawn_owned("queue streams", streams.run(config.queue)));
     tokio::select! {
         ended = &mut streams => {
             // Nobody is there to hear of it any more.
-            settings.unclaimed.take().iter().for_each(|lease| lease.cancel());
+            settings.unclaimed.stop(|_| true);
             if let Some(cache) = &settings.executor.cache {
                 // What is lost is read again.
                 let _ = timeout(FLUSH_TIMEOUT, cache.flush()).await;
             }
-            return Ok(ended.map(drop)?);
+            return Ok(ended??);
         }
         () = busy.hung() => {}
     }
     tracing::error!("a thread does not come back from a lease that was taken back; giving back the others and ending");
     shutdown.begin();
-    streams.await?;
+    streams.await??;
     Err(WorkerError::Hung)
 }
 
@@ -107,12 +106,14 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         memo_room: MemoRoom::new(config.memo_bytes()),
         busy: Arc::default(),
     });
+    let credit = Arc::new(CreditPool::new(config.credit()));
+    let unclaimed = Arc::new(Unclaimed::new(Arc::clone(&credit)));
     Ok(SessionSettings {
         hello,
-        credit: config.credit(),
+        credit,
         drain_grace: config.drain_grace,
         give_back_at: OnceLock::new(),
         executor,
-        unclaimed: Arc::default(),
+        unclaimed,
     })
 }

@@ -1,38 +1,36 @@
 //! One `LeaseTasks` stream, from `hello` to its end.
 
+mod claims;
 mod listings;
+mod work;
 
 use std::{
     io,
-    panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use futures::FutureExt as _;
 use hashmesh::{
     limits::MAX_DECODED_MESSAGE_BYTES,
     queue::v1::{
-        AdoptedLease, Hello, Lease, LeaseTasksResponse, NackReason, Welcome, lease_tasks_response::Frame,
-        queue_service_client::QueueServiceClient,
+        Hello, LeaseTasksResponse, Welcome, lease_tasks_response::Frame, queue_service_client::QueueServiceClient,
     },
 };
-use hashmesh_runtime::{shutdown::Shutdown, trace};
+use hashmesh_runtime::shutdown::Shutdown;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tonic::{Status, Streaming, transport::Channel};
-use tracing::Instrument as _;
 
-use self::listings::Listings;
+use self::{claims::Claiming, listings::Listings, work::Work};
 use crate::{
-    config::CreditLimit,
-    delivery::{Grant, Unclaimed},
-    execute::{Executor, give_back},
+    credit::CreditPool,
+    execute::Executor,
     heartbeat::HeartbeatThread,
-    leases::{HeldLease, HeldLeases},
-    outbox::{Outbox, outbox},
+    outbox::outbox,
+    shards::ShardSet,
+    unclaimed::{Unclaimed, Waiting},
 };
 
 /// From the call to `welcome`. A queue that owns nothing refuses at once; one that takes longer hangs.
@@ -52,7 +50,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct SessionSettings {
     pub(crate) hello: Hello,
-    pub(crate) credit: CreditLimit,
+    /// What its streams share.
+    pub(crate) credit: Arc<CreditPool>,
     pub(crate) drain_grace: Duration,
     /// When a worker that is stopping gives back what it has not done; set when it is told to stop.
     pub(crate) give_back_at: OnceLock<Instant>,
@@ -104,6 +103,9 @@ pub(crate) struct Session {
     settings: Arc<SessionSettings>,
     inbound: Streaming<LeaseTasksResponse>,
     work: Work,
+    claiming: Claiming,
+    /// What no queue knows of.
+    unclaimed: watch::Receiver<Waiting>,
     listings: Listings,
     /// Leases that were given back.
     given_back: mpsc::Receiver<u64>,
@@ -123,24 +125,6 @@ struct Drain {
     give_up_at: Instant,
 }
 
-/// The leases of a stream, and who works on them.
-#[derive(Debug)]
-struct Work {
-    executor: Arc<Executor>,
-    outbox: Outbox,
-    held: Arc<HeldLeases>,
-    unclaimed: Arc<Unclaimed>,
-    given_back: mpsc::Sender<u64>,
-    credit_left: CreditLeft,
-}
-
-/// What of the granted credit leases have not used up. Negative: the last one overdrew it.
-#[derive(Clone, Copy, Debug, Default)]
-struct CreditLeft {
-    tasks: i64,
-    bytes: i64,
-}
-
 impl Session {
     /// Opens a stream, says hello and waits for the welcome. While the worker is stopping it gives no credit: it takes
     /// nothing but what the queue adopts.
@@ -150,8 +134,11 @@ impl Session {
         stopping: bool,
     ) -> Result<Self, SessionError> {
         let mut unclaimed = settings.unclaimed.watch();
-        let claimed = unclaimed.borrow_and_update().clone();
-        let held_leases = claimed.iter().map(|lease| lease.claim()).collect();
+        let (named, arrivals) = {
+            let waiting = unclaimed.borrow_and_update();
+            (waiting.of(ShardSet::ALL), waiting.arrivals)
+        };
+        let held_leases = named.iter().map(|lease| lease.claim()).collect();
         let (outbox, frames) = outbox(Hello { held_leases, ..settings.hello.clone() });
         let mut client = QueueServiceClient::new(channel).max_decoding_message_size(MAX_DECODED_MESSAGE_BYTES);
         let opened = timeout(WELCOME_TIMEOUT, async {
@@ -163,32 +150,44 @@ impl Session {
         let (inbound, first) = tokio::select! {
             biased;
             opened = opened => opened.unwrap_or(Err(SessionError::NoWelcome))?,
-            // Another stream has ended: what it leaves must be named before this queue owns the work and gives it away.
-            _ = unclaimed.changed() => return Err(SessionError::Outdated),
+            // What another stream leaves must be named before this queue owns the work and gives it away.
+            _ = unclaimed.wait_for(|waiting| waiting.arrivals != arrivals) => return Err(SessionError::Outdated),
         };
         let Some(Frame::Welcome(welcome)) = first.frame else {
             return Err(SessionError::Protocol("its first frame is no welcome".to_owned()));
         };
         let interval = heartbeat_interval(&welcome)?;
-        let held = Arc::new(HeldLeases::default());
-        let heartbeat = HeartbeatThread::start(interval, Arc::clone(&held), outbox.urgent().clone())?;
-        let listings = Listings::new(Arc::clone(&settings.executor.sources));
-        let (executor, unclaimed) = (Arc::clone(&settings.executor), Arc::clone(&settings.unclaimed));
         let (sender, given_back) = mpsc::channel(GIVEN_BACK);
-        let mut work =
-            Work { executor, outbox, held, unclaimed, given_back: sender, credit_left: CreditLeft::default() };
-        work.take_up(&claimed, welcome.adopted_leases)?;
+        let work = Work::new(&settings, outbox, sender);
+        let heartbeat = HeartbeatThread::start(interval, work.held(), work.urgent().clone())?;
+        let listings = Listings::new(Arc::clone(&settings.executor.sources));
+        let owned = welcome.owned_shards.map(ShardSet::from_bits);
+        work.take_up(&named, welcome.adopted_leases, owned)?;
         if !stopping {
-            work.grant(settings.credit);
+            work.open_credit();
         }
-        Ok(Self { settings, inbound, work, listings, given_back, drain: None, _heartbeat: heartbeat })
+        let claiming = Claiming::new(owned);
+        let mut session = Self {
+            settings,
+            inbound,
+            work,
+            claiming,
+            unclaimed,
+            listings,
+            given_back,
+            drain: None,
+            _heartbeat: heartbeat,
+        };
+        // What came up since the hello.
+        session.claim();
+        Ok(session)
     }
 
     /// Works until the stream breaks, the queue drains, or `shutdown` begins and what is held is finished or given back.
     pub(crate) async fn run(mut self, shutdown: &Shutdown) -> Result<SessionEnd, SessionError> {
         loop {
             if let Some(drain) = self.drain
-                && (self.work.idle() || Instant::now() >= drain.give_up_at)
+                && (self.idle() || Instant::now() >= drain.give_up_at)
             {
                 self.close().await;
                 return Ok(drain.end);
@@ -201,7 +200,8 @@ impl Session {
                     Ok(None) => return self.drain.map_or(Err(SessionError::Closed), |drain| Ok(drain.end)),
                     Err(status) => return Err(SessionError::Broken(Box::new(status))),
                 },
-                Some(lease_id) = self.given_back.recv() => self.let_go(&[lease_id]),
+                Some(lease_id) = self.given_back.recv() => self.work.let_go(&[lease_id]),
+                Ok(()) = self.unclaimed.changed(), if self.may_claim() => self.claim(),
                 () = shutdown.wait(), if self.drain.is_none() => self.begin_drain(SessionEnd::Stopped),
                 () = sleep_until(deadline), if self.drain.is_some() => self.on_deadline(),
             }
@@ -210,52 +210,24 @@ impl Session {
 
     fn on_frame(&mut self, frame: Option<Frame>) -> Result<(), SessionError> {
         match frame {
-            Some(Frame::Lease(lease)) => return self.on_lease(lease),
-            Some(Frame::Settled(settled)) => self.let_go(&settled.lease_ids),
+            Some(Frame::Lease(lease)) => return self.work.begin(lease, self.drain.is_some()),
+            Some(Frame::Settled(settled)) => self.work.let_go(&settled.lease_ids),
             Some(Frame::Revoke(revoke)) => {
                 tracing::debug!(lease_id = revoke.lease_id, reason = revoke.reason, "lease revoked");
-                self.let_go(&[revoke.lease_id]);
+                self.work.let_go(&[revoke.lease_id]);
             }
             Some(Frame::Drain(drain)) => {
                 tracing::info!(reason = drain.reason, "the queue drains");
                 self.queue_drains();
             }
-            Some(Frame::List(question)) => return self.listings.begin(question, &self.work.outbox),
+            Some(Frame::List(question)) => return self.listings.begin(question, self.work.outbox()),
             Some(Frame::Welcome(_)) => return Err(SessionError::Protocol("a second welcome".to_owned())),
+            Some(Frame::OwnedShards(owned)) => self.on_owned_shards(ShardSet::from_bits(owned.shards)),
+            Some(Frame::Claimed(claimed)) => return self.on_claimed(claimed),
             // Of a newer queue.
             None => tracing::debug!("ignoring a frame of an unknown kind"),
         }
         Ok(())
-    }
-
-    fn on_lease(&mut self, lease: Lease) -> Result<(), SessionError> {
-        let grant = self.work.new_grant(lease.lease_id, lease.epoch);
-        let held = Arc::new(HeldLease::new(&lease, grant));
-        if !self.work.held.insert(lease.lease_id, Arc::clone(&held)) {
-            return Err(SessionError::Protocol(format!("lease {} was granted twice", lease.lease_id)));
-        }
-        let room = self.work.credit_left.take(held.cost);
-        if self.drain.is_some() {
-            Work::give_back(held, NackReason::Draining);
-        } else if room {
-            self.work.execute(lease, held);
-        } else {
-            tracing::warn!(lease_id = lease.lease_id, "giving back a lease beyond the granted credit");
-            Work::give_back(held, NackReason::Overloaded);
-        }
-        Ok(())
-    }
-
-    /// Nothing more is to be done for these leases: what they used of the credit is granted again.
-    fn let_go(&mut self, lease_ids: &[u64]) {
-        let mut freed = CreditLimit { tasks: 0, bytes: 0 };
-        for lease in lease_ids.iter().filter_map(|lease_id| self.work.held.remove(*lease_id)) {
-            freed.tasks = freed.tasks.saturating_add(lease.cost.tasks);
-            freed.bytes = freed.bytes.saturating_add(lease.cost.bytes);
-        }
-        if self.drain.is_none() {
-            self.work.grant(freed);
-        }
     }
 
     /// Of both that may be stopping, the queue has less time: what takes longer is for the next one.
@@ -270,20 +242,19 @@ impl Session {
     }
 
     fn begin_drain(&mut self, end: SessionEnd) {
-        self.work.outbox.urgent().drain();
-        // At once: others may do it now.
-        for (_, lease) in self.work.held.untouched() {
-            Work::give_back(lease, NackReason::Draining);
-        }
         let now = Instant::now();
-        self.drain = Some(match end {
+        let drain = match end {
             SessionEnd::Stopped => {
+                // Before another stream is granted what this one will not use.
+                self.settings.credit.end();
                 let give_back_at = self.settings.give_back_at();
                 Drain { end, give_back_at: Some(give_back_at), give_up_at: give_back_at + SETTLE_GRACE }
             }
             // What takes longer goes on, and is claimed from the next queue.
             SessionEnd::QueueDrained => Drain { end, give_back_at: None, give_up_at: now + HANDOVER_GRACE },
-        });
+        };
+        self.work.drain();
+        self.drain = Some(drain);
     }
 
     fn next_deadline(&self) -> Instant {
@@ -295,11 +266,7 @@ impl Session {
         if let Some(Drain { give_back_at, .. }) = &mut self.drain
             && give_back_at.take().is_some()
         {
-            let unfinished = self.work.held.unfinished();
-            tracing::warn!(leases = unfinished.len(), "giving back what was not done within the grace");
-            for (_, lease) in unfinished {
-                Work::give_back(lease, NackReason::Draining);
-            }
+            self.work.give_back_unfinished();
         }
     }
 
@@ -312,95 +279,6 @@ impl Session {
         if timeout(CLOSE_GRACE, ended).await.is_err() {
             tracing::debug!("the queue did not end the stream in time");
         }
-    }
-}
-
-impl Work {
-    /// Goes on with what the queue has adopted of what it was told is held, and stops everything else that was.
-    fn take_up(&mut self, claimed: &[Arc<HeldLease>], adopted: Vec<AdoptedLease>) -> Result<(), SessionError> {
-        let mut kept = self.unclaimed.take();
-        for AdoptedLease { held_lease, lease_id, epoch, ranges } in adopted {
-            let place =
-                claimed.get(held_lease as usize).and_then(|lease| kept.iter().position(|one| Arc::ptr_eq(one, lease)));
-            let Some(place) = place else {
-                return Err(SessionError::Protocol(format!("it adopted held lease {held_lease}, which there is not")));
-            };
-            let held = kept.swap_remove(place);
-            if !self.held.insert(lease_id, Arc::clone(&held)) {
-                return Err(SessionError::Protocol(format!("lease {lease_id} was granted twice")));
-            }
-            tracing::debug!(lease_id, "going on with a lease under another queue");
-            // What it uses up, it used up before: more than there is now is no fault of the queue's.
-            self.credit_left.take(held.cost);
-            let grant = self.new_grant(lease_id, epoch);
-            tokio::spawn(async move { held.delivery.resume(&held, &ranges, grant).await });
-        }
-        if !kept.is_empty() {
-            // Recorded by now, most of them: their outcomes had been sent.
-            tracing::info!(leases = kept.len(), "stopping what the queue has not adopted");
-        }
-        kept.iter().for_each(|lease| lease.cancel());
-        Ok(())
-    }
-
-    fn new_grant(&self, lease_id: u64, epoch: u64) -> Grant {
-        Grant { lease_id, epoch, outbox: self.outbox.clone(), given_back: self.given_back.clone() }
-    }
-
-    fn execute(&mut self, lease: Lease, held: Arc<HeldLease>) {
-        let lease_id = lease.lease_id;
-        let context = held.account.context();
-        let span = match context {
-            // Whoever follows a trace wants the lines of any level.
-            Some(context) => tracing::info_span!("lease", lease_id, trace_id = context.trace_id()),
-            None => tracing::debug_span!("lease", lease_id),
-        };
-        let executor = Arc::clone(&self.executor);
-        let execution = async move {
-            // Nothing that the work leaves behind is used again.
-            let work = trace::within(context, executor.execute(lease, Arc::clone(&held)));
-            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-                tracing::error!(lease_id, "the work on a lease panicked; giving it back");
-                held.account.failed("the work on the lease panicked");
-                give_back(&held, NackReason::Unsupported).await;
-            }
-        };
-        // Not the session's: it may go on under another. It ends with its work, or when the lease is cancelled.
-        tokio::spawn(execution.instrument(span));
-    }
-
-    /// Not sent from here: the session must go on reading while the queue does not.
-    fn give_back(held: Arc<HeldLease>, reason: NackReason) {
-        tokio::spawn(async move { give_back(&held, reason).await });
-    }
-
-    fn grant(&mut self, credit: CreditLimit) {
-        self.credit_left.tasks = self.credit_left.tasks.saturating_add(credit.tasks.into());
-        let bytes = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
-        self.credit_left.bytes = self.credit_left.bytes.saturating_add(bytes);
-        self.outbox.urgent().grant(credit);
-    }
-
-    fn idle(&self) -> bool {
-        self.held.is_empty()
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        for lease in self.held.suspend_all() {
-            self.unclaimed.keep(lease);
-        }
-    }
-}
-
-impl CreditLeft {
-    /// Uses credit up. False if there was none left before.
-    fn take(&mut self, cost: CreditLimit) -> bool {
-        let room = self.tasks > 0 && self.bytes > 0;
-        self.tasks = self.tasks.saturating_sub(cost.tasks.into());
-        self.bytes = self.bytes.saturating_sub(i64::try_from(cost.bytes).unwrap_or(i64::MAX));
-        room
     }
 }
 

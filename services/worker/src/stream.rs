@@ -1,4 +1,4 @@
-//! Keeps a stream to one queue: opens it, and opens it again whenever it ends.
+//! Keeps a stream to one Queue process: opens it, and opens it again whenever it ends, as long as there is such a process.
 //!
 //! A worker that is stopping opens streams too, while it holds work that no queue knows of: queues and workers may be
 //! replaced at the same time, and what has begun is to end with whoever owns the queue then.
@@ -75,12 +75,14 @@ impl Drop for Welcomed<'_> {
     }
 }
 
-/// Keeps a stream to the queue at `url` until `shutdown` begins and nothing is held that a queue could want.
+/// Keeps a stream to the queue at `url` until it is not `wanted` any more and has ended, or until `shutdown` begins and
+/// nothing is held that a queue could want.
 pub(crate) async fn keep(
     settings: Arc<SessionSettings>,
     presence: Arc<Presence>,
     url: String,
     channel: Channel,
+    mut wanted: watch::Receiver<bool>,
     shutdown: Shutdown,
 ) {
     let mut backoff = Backoff::new();
@@ -91,7 +93,8 @@ pub(crate) async fn keep(
         let opened = tokio::select! {
             biased;
             () = done(&settings, &presence, &shutdown) => return,
-            opened = Session::open(Arc::clone(&settings), channel.clone(), shutdown.begun()) => opened,
+            () = unwanted(&mut wanted) => return,
+            opened = open(&settings, &channel, &shutdown) => opened,
         };
         let ended = match opened {
             Ok(session) => {
@@ -118,14 +121,34 @@ pub(crate) async fn keep(
         tokio::select! {
             biased;
             () = done(&settings, &presence, &shutdown) => return,
+            () = unwanted(&mut wanted) => return,
             () = sleep(wait) => {}
         }
     }
 }
 
+/// Opens a stream. A worker that is stopping waits until it is of use.
+async fn open(
+    settings: &Arc<SessionSettings>,
+    channel: &Channel,
+    shutdown: &Shutdown,
+) -> Result<Session, SessionError> {
+    let stopping = shutdown.begun();
+    if stopping {
+        settings.unclaimed.some().await;
+    }
+    Session::open(Arc::clone(settings), channel.clone(), stopping).await
+}
+
+/// Waits until there is no such process any more.
+async fn unwanted(wanted: &mut watch::Receiver<bool>) {
+    // Without a sender nobody follows the processes: the worker ends.
+    let _ = wanted.wait_for(|wanted| !*wanted).await;
+}
+
 /// Waits until the worker is stopping and no further stream is of use: nothing is held that a queue could want, or there
 /// is no time left for it.
-async fn done(settings: &SessionSettings, presence: &Presence, shutdown: &Shutdown) {
+pub(crate) async fn done(settings: &SessionSettings, presence: &Presence, shutdown: &Shutdown) {
     shutdown.wait().await;
     let nothing_held = async {
         loop {

@@ -22,7 +22,7 @@ pub(crate) struct WorkerArgs {
     /// Where its admin pages are (HTTP); default: the next port.
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<HostPort>,
-    /// Where the Queues are.
+    /// Where Queues are; one is enough, it knows of the others. Each is reached under the address that it says itself.
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     queue: Vec<String>,
     /// The name that the Queue knows it by.

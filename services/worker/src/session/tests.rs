@@ -1,6 +1,8 @@
 //! The worker's end of the protocol, against a scripted queue behind a real gRPC server on loopback.
 
+mod processes;
 mod queue;
+mod shards;
 mod stopping;
 
 use std::{fs, fs::File, path::PathBuf, time::Duration};
@@ -36,8 +38,11 @@ impl Bench {
     }
 
     async fn start_with(config: WorkerConfig) -> Self {
+        Self::start_at(ScriptedQueue::start().await, config).await
+    }
+
+    async fn start_at(queue: ScriptedQueue, config: WorkerConfig) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let queue = ScriptedQueue::start().await;
         let config = WorkerConfig {
             queue: std::iter::once(queue.url()).chain(config.queue).collect(),
             worker_id: "worker under test".to_owned(),

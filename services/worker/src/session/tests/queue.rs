@@ -1,23 +1,31 @@
-//! A Queue whose `LeaseTasks` does what a test says. It serves no other RPC.
+//! A Queue whose `LeaseTasks` and `WatchShards` do what a test says. It serves no other RPC.
 
 use std::{pin::Pin, time::Duration};
 
+use futures::{StreamExt as _, future};
 use hashmesh::{
     error::{Reason, StatusBuilder},
     queue::v1::{
         AdoptedLease, AppendBatchRequest, AppendBatchResponse, CancelSubmissionRequest, CancelSubmissionResponse,
-        CreateSubmissionRequest, CreateSubmissionResponse, GetQueueStatsRequest, GetQueueStatsResponse,
-        GetSubmissionRequest, GetSubmissionResponse, Heartbeat, Hello, LeaseProgress, LeaseTasksRequest,
+        Claimed, CreateSubmissionRequest, CreateSubmissionResponse, GetQueueStatsRequest, GetQueueStatsResponse,
+        GetSubmissionRequest, GetSubmissionResponse, Heartbeat, HeldLease, Hello, LeaseProgress, LeaseTasksRequest,
         LeaseTasksResponse, ListResultsRequest, ListResultsResponse, ListSubmissionsRequest, ListSubmissionsResponse,
-        RetryTasksRequest, RetryTasksResponse, SealSubmissionRequest, SealSubmissionResponse, StreamResultsRequest,
-        StreamResultsResponse, SubmitBatchRequest, SubmitBatchResponse, WatchSubmissionRequest,
-        WatchSubmissionResponse, Welcome, WriteSubmissionRequest, WriteSubmissionResponse, lease_tasks_request,
-        lease_tasks_response,
+        OwnedShards, QueueProcess, RetryTasksRequest, RetryTasksResponse, SealSubmissionRequest,
+        SealSubmissionResponse, ShardOwner, StreamResultsRequest, StreamResultsResponse, SubmitBatchRequest,
+        SubmitBatchResponse, WatchShardsRequest, WatchShardsResponse, WatchSubmissionRequest, WatchSubmissionResponse,
+        Welcome, WriteSubmissionRequest, WriteSubmissionResponse, lease_tasks_request, lease_tasks_response,
         queue_service_server::{QueueService, QueueServiceServer},
     },
 };
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
-use tokio_stream::{Empty, wrappers::ReceiverStream, wrappers::TcpListenerStream};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_stream::{
+    Empty,
+    wrappers::{ReceiverStream, TcpListenerStream, WatchStream},
+};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Far above what any step takes, far below a test run's patience.
@@ -26,6 +34,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct ScriptedQueue {
     url: String,
     streams: mpsc::Receiver<Stream>,
+    /// None: it is of a version that knows none.
+    picture: watch::Sender<Option<WatchShardsResponse>>,
     _server: tokio_util::task::AbortOnDropHandle<()>,
 }
 
@@ -34,15 +44,33 @@ impl ScriptedQueue {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, streams) = mpsc::channel(8);
+        let (picture, pictures) = watch::channel(None);
         let server = tonic::transport::Server::builder()
-            .add_service(QueueServiceServer::new(Scripted { streams: sender }))
+            .add_service(QueueServiceServer::new(Scripted { streams: sender, pictures }))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async { server.await.unwrap() });
-        Self { url, streams, _server: tokio_util::task::AbortOnDropHandle::new(server) }
+        Self { url, streams, picture, _server: tokio_util::task::AbortOnDropHandle::new(server) }
     }
 
     pub(super) fn url(&self) -> String {
         self.url.clone()
+    }
+
+    /// From now on it tells that these are the queues, and that somebody owns each shard.
+    pub(super) fn tell(&self, urls: &[String]) {
+        let process = |url: &String| QueueProcess { address: url.clone(), ..QueueProcess::default() };
+        let shards = vec![ShardOwner { epoch: 1, process: 1 }; 64];
+        self.picture.send_replace(Some(WatchShardsResponse { processes: urls.iter().map(process).collect(), shards }));
+    }
+
+    /// It tells no more, as if it were of the version before.
+    pub(super) fn tell_no_more(&self) {
+        self.picture.send_replace(None);
+    }
+
+    /// True if the worker has opened no stream that was not accepted.
+    pub(super) fn alone(&mut self) -> bool {
+        self.streams.try_recv().is_err()
     }
 
     /// The worker's next stream.
@@ -75,12 +103,35 @@ impl Stream {
     }
 
     pub(super) async fn welcome_adopting(&self, adopted_leases: Vec<AdoptedLease>) {
+        self.welcome_owning(None, adopted_leases).await;
+    }
+
+    /// By a queue that owns these shards; `None`: of a version that says nothing of them.
+    pub(super) async fn welcome_owning(&self, owned_shards: Option<u64>, adopted_leases: Vec<AdoptedLease>) {
         let welcome = Welcome {
             adopted_leases,
+            owned_shards,
             lease_duration: Duration::from_secs(5).try_into().ok(),
             heartbeat_interval: Duration::from_millis(50).try_into().ok(),
         };
         self.send(lease_tasks_response::Frame::Welcome(welcome)).await;
+    }
+
+    pub(super) async fn owned_shards(&self, shards: u64) {
+        self.send(lease_tasks_response::Frame::OwnedShards(OwnedShards { shards })).await;
+    }
+
+    pub(super) async fn claimed(&self, owned_shards: u64, adopted_leases: Vec<AdoptedLease>) {
+        self.send(lease_tasks_response::Frame::Claimed(Claimed { adopted_leases, owned_shards })).await;
+    }
+
+    /// What the worker claims. Credit may come before.
+    pub(super) async fn claims(&mut self) -> Vec<HeldLease> {
+        self.find(|frame| match frame {
+            lease_tasks_request::Frame::Claims(claims) => Some(claims.held_leases.clone()),
+            _ => None,
+        })
+        .await
     }
 
     pub(super) async fn refuse(self, reason: Reason) {
@@ -89,13 +140,26 @@ impl Stream {
 
     /// The next frame that is `wanted`. Only heartbeats may come before it.
     pub(super) async fn expect<T>(&mut self, wanted: impl Fn(&lease_tasks_request::Frame) -> Option<T>) -> T {
+        self.search(wanted, |frame| matches!(frame, lease_tasks_request::Frame::Heartbeat(_))).await
+    }
+
+    /// The same, while credit may come too: what other streams have no use for, for example.
+    pub(super) async fn find<T>(&mut self, wanted: impl Fn(&lease_tasks_request::Frame) -> Option<T>) -> T {
+        use lease_tasks_request::Frame::{Credit, Heartbeat};
+        self.search(wanted, |frame| matches!(frame, Heartbeat(_) | Credit(_))).await
+    }
+
+    async fn search<T>(
+        &mut self,
+        wanted: impl Fn(&lease_tasks_request::Frame) -> Option<T>,
+        may_come: impl Fn(&lease_tasks_request::Frame) -> bool,
+    ) -> T {
         let search = async {
             loop {
                 let frame = self.inbound.message().await.unwrap().expect("the stream to go on").frame.unwrap();
-                let heartbeat = matches!(frame, lease_tasks_request::Frame::Heartbeat(_));
                 match wanted(&frame) {
                     Some(found) => return found,
-                    None => assert!(heartbeat, "unexpected frame {frame:?}"),
+                    None => assert!(may_come(&frame), "unexpected frame {frame:?}"),
                 }
             }
         };
@@ -103,7 +167,7 @@ impl Stream {
     }
 
     pub(super) async fn heartbeat(&mut self) -> Heartbeat {
-        self.expect(|frame| match frame {
+        self.find(|frame| match frame {
             lease_tasks_request::Frame::Heartbeat(heartbeat) => Some(heartbeat.clone()),
             _ => None,
         })
@@ -112,7 +176,7 @@ impl Stream {
 
     /// How far a lease is, by the next heartbeat that names it.
     pub(super) async fn progress(&mut self, lease_id: u64) -> LeaseProgress {
-        self.expect(|frame| match frame {
+        self.find(|frame| match frame {
             lease_tasks_request::Frame::Heartbeat(heartbeat) => {
                 heartbeat.leases.iter().find(|progress| progress.lease_id == lease_id).copied()
             }
@@ -135,12 +199,13 @@ impl Stream {
 
 struct Scripted {
     streams: mpsc::Sender<Stream>,
+    pictures: watch::Receiver<Option<WatchShardsResponse>>,
 }
 
 type Outbound<T> = Pin<Box<Empty<Result<T, Status>>>>;
 
 fn unserved<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("only LeaseTasks is scripted"))
+    Err(Status::unimplemented("not scripted"))
 }
 
 #[tonic::async_trait]
@@ -149,6 +214,7 @@ impl QueueService for Scripted {
     type WriteSubmissionStream = Outbound<WriteSubmissionResponse>;
     type WatchSubmissionStream = Outbound<WatchSubmissionResponse>;
     type StreamResultsStream = Outbound<StreamResultsResponse>;
+    type WatchShardsStream = Pin<Box<dyn futures::Stream<Item = Result<WatchShardsResponse, Status>> + Send>>;
 
     async fn lease_tasks(
         &self,
@@ -158,6 +224,15 @@ impl QueueService for Scripted {
         let stream = Stream { inbound: request.into_inner(), outbound };
         self.streams.send(stream).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(frames)))
+    }
+
+    async fn watch_shards(&self, _: Request<WatchShardsRequest>) -> Result<Response<Self::WatchShardsStream>, Status> {
+        if self.pictures.borrow().is_none() {
+            return unserved();
+        }
+        let pictures = WatchStream::new(self.pictures.clone());
+        let told = pictures.take_while(|picture| future::ready(picture.is_some()));
+        Ok(Response::new(Box::pin(told.filter_map(|picture| future::ready(picture.map(Ok))))))
     }
 
     async fn write_submission(
