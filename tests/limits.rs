@@ -208,7 +208,7 @@ async fn promise_10_a_tenant_brings_as_much_a_day_as_it_may_and_a_restart_does_n
     let database = crate::support::Database::of_url(mesh.up.database_url());
     until("the count to be written", PATIENCE, async || {
         let counted =
-            database.value("SELECT coalesce(sum(tasks), 0)::text FROM tenant_usage WHERE tenant = 'small'").await;
+            database.value("SELECT coalesce(sum(tasks), 0)::text FROM tenant_usage_parts WHERE tenant = 'small'").await;
         (counted == "6").then_some(())
     })
     .await;

@@ -9,7 +9,6 @@ use hashmesh::{
     v1::{Algorithm, PackedTasks, QueueStats, SubmissionOptions, SubmissionState, TaskRows},
 };
 use rustix::process::Signal;
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -35,7 +34,7 @@ const LENGTHS: usize = 2;
 /// What workers read besides.
 const SLACK_BYTES: u64 = FILE_BYTES / 32;
 
-/// A mesh of two Queues, one of which waits, and two Workers, one thread each, and what is counted of it.
+/// A mesh of two Queues, which share the shards, and two Workers, one thread each, and what is counted of it.
 #[derive(Debug)]
 struct Rolling {
     mesh: Mesh,
@@ -132,9 +131,6 @@ impl Rolling {
         let file = self.place(worker).0;
         assert!(self.mesh.queue.terminate().await.success());
         assert_eq!(self.place(worker).0, file, "it came too late to matter");
-        let name = format!("worker-{worker}");
-        let adopted = self.waiting.process.find_in_log("what it adopted", |log| adopted(log, &name)).await;
-        assert!(adopted > 0, "{name} was in the midst of a file, and had to begin anew");
         self.waiting.ready().await;
         std::mem::swap(&mut self.mesh.queue, &mut self.waiting);
         self.waiting.restart().await;
@@ -208,16 +204,9 @@ async fn queue_stats(client: &Client) -> QueueStats {
 /// As far as the Queue knows that works now.
 async fn assert_nothing_was_done_twice(client: &Client) {
     let stats = queue_stats(client).await;
-    let counters = (stats.refused_tasks, stats.rescued_leases, stats.retried_tasks);
-    assert_eq!(counters, (0, 0, 0), "refused, rescued, retried: {stats:?}");
-}
-
-/// How many leases of a worker were adopted, by a Queue's log, once that is known.
-fn adopted(log: &str, worker: &str) -> Option<usize> {
-    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut welcomes = events.filter(|event| event["message"] == "a worker goes on with what it held");
-    let event = welcomes.find(|event| event["worker"] == worker)?;
-    Some(usize::try_from(event["adopted"].as_u64().expect("a number")).expect("few"))
+    // Outcomes that reach an owner which has just given their shard up are refused there and sent to the next.
+    let counters = (stats.rescued_leases, stats.retried_tasks);
+    assert_eq!(counters, (0, 0), "rescued, retried: {stats:?}");
 }
 
 /// Files of zeros that are made as they are wanted.

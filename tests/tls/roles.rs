@@ -17,6 +17,7 @@ fn allowed(path: &str) -> &'static [&'static str] {
     }
     match path {
         "/hashmesh.queue.v1.QueueService/LeaseTasks" => &["worker"],
+        "/hashmesh.queue.v1.QueueService/WatchShards" => &["gateway", "worker"],
         _ if path.starts_with("/hashmesh.admin.") => &["gateway", "client"],
         _ => &["gateway"],
     }
