@@ -56,7 +56,8 @@ fn readme_lines(section: &str) -> Vec<(String, String)> {
 #[tokio::test]
 async fn the_lines_of_the_readme_work_as_printed() {
     let lines = readme_lines("JSON, curl and browsers");
-    let mut script = "set -euo pipefail\n".to_owned();
+    // They write files.
+    let mut script = format!("set -euo pipefail\ncd '{}'\n", rundir::directory("readme").display());
     for (command, _) in &lines {
         script.push_str(&format!("{command}\necho ----\n"));
     }
