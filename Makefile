@@ -3,6 +3,8 @@
 # make up         a whole mesh that stays, on 127.0.0.1:7420
 # make test       every test, the long ones in a short version
 # make test-all   every test in full
+# make faults     every fault of tests/faults in full: killed, stopped, cut off, out of disk, told the wrong time; FAULT_SEED repeats one
+# make evidence   simulation, mutants, faults and rolling restarts for EVIDENCE_TIME from EVIDENCE_SEED on, in one report
 # make clients    the reference clients of examples/clients, each built with its language's tools
 # make metrics     observability/METRICS.md, from the program's catalogue
 # make envoy      what Envoy is given, from envoy/source and the protos
@@ -21,6 +23,7 @@
 # make bench-linear  tasks per second with LINEAR_SIZES tasks in the tables; fails if they differ by more than 15 %
 # make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
 # make bench-traces  tasks per second without a collector, with 1 % of the traces sent, and with a collector that is stopped; fails if a task takes 3 % more CPU time
+# make bench-owners  tasks per second with one, two and three Queue processes; fails if two or three reach less than 90 % of one
 # make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
 # make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
@@ -36,6 +39,7 @@ CACHED_BYTES ?= 1048576
 CACHE_SECONDS ?= 10
 BENCH_MODES ?=
 TRACES_ROUNDS ?= 5
+OWNERS_ROUNDS ?= 5
 BENCH_MINIMUM ?= 500000
 LINEAR_SIZES ?= 1000000 10000000 100000000
 PINNED_SECONDS ?= 600
@@ -44,6 +48,9 @@ OBJECTS ?= 100000
 OBJECT_GIB ?= 20
 OVERLOAD_SECONDS ?= 10
 PEERS ?=
+EVIDENCE_TIME ?= 10m
+EVIDENCE_SEED ?= 1
+FAULT_SEED ?=
 CLIENTS ?= python go java node web
 
 # smoke load stress soak spike streams cap connections; how long and how much: LOAD_… of tests/tools/load.sh.
@@ -55,7 +62,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-peers bench-traces overload clients envoy metrics dashboards rules setup release require-tools
+.PHONY: run up test test-all faults evidence compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-owners bench-peers bench-traces overload clients envoy metrics dashboards rules setup release require-tools
 
 
 run: release
@@ -75,6 +82,16 @@ test: setup clients
 
 test-all: setup clients
 	HASHMESH_TEST_LONG=1 cargo test $(TESTED)
+	$(MAKE) faults
+
+# The files of the suite by the names of their tests; "faults::" alone would find others' too.
+FAULTS := $(patsubst tests/faults/%.rs,faults::%::,$(wildcard tests/faults/*.rs))
+
+faults: setup
+	$(if $(FAULT_SEED),HASHMESH_FAULT_SEED=$(FAULT_SEED)) HASHMESH_TEST_LONG=1 cargo test $(TESTED) --test integration -- --include-ignored --nocapture $(FAULTS)
+
+evidence: setup release
+	@tests/tools/evidence.sh $(HASHMESH) $(EVIDENCE_TIME) $(EVIDENCE_SEED) $(or $(CARGO_TARGET_DIR),target)/evidence.md
 
 clients: setup
 	@PATH="$(TOOLS)/bin:$$PATH" examples/clients/build.sh $(or $(CARGO_TARGET_DIR),target)/clients $(CLIENTS)
@@ -121,6 +138,9 @@ bench-pinned: release
 
 bench-traces: release setup
 	@tests/tools/traces.sh $(HASHMESH) $(BENCH_TASKS) $(TRACES_ROUNDS)
+
+bench-owners: release
+	@tests/tools/owners.sh $(HASHMESH) $(BENCH_TASKS) $(OWNERS_ROUNDS)
 
 bench-attack: setup
 	cargo test $(TESTED) --test integration -- --ignored --nocapture attack::latency

@@ -15,6 +15,7 @@ mod compare;
 mod edge;
 mod end_to_end;
 mod expansion;
+mod faults;
 mod graceful;
 mod health_reflection;
 mod history;

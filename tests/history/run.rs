@@ -1,6 +1,6 @@
 //! One submission, written and read while something happens to the mesh.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,6 +20,7 @@ pub(crate) struct Run {
     /// Batches that are acknowledged.
     pub(crate) progress: watch::Receiver<u32>,
     pub(crate) batch_count: u32,
+    enough: watch::Sender<bool>,
 }
 
 /// How much.
@@ -36,16 +37,24 @@ pub(crate) struct Load {
 impl Run {
     /// Starts a writer and two readers, one that stays and one that keeps coming back.
     pub(crate) fn start(server: &str, load: Load) -> Self {
+        Self::start_paced(server, load, Duration::ZERO)
+    }
+
+    /// The same with a pause between two batches.
+    pub(crate) fn start_paced(server: &str, load: Load, pace: Duration) -> Self {
         let inputs: Arc<Vec<Vec<u8>>> =
             Arc::new((0..load.tasks).map(|task| format!("input of task {task}").into_bytes()).collect());
         let (progress_sender, progress) = watch::channel(0);
         let (submission_sender, submission) = watch::channel(None);
+        let (enough, no_more) = watch::channel(false);
         let work = Work {
             server: server.to_owned(),
             key: format!("history-{:x}", rand::random::<u128>()),
             inputs: Arc::clone(&inputs),
             batch_tasks: load.batch_tasks,
             window: load.window,
+            pace,
+            enough: no_more,
             progress: progress_sender,
             submission: submission_sender,
         };
@@ -60,7 +69,12 @@ impl Run {
             })
             .into();
         let batch_count = u32::try_from(load.tasks.div_ceil(load.batch_tasks)).expect("few batches");
-        Self { inputs, writing, reading, progress, batch_count }
+        Self { inputs, writing, reading, progress, batch_count, enough }
+    }
+
+    /// Writes nothing new any more, and seals.
+    pub(crate) fn stop_writing(&self) {
+        self.enough.send_replace(true);
     }
 
     /// Waits until so many batches are acknowledged.
@@ -87,7 +101,8 @@ impl Run {
             readers.push(reader);
             end = Some(seen);
         }
-        let wanted = oracle::digests("sha256", self.inputs.iter().map(Vec::as_slice));
+        let tasks = submitted.values().map(|tasks| tasks.end).max().unwrap_or(0);
+        let wanted = oracle::digests("sha256", self.inputs[..tasks].iter().map(Vec::as_slice));
         let wanted = wanted.into_iter().map(|digest| digest.try_into().expect("32 bytes")).collect();
         let counter_faults = counters::faults(database).await;
         (History { wanted, submitted, acknowledged, opened, readers, end, counter_faults }, outages)

@@ -12,7 +12,10 @@ use hashmesh::{
     gateway::v1::{OpenSubmission, submit_tasks_request},
     v1::{Opened, Seal},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Interval, MissedTickBehavior, interval},
+};
 use tonic::{Code, Status};
 
 use super::Opening;
@@ -33,6 +36,10 @@ pub(crate) struct Work {
     pub(crate) batch_tasks: usize,
     /// Batches on their way at once.
     pub(crate) window: u32,
+    /// Between two batches, at least.
+    pub(crate) pace: Duration,
+    /// Once it is true, no task is written that was not sent already, but for a first one.
+    pub(crate) enough: watch::Receiver<bool>,
     /// Says how many batches are acknowledged.
     pub(crate) progress: watch::Sender<u32>,
     /// Says which submission it is.
@@ -50,7 +57,11 @@ pub(crate) struct Written {
 }
 
 impl Work {
-    fn batch_count(&self) -> u32 {
+    /// How many batches there are to be, as far as is known now.
+    fn batch_count(&self, written: &Written) -> u32 {
+        if *self.enough.borrow() {
+            return written.submitted.last_key_value().map_or(1, |(sequence, _)| sequence + 1);
+        }
         u32::try_from(self.inputs.len().div_ceil(self.batch_tasks)).expect("few batches")
     }
 
@@ -83,14 +94,24 @@ impl Work {
         let mut through = opened.next_sequence;
         // What is stored was accepted, even if that was not heard.
         self.acknowledge(started, written, through);
-        while through < self.batch_count() {
-            while next < self.batch_count() && next - through < self.window {
-                let tasks = self.tasks_of(next);
-                written.submitted.insert(next, tasks.clone());
-                stream.batch(next, packed(&self.inputs[tasks])).await;
-                next += 1;
-            }
-            match stream.next().await? {
+        let mut enough = self.enough.clone();
+        let mut pace = interval(self.pace.max(Duration::from_nanos(1)));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while through < self.batch_count(written) {
+            let room = next < self.batch_count(written) && next - through < self.window;
+            let frame = tokio::select! {
+                biased;
+                () = paced(self.pace, &mut pace), if room => {
+                    let tasks = self.tasks_of(next);
+                    written.submitted.insert(next, tasks.clone());
+                    stream.batch(next, packed(&self.inputs[tasks])).await;
+                    next += 1;
+                    continue;
+                }
+                frame = stream.next() => frame?,
+                Ok(()) = enough.changed() => continue,
+            };
+            match frame {
                 Some(Frame::Accepted(accepted)) => {
                     through = through.max(accepted.through_sequence + 1);
                     self.acknowledge(started, written, through);
@@ -103,7 +124,8 @@ impl Work {
                 other => panic!("the writer did not expect {other:?}"),
             }
         }
-        stream.send(submit_tasks_request::Frame::Seal(Seal { batch_count: self.batch_count() })).await;
+        let batch_count = self.batch_count(written);
+        stream.send(submit_tasks_request::Frame::Seal(Seal { batch_count })).await;
         stream.finish();
         stream.end().await.1
     }
@@ -138,8 +160,15 @@ fn acknowledged_batches(written: &Written) -> u32 {
     written.acknowledged.last_key_value().map_or(0, |(sequence, _)| sequence + 1)
 }
 
+/// At once without a pace.
+async fn paced(pace: Duration, interval: &mut Interval) {
+    if !pace.is_zero() {
+        interval.tick().await;
+    }
+}
+
 /// What a crash looks like from outside.
-pub(super) fn transient(status: &Status) -> bool {
+pub(crate) fn transient(status: &Status) -> bool {
     if reason(status).is_some_and(|reason| reason != Reason::Internal) {
         return status.code() == Code::Unavailable || hashmesh::error::retry_after(status).is_some();
     }

@@ -91,6 +91,12 @@ impl Role {
         self.process = process;
     }
 
+    /// The environment of its next start.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn set_environment(&mut self, environment: &[(String, String)]) {
+        self.environment = environment.to_vec();
+    }
+
     /// `/readyz`, if it answers.
     pub(crate) async fn readiness(&self) -> Option<(u16, Value)> {
         get_page(&self.admin, "/readyz").await
@@ -237,7 +243,7 @@ impl Mesh {
         self.workers.last_mut().expect("it was pushed").ready().await;
     }
 
-    /// A second Queue on the same database. It waits for the first, so it is not ready.
+    /// A further Queue on the same database. It takes its part of the shards once others have given it up.
     pub(crate) async fn second_queue(&self) -> Role {
         let arguments = vec!["--database-url".to_owned(), self.database.url.clone(), "--no-migrate".to_owned()];
         Role::start("queue", "second-queue", arguments, &[], self.directory.clone()).await

@@ -240,6 +240,12 @@ impl Process {
         waitid(WaitId::Pid(pid), what).expect("it is our child");
     }
 
+    /// What the kernel says that it does: `R` or `S` for one that runs, `T` for one that is stopped, `Z` for one that has ended.
+    pub(crate) fn state(&self) -> char {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it is our child");
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).expect("a state")
+    }
+
     /// `kill -CONT`.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);

@@ -17,6 +17,11 @@ pub(crate) async fn up() -> &'static Up {
     SHARED.get_or_init(start).await
 }
 
+/// The shared mesh, if somebody needed it already.
+pub(crate) fn started() -> Option<&'static Up> {
+    SHARED.get()
+}
+
 /// A client of the shared mesh's Gateway.
 pub(crate) async fn gateway() -> Gateway {
     Gateway::connect(&up().await.server).await

@@ -3,7 +3,8 @@
 # fails unless it stops cleanly. Its data is new and goes away with it; its log stays in target/run.
 # `start_roles HASHMESH` starts Gateway, Queue, Worker and Hash as processes of their own, on a database of their own
 # (MESH_DATABASE) in the Postgres of a mesh that idles beside them; `stop_mesh` stops them too. `start_roles_on HASHMESH
-# DATABASE_URL` starts them on a database that is there, without a mesh; `stop_roles` stops them. The Queue is at QUEUE_URL.
+# DATABASE_URL` starts them on a database that is there, without a mesh, with QUEUES (1) Queues; `stop_roles` stops them. The
+# first Queue is at QUEUE_URL.
 # `cpu_seconds` prints what each has used so far.
 
 ROLES=() ROLE_NAMES=()
@@ -55,11 +56,15 @@ bench_batches() {
 }
 
 start_roles_on() {
-    local hashmesh=$1 hash
+    local hashmesh=$1 hash one
     mkdir -p target/run
     ROLES=() ROLE_NAMES=()
     start_role "$hashmesh" queue --database-url "$2"
     QUEUE_URL=$ROLE_URL
+    for ((one = 1; one < ${QUEUES:-1}; one++)); do
+        # Ready once it has its part of the shards.
+        start_role "$hashmesh" queue --database-url "$2"
+    done
     start_role "$hashmesh" hash
     hash=$ROLE_URL
     start_role "$hashmesh" worker --queue "$QUEUE_URL"

@@ -16,7 +16,7 @@ missing=()
 # command:Debian package[:Homebrew's, where it has another name]
 wanted=(cc:gcc make:make git:git curl:curl psql:postgresql-client:libpq sha256sum:coreutils jq:jq shellcheck:shellcheck go:golang-go:go
     redis-server:redis-server:redis pgbouncer:pgbouncer prometheus:prometheus python3:python3-venv:python hashdeep:hashdeep
-    rclone:rclone
+    rclone:rclone faketime:faketime:libfaketime
     # The reference clients.
     node:nodejs:node npm:npm:node java:default-jdk-headless:openjdk mvn:maven:maven chromium:chromium:chromium)
 
