@@ -78,10 +78,10 @@ release:
 TESTED := --workspace --locked --features hashmesh-cli/mutants
 
 test: setup clients
-	cargo test $(TESTED)
+	cargo test $(TESTED) --no-fail-fast
 
 test-all: setup clients
-	HASHMESH_TEST_LONG=1 cargo test $(TESTED)
+	HASHMESH_TEST_LONG=1 cargo test $(TESTED) --no-fail-fast
 	$(MAKE) faults
 
 # The files of the suite by the names of their tests; "faults::" alone would find others' too.
