@@ -37,6 +37,7 @@ impl ScriptedWorker {
             algorithms: vec![Algorithm::Sha256 as i32],
             sources: Vec::new(),
             lists_sources: false,
+            begins_alone: false,
         };
         let credit = Credit { tasks, bytes };
         for frame in [lease_tasks_request::Frame::Hello(hello), lease_tasks_request::Frame::Credit(credit)] {

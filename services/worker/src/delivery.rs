@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hashmesh::queue::v1::{LeaseOutcomes, Nack, NackReason, TaskRange, lease_tasks_request::Frame};
+use hashmesh::queue::v1::{Begin, LeaseOutcomes, Nack, NackReason, TaskRange, lease_tasks_request::Frame};
 use tokio::sync::mpsc;
 
 use crate::{account::End, execute::Executed, leases::HeldLease, outbox::Outbox};
@@ -61,6 +61,12 @@ impl Delivery {
         (part.lease_id, part.epoch) = (grant.lease_id, grant.epoch);
         // A stream that is over: whoever adopts the lease gets the part.
         let _ = grant.outbox.send(Frame::Outcomes(part)).await;
+    }
+
+    /// Tells the queue that work on the lease begins. False if there is no stream for it.
+    pub(crate) async fn begin(&self) -> bool {
+        let Some(Grant { lease_id, outbox, .. }) = self.lock().grant.clone() else { return false };
+        outbox.send(Frame::Begin(Begin { lease_id })).await.is_ok()
     }
 
     /// Gives the lease back; nothing more is sent of it.

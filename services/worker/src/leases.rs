@@ -18,6 +18,7 @@ use hashmesh::{
     v1::Algorithm,
 };
 use hashmesh_hash::kernel_of;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -50,6 +51,10 @@ pub(crate) struct HeldLease {
     pub(crate) delivery: Delivery,
     /// What becomes of it.
     pub(crate) account: Account,
+    /// It may kill its worker: nothing else is worked on meanwhile, and its queue is told before.
+    pub(crate) alone: bool,
+    /// The queue has been told that work on it begins.
+    begun: Notify,
     cancelled: CancellationToken,
     cancelled_at: OnceLock<Instant>,
     started: AtomicBool,
@@ -76,6 +81,8 @@ impl HeldLease {
             delivery: Delivery::new(grant),
             account: Account::open(&lease.traceparent),
             cost: CreditLimit { tasks: lease.task_count, bytes: lease.cost_bytes },
+            alone: lease.alone,
+            begun: Notify::new(),
             cancelled: CancellationToken::new(),
             cancelled_at: OnceLock::new(),
             started: AtomicBool::new(false),
@@ -108,6 +115,21 @@ impl HeldLease {
     /// Waits until the lease is cancelled.
     pub(crate) async fn wait_cancelled(&self) {
         self.cancelled.cancelled().await;
+    }
+
+    /// Tells the queue that work on it begins, and nothing else is worked on, and waits until the queue knows it. False if
+    /// there is no stream for it any more.
+    pub(crate) async fn begin_alone(&self) -> bool {
+        if !self.delivery.begin().await {
+            return false;
+        }
+        self.begun.notified().await;
+        true
+    }
+
+    /// The queue knows that work on it begins.
+    pub(crate) fn may_begin(&self) {
+        self.begun.notify_one();
     }
 
     /// Work has begun. If the worker dies from now on, the queue counts it as a strike.
@@ -203,6 +225,13 @@ impl HeldLeases {
         let lease = self.lock().remove(&lease_id)?;
         lease.cancel();
         Some(lease)
+    }
+
+    /// The queue knows that work on a lease begins.
+    pub(crate) fn may_begin(&self, lease_id: u64) {
+        if let Some(lease) = self.lock().get(&lease_id) {
+            lease.may_begin();
+        }
     }
 
     /// The leases on which no thread has begun.

@@ -21,6 +21,7 @@ use crate::{
     sources::Sources,
     stream::Presence,
     streams::Streams,
+    turns::Turns,
     unclaimed::Unclaimed,
     watches,
 };
@@ -91,6 +92,7 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         sources: sources.announced(),
         held_leases: Vec::new(),
         lists_sources: true,
+        begins_alone: true,
     };
     // A few small groups in line for each thread, so that none idles; objects take longer than it takes to call the next.
     let (inline_door, objects_door) = (Door::new(4 * inline.threads()), Door::new(objects.threads()));
@@ -105,6 +107,7 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         cache,
         memo_room: MemoRoom::new(config.memo_bytes()),
         busy: Arc::default(),
+        turns: Turns::default(),
     });
     let credit = Arc::new(CreditPool::new(config.credit()));
     let unclaimed = Arc::new(Unclaimed::new(Arc::clone(&credit)));

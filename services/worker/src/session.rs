@@ -224,6 +224,7 @@ impl Session {
             Some(Frame::Welcome(_)) => return Err(SessionError::Protocol("a second welcome".to_owned())),
             Some(Frame::OwnedShards(owned)) => self.on_owned_shards(ShardSet::from_bits(owned.shards)),
             Some(Frame::Claimed(claimed)) => return self.on_claimed(claimed),
+            Some(Frame::Begun(begun)) => self.work.may_begin(begun.lease_id),
             // Of a newer queue.
             None => tracing::debug!("ignoring a frame of an unknown kind"),
         }

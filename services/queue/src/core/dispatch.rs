@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     Core, Effect, Grant, LeaseId, Now, WorkerId,
     order::{LEVELS, Pick, Place, TenantId},
+    poison::ALONE,
     ranges::{RunSet, TaskRun},
     submission::ReadyRun,
     worker::{Lease, Worker},
@@ -140,6 +141,7 @@ impl Core {
             payload_bytes,
             priority,
             flow,
+            alone: ready.strikes >= ALONE,
         }));
         cost_bytes
     }
@@ -160,6 +162,7 @@ impl Core {
         let lease_id = LeaseId(self.next_lease);
         self.next_lease += 1;
         let (level, tenant) = (submission.level(), submission.tenant);
+        let begins_alone = taker.info.begins_alone;
         taker.hand(lease_id, (level, tenant), ready.count, cost_bytes);
         submission.leases.insert(lease_id);
         let tasks = u64::from(unresolved.tasks());
@@ -180,6 +183,7 @@ impl Core {
             adopted: false,
             expires_at: now + self.config.lease_duration,
             progress: None,
+            awaits_begin: ready.strikes >= ALONE && begins_alone,
         };
         self.leases.insert(lease_id, lease);
         Some(lease_id)
@@ -326,7 +330,7 @@ impl Worker {
     /// True if more than the last part of its credit is left.
     pub(super) fn has_plenty(&self) -> bool {
         let reserve = |all: i64| all / RESERVE;
-        self.credit_tasks > reserve(self.most_tasks) && self.credit_bytes > reserve(self.most_bytes)
+        self.credit_tasks > reserve(self.most_tasks.most()) && self.credit_bytes > reserve(self.most_bytes.most())
     }
 
     /// The lowest level that is more urgent than all that it holds.

@@ -176,6 +176,8 @@ pub(crate) struct Grant {
     pub(crate) priority: u8,
     /// Equal for grants of one tenant.
     pub(crate) flow: u64,
+    /// It may be what killed workers before.
+    pub(crate) alone: bool,
 }
 
 /// The owner's memory of unfinished submissions, workers and leases.
@@ -337,6 +339,12 @@ impl Core {
     /// The submission of a lease that is held.
     pub(crate) fn lease_submission(&self, lease: LeaseId) -> Option<Uuid> {
         Some(self.leases.get(&lease)?.submission)
+    }
+
+    /// The leases of a submission, and who holds them.
+    pub(crate) fn leases_of(&self, id: Uuid) -> impl Iterator<Item = (LeaseId, WorkerId)> + '_ {
+        let leases = self.submissions.get(&id).into_iter().flat_map(|submission| &submission.leases);
+        leases.filter_map(|lease| Some((*lease, self.leases.get(lease)?.worker)))
     }
 
     /// Counts outcomes that cannot belong to any lease.

@@ -6,8 +6,10 @@
 //! - The first changes nothing else. Workers are killed for other reasons all the time.
 //! - With the second a range is *suspect*: it is halved, and leased *alone* from then on, to a worker that holds nothing
 //!   else and gets nothing else meanwhile. Whoever dies of it then tells exactly which range it was, which is halved again.
-//! - A single task at which three workers were lost while it was all they held is a dead letter; those that come back
-//!   were not lost (see [`super::pardon`]).
+//! - A single task at which three workers were lost while it was all they worked on is a dead letter; those that come back
+//!   were not lost (see [`super::pardon`]). What else a worker works on for other owners nobody but itself knows: it says
+//!   when it begins what it was leased alone ([`Core::begin_alone`]), and does nothing else from then on. Lost before, it
+//!   leaves everything as it was.
 //!
 //! So a range of n tasks costs at most 2 + ⌈log2 n⌉ + 3 workers, and nobody else's task is ever blamed. Strikes from the
 //! second on are committed before the range is leased again (`Effect::WriteAhead`).
@@ -19,7 +21,7 @@ use hashmesh::error::TaskReason;
 use uuid::Uuid;
 
 use super::{
-    Core, Effect, Now, WorkerId,
+    Core, Effect, LeaseId, Now, WorkerId,
     order::TenantId,
     ranges::{RunSet, TaskRun},
     submission::{ReadyRun, Submission},
@@ -71,6 +73,10 @@ pub(super) struct Suspect {
 impl Core {
     /// A lease was lost together with its worker, or stood still.
     pub(super) fn strike(&mut self, now: Now, lease: &Lease, blow: Blow) {
+        if lease.awaits_begin {
+            // Its worker was lost before it began: with what it did for others, or for no reason of ours.
+            return self.give_back(now, lease, lease.attempt);
+        }
         for run in lease.unresolved.iter() {
             self.strikes += 1;
             self.strike_run(now, lease, run, blow);
@@ -104,6 +110,13 @@ impl Core {
         }
         self.accused.remove(&place);
         self.bury(place, attempt, if blow == Blow::Stalled { HUNG } else { KILLED });
+    }
+
+    /// A worker says that it does nothing else now and is about to begin. False if the lease is not its own any more.
+    pub(crate) fn begin_alone(&mut self, worker: WorkerId, lease: LeaseId) -> bool {
+        let Some(lease) = self.leases.get_mut(&lease).filter(|lease| lease.worker == worker) else { return false };
+        lease.awaits_begin = false;
+        true
     }
 
     /// Puts a range where ranges with its strikes wait for a worker.
@@ -317,6 +330,7 @@ impl Core {
             adopted: false,
             expires_at: now,
             progress: None,
+            awaits_begin: false,
         };
         self.strike(now, &lease, Blow::Lost(None));
     }

@@ -36,6 +36,7 @@ fn process(session: u128) -> WorkerInfo {
         slots: 2,
         algorithms: AlgorithmSet::of(&Algorithm::ALL),
         source_prefixes: vec!["file:///data/".to_owned()],
+        begins_alone: false,
     }
 }
 

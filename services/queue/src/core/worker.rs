@@ -29,6 +29,8 @@ pub(crate) struct WorkerInfo {
     pub(crate) algorithms: AlgorithmSet,
     /// URI prefixes, each ending with `/`, that it may read below.
     pub(crate) source_prefixes: Vec<String>,
+    /// It works on what is leased alone while it does nothing else for anybody, and says so before it begins.
+    pub(crate) begins_alone: bool,
 }
 
 impl WorkerInfo {
@@ -65,9 +67,9 @@ pub(crate) struct Worker {
     /// What its leases have used up of its credit.
     pub(super) held_tasks: i64,
     pub(super) held_bytes: i64,
-    /// The most that its credit and its leases have come to: its whole credit.
-    pub(super) most_tasks: i64,
-    pub(super) most_bytes: i64,
+    /// The most that its credit and its leases have come to lately: its whole credit.
+    pub(super) most_tasks: Peak,
+    pub(super) most_bytes: Peak,
     /// How many leases it holds of each level of priority, and of each tenant.
     pub(super) levels: [u32; LEVELS],
     pub(super) tenants: HashMap<TenantId, u32>,
@@ -80,6 +82,32 @@ pub(crate) struct Worker {
     /// When it last finished a lease: the next one kept it busy since then.
     pub(crate) last_finish: Now,
     pub(crate) recorded_tasks: u64,
+}
+
+/// The most that something has come to lately: it follows a rise at once, and a fall within two [`LATELY`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Peak {
+    most: i64,
+    /// Of the time since `since` alone.
+    newest: i64,
+    since: Now,
+}
+
+/// Longer than any lease is answered for without a word.
+const LATELY: Duration = Duration::from_secs(10);
+
+impl Peak {
+    pub(super) fn note(&mut self, now: Now, value: i64) {
+        if now >= self.since + LATELY {
+            *self = Self { most: self.newest, newest: value, since: now };
+        }
+        self.newest = self.newest.max(value);
+        self.most = self.most.max(value);
+    }
+
+    pub(super) const fn most(&self) -> i64 {
+        self.most
+    }
 }
 
 impl Worker {
@@ -141,4 +169,6 @@ pub(crate) struct Lease {
     pub(crate) expires_at: Now,
     /// The last sign of work on it, once begun: (tasks done, bytes read, when).
     pub(crate) progress: Option<(u32, u64, Now)>,
+    /// It is leased alone, and its worker has not said yet that it begins: nothing that happens is its fault.
+    pub(super) awaits_begin: bool,
 }

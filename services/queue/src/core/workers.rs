@@ -1,6 +1,11 @@
 //! What workers do apart from working: connect, give credit, live, drain, vanish.
 
-use super::{Core, LeaseEnd, LeaseId, Now, WorkerId, WorkerInfo, order::LEVELS, poison::Blow, worker::Worker};
+use super::{
+    Core, LeaseEnd, LeaseId, Now, WorkerId, WorkerInfo,
+    order::LEVELS,
+    poison::Blow,
+    worker::{Peak, Worker},
+};
 use crate::mutant::{self, Mutant};
 
 impl Core {
@@ -20,8 +25,8 @@ impl Core {
             kind,
             held_tasks: 0,
             held_bytes: 0,
-            most_tasks: 0,
-            most_bytes: 0,
+            most_tasks: Peak::default(),
+            most_bytes: Peak::default(),
             levels: [0; LEVELS],
             tenants: std::collections::HashMap::new(),
             unread_bytes: 0,
@@ -55,8 +60,9 @@ impl Core {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.credit_tasks = worker.credit_tasks.saturating_add(i64::from(tasks));
         worker.credit_bytes = worker.credit_bytes.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
-        worker.most_tasks = worker.most_tasks.max(worker.credit_tasks.saturating_add(worker.held_tasks));
-        worker.most_bytes = worker.most_bytes.max(worker.credit_bytes.saturating_add(worker.held_bytes));
+        // Its share falls when it has more queues: less comes back than it had.
+        worker.most_tasks.note(now, worker.credit_tasks.saturating_add(worker.held_tasks));
+        worker.most_bytes.note(now, worker.credit_bytes.saturating_add(worker.held_bytes));
         self.dispatch(now);
     }
 

@@ -1,11 +1,15 @@
 //! The engine's side of leases: sends what the core grants, and turns workers' outcomes into rows.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use hashmesh::{
     queue::v1::{
-        AdoptedLease, Lease as LeaseFrame, LeaseOutcomes, Revoke, Settled, TaskRange, lease_tasks_response::Frame,
+        AdoptedLease, Begun, Lease as LeaseFrame, LeaseOutcomes, Revoke, Settled, TaskRange,
+        lease_tasks_response::Frame,
     },
     v1::{OutcomeStatus, PackedFailure, PackedOutcomes, TaskError},
 };
@@ -55,6 +59,7 @@ impl Engine {
             frames,
             awaited_bytes: 0,
             settled: Vec::new(),
+            moved: HashSet::new(),
             leaves: false,
             connected_at: now,
             recorded: Samples::default(),
@@ -121,6 +126,16 @@ impl Engine {
             WorkerFrame::Outcomes(outcomes, arrived) => self.outcomes(worker, &outcomes, arrived),
             WorkerFrame::Nack { lease, retry_after } => self.core.nack(now, worker, lease, retry_after),
             WorkerFrame::Claims(claims) => self.claims(worker, claims),
+            WorkerFrame::Begin { lease } => {
+                let lease_id = lease.0;
+                let answer = if self.core.begin_alone(worker, lease) {
+                    Frame::Begun(Begun { lease_id })
+                } else {
+                    // What is read again from the tables ends leases whose workers do not hear of it.
+                    Frame::Revoke(Revoke { lease_id, reason: "the lease is over".to_owned() })
+                };
+                self.send(worker, answer);
+            }
             WorkerFrame::Draining => {
                 if let Some(connected) = self.workers.get_mut(&worker) {
                     connected.leaves = true;
@@ -210,6 +225,7 @@ impl Engine {
             tenant: live.map_or_else(String::new, |live| live.handle.tenant.clone()),
             cache: live.map_or(0, |live| live.cache.into()),
             traceparent,
+            alone: grant.alone,
         };
         self.send(grant.worker, Frame::Lease(frame));
     }
@@ -242,7 +258,9 @@ impl Engine {
             .lease_submission(lease)
             .filter(|id| outcomes.epoch == self.epoch(*id) || mutant::active(Mutant::SkipEpochCheck));
         let Some(id) = held else {
-            self.core.refuse(run.count);
+            if self.workers.get(&worker).is_none_or(|connected| !connected.moved.contains(&lease)) {
+                self.core.refuse(run.count);
+            }
             return self.settle(worker, lease);
         };
         let Some(stride) = self.well_formed(id, outcomes) else {

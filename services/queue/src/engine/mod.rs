@@ -246,6 +246,10 @@ pub(crate) enum WorkerFrame {
         retry_after: std::time::Duration,
     },
     Heartbeat(Heartbeat),
+    /// It begins what was leased to it alone.
+    Begin {
+        lease: LeaseId,
+    },
     Draining,
     /// What it holds of shards that have come.
     Claims(Vec<Claim>),

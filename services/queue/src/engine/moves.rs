@@ -96,7 +96,7 @@ impl Engine {
         self.core.take_over(now, shards);
         self.shards.set(self.shards.now().or(shards));
         self.core.stand_still(now, true);
-        for submission in submissions.iter().filter(|submission| shards.contains(Shard::of(submission.id))) {
+        for submission in &submissions {
             self.recover(submission);
         }
         for (worker, claims) in claims {
@@ -118,8 +118,16 @@ impl Engine {
         let shards = shards.or(before);
         self.shards.set(self.shards.now().without(shards));
         self.tell_shards(self.shards.now());
-        let snapshot = snapshot(&mut self.core, &self.live, &mut self.quotas, shards, now, Duration::ZERO);
+        let snapshot = snapshot(&mut self.core, &self.live, None, shards, now, Duration::ZERO);
+        for connected in self.workers.values_mut() {
+            connected.moved.clear();
+        }
         for id in self.live_in(shards) {
+            for (lease, worker) in self.core.leases_of(id) {
+                if let Some(connected) = self.workers.get_mut(&worker) {
+                    connected.moved.insert(lease);
+                }
+            }
             self.core.forget(id);
             self.expansions.end(id);
             self.payloads.forget(id);

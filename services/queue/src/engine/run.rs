@@ -1,7 +1,7 @@
 //! The engine's loop, from taking over to losing ownership.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -110,6 +110,9 @@ pub(super) struct ConnectedWorker {
     pub(super) awaited_bytes: u64,
     /// Leases settled in this turn.
     pub(super) settled: Vec<u64>,
+    /// Its leases of the shards that were given up last. What it has sent of them meanwhile it sends to their next owner
+    /// too: here it is neither taken nor refused.
+    pub(super) moved: HashSet<LeaseId>,
     /// It said itself that it takes no more leases.
     pub(super) leaves: bool,
     pub(super) connected_at: Now,
@@ -277,7 +280,7 @@ impl Engine {
         self.sample_workers(now);
         self.publish(now);
         let (core, live, quotas, shards) = (&mut self.core, &self.live, &mut self.quotas, self.shards.now());
-        self.behind.offer(now, || snapshot(core, live, quotas, shards, now, BEHIND_AGE));
+        self.behind.offer(now, || snapshot(core, live, Some(quotas), shards, now, BEHIND_AGE));
     }
 
     /// Carries out everything that the commands of a turn caused.
@@ -446,17 +449,19 @@ impl Engine {
 pub(super) fn snapshot(
     core: &mut Core,
     live: &HashMap<Uuid, Live>,
-    quotas: &mut Quotas,
+    quotas: Option<&mut Quotas>,
     shards: ShardSet,
     now: Now,
     age: Duration,
 ) -> Snapshot {
-    let committed = |id| live.get(&id).map(|live: &Live| live.tail.borrow().position);
+    // Of other shards nothing is known to be committed: what there is to say of them stays for their own snapshot.
+    let of_these = |id| live.get(&id).filter(|_| shards.contains(Shard::of(id)));
+    let committed = |id| of_these(id).map(|live: &Live| live.tail.borrow().position);
     Snapshot {
         shards,
         leases: core.lease_rows(now, age).into_iter().collect(),
         not_loaded: core.not_loaded().collect(),
         resolved: core.take_resolved(committed),
-        usage: quotas.unwritten(),
+        usage: quotas.map(Quotas::unwritten).unwrap_or_default(),
     }
 }

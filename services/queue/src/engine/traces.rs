@@ -359,9 +359,10 @@ mod tests {
         fn worker(&mut self) -> crate::core::WorkerId {
             let algorithms = AlgorithmSet::of(&[hashmesh::v1::Algorithm::Sha256]);
             let (name, session, source_prefixes) = ("w".to_owned(), Uuid::now_v7(), Vec::new());
-            let worker = self
-                .core
-                .worker_connected(self.now, WorkerInfo { name, session, slots: 1, algorithms, source_prefixes });
+            let worker = self.core.worker_connected(
+                self.now,
+                WorkerInfo { name, session, slots: 1, algorithms, source_prefixes, begins_alone: false },
+            );
             self.core.credit(self.now, worker, 1_000_000, 1 << 40);
             worker
         }

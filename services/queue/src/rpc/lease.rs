@@ -101,6 +101,7 @@ fn worker_info(hello: &Hello) -> Result<WorkerInfo, QueueError> {
         slots: hello.slots,
         algorithms: AlgorithmSet::of(&convert::known_algorithms(&hello.algorithms)),
         source_prefixes: hello.sources.iter().map(|root| root.uri_prefix.clone()).collect(),
+        begins_alone: hello.begins_alone,
     })
 }
 
@@ -251,6 +252,7 @@ fn worker_frame(frame: In) -> Option<WorkerFrame> {
             Some(WorkerFrame::Nack { lease: LeaseId(nack.lease_id), retry_after })
         }
         In::Heartbeat(heartbeat) => Some(WorkerFrame::Heartbeat(heartbeat)),
+        In::Begin(begin) => Some(WorkerFrame::Begin { lease: LeaseId(begin.lease_id) }),
         In::Draining(_) => Some(WorkerFrame::Draining),
     }
 }

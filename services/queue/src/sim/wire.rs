@@ -68,6 +68,7 @@ impl World {
             slots: 2,
             algorithms: AlgorithmSet::of(&hashmesh::v1::Algorithm::ALL),
             source_prefixes: vec![super::content::PREFIX.to_owned()],
+            begins_alone: true,
         };
         let (claimed, claims): (Vec<u64>, Vec<Claim>) = claims.into_iter().unzip();
         self.note(format_args!("w{worker} connects c{number} to g{generation} with {} claims", claims.len()));

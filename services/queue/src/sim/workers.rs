@@ -32,6 +32,17 @@ pub(super) enum Done {
     Failed { retryable: bool, uncharged: bool },
 }
 
+/// How far a lease is that is to be worked on alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alone {
+    /// Others are still worked on.
+    Waits,
+    /// Its owner is told that it begins.
+    Told,
+    /// Its owner knows.
+    May,
+}
+
 /// A lease in a worker's hands, from the frame to its settlement.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -52,6 +63,8 @@ pub(super) struct Held {
     pub(super) done: BTreeMap<u32, Done>,
     pub(super) sent: BTreeMap<u32, Done>,
     pub(super) started: bool,
+    /// It is to be worked on alone, and how far that is.
+    pub(super) alone: Option<Alone>,
     pub(super) hangs: bool,
     pub(super) finished: bool,
 }
@@ -90,6 +103,22 @@ impl WorkerProcess {
 
     pub(super) fn next_beat(&self) -> Duration {
         self.next_beat
+    }
+
+    /// The lease whose turn it is, and whether its owner must be told first: what is to be alone once nothing else is under
+    /// way, and nothing else meanwhile.
+    fn turn(&self) -> Option<(usize, bool)> {
+        let works = |held: &&Held| !held.open.is_empty() && !held.hangs && held.connection.is_some();
+        let under_way = |held: &Held| held.started && !held.open.is_empty() && held.connection.is_some();
+        let position = |wanted: &dyn Fn(&&Held) -> bool| self.held.iter().position(|held| wanted(&held));
+        let waits = |held: &&Held| held.alone.is_some() && !held.open.is_empty() && held.connection.is_some();
+        let Some(first) = position(&waits) else { return Some((position(&works)?, false)) };
+        match self.held[first].alone {
+            Some(Alone::May) => works(&&self.held[first]).then_some((first, false)),
+            _ if self.held.iter().any(under_way) => Some((position(&|held| under_way(held) && works(held))?, false)),
+            Some(Alone::Waits) => Some((first, true)),
+            Some(Alone::Told) | None => None,
+        }
     }
 
     pub(super) fn beats(&mut self, now: Duration) {
@@ -163,7 +192,7 @@ impl World {
     fn plan_step(&mut self, number: usize) {
         let now = self.now;
         let worker = &self.workers[number];
-        let works = worker.held.iter().any(|held| !held.open.is_empty() && !held.hangs && held.connection.is_some());
+        let works = worker.turn().is_some();
         let inbound =
             worker.connections.values().filter_map(|connection| self.connections[*connection].inbound.front());
         let mut next = inbound.map(|(at, _)| *at).chain([worker.next_beat]).min().unwrap_or(worker.next_beat);
@@ -201,6 +230,9 @@ impl World {
                 let generation = connected.generation;
                 let worker = &mut self.workers[number];
                 worker.connections.remove(&generation);
+                // What has not begun stops.
+                let begun = |held: &Held| held.alone.is_none_or(|alone| alone == Alone::May);
+                worker.held.retain(|held| held.connection != Some(connection) || begun(held));
                 for held in worker.held.iter_mut().filter(|held| held.connection == Some(connection)) {
                     held.connection = None;
                 }
@@ -212,6 +244,13 @@ impl World {
         match frame {
             Frame::Welcome(welcome) => self.welcomed(number, connection, &welcome),
             Frame::Lease(lease) => self.take_lease(number, connection, &lease),
+            Frame::Begun(begun) => {
+                let mine = self.workers[number].held.iter_mut();
+                let mut mine = mine.filter(|held| held.connection == Some(connection) && held.lease == begun.lease_id);
+                if let Some(alone) = mine.find_map(|held| held.alone.as_mut()) {
+                    *alone = Alone::May;
+                }
+            }
             Frame::Settled(settled) => {
                 let mut back = 0;
                 self.workers[number].held.retain(|held| {
@@ -325,6 +364,7 @@ impl World {
             done: BTreeMap::new(),
             sent: BTreeMap::new(),
             started: false,
+            alone: lease.alone.then_some(Alone::Waits),
             hangs: false,
             finished: false,
         };
@@ -362,13 +402,28 @@ impl World {
         }
     }
 
+    /// The lease that it works on next. Says of one that is to be alone that it begins.
+    fn next_lease(&mut self, number: usize) -> Option<usize> {
+        let (index, begins) = self.workers[number].turn()?;
+        if !begins {
+            return Some(index);
+        }
+        let held = &mut self.workers[number].held[index];
+        held.alone = Some(Alone::Told);
+        if let Some(connection) = held.connection {
+            let lease = LeaseId(held.lease);
+            self.count("leases that begin alone");
+            self.send(connection, WorkerFrame::Begin { lease });
+        }
+        None
+    }
+
     /// Works on what it holds, a few tasks at a time.
     fn compute(&mut self, number: usize) {
         if self.workers[number].busy_until > self.now {
             return;
         }
-        let ready = |held: &Held| !held.open.is_empty() && !held.hangs && held.connection.is_some();
-        let Some(index) = self.workers[number].held.iter().position(ready) else { return };
+        let Some(index) = self.next_lease(number) else { return };
         let tasks = self.chance.between(1, 12);
         let mut pause = self.chance.micros(50, 3_000);
         if !self.calm && self.chance.one_in(60) {
@@ -384,8 +439,6 @@ impl World {
                 Behaviour::Poison => {
                     self.count("workers that poison kills");
                     if self.workers[number].connections.len() > 1 {
-                        // To each owner it was alone with what that one had leased to it: others are blamed too.
-                        self.check.chance_losses = true;
                         self.count("workers that poison takes from several owners");
                     }
                     return self.kill_worker(number, true, "poison");

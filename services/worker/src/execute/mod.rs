@@ -37,6 +37,7 @@ use crate::{
     leases::HeldLease,
     poison,
     sources::Sources,
+    turns::{NoTurn, Turns},
 };
 
 /// Longer leases send what is done this often.
@@ -66,6 +67,8 @@ pub(crate) struct Executor {
     pub(crate) memo_room: MemoRoom,
     /// What the threads do.
     pub(crate) busy: Arc<Busy>,
+    /// Who must be alone, and when.
+    pub(crate) turns: Turns,
 }
 
 /// How the work on a lease ended.
@@ -82,6 +85,11 @@ pub(crate) enum Executed {
 impl Executor {
     /// Works on a lease and sends its outcomes, or gives it back if it makes no sense.
     pub(crate) async fn execute(self: Arc<Self>, lease: Lease, held: Arc<HeldLease>) -> Executed {
+        let _turn = match self.turns.take(&held).await {
+            Ok(turn) => turn,
+            Err(NoTurn::Cancelled) => return Executed::Abandoned,
+            Err(NoTurn::GiveBack(reason)) => return give_back(&held, reason).await,
+        };
         let plan = match Plan::new(&lease, self.inline.threads()) {
             Ok(plan) => Arc::new(plan),
             Err(unsupported) => {

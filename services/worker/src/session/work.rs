@@ -89,6 +89,11 @@ impl Work {
         Ok(())
     }
 
+    /// The queue knows that work on a lease begins.
+    pub(super) fn may_begin(&self, lease_id: u64) {
+        self.held.may_begin(lease_id);
+    }
+
     /// Nothing more is to be done for these leases: what they used of the credit is granted again. Those that are not held
     /// any more are none of ours: their shards have left, or they were given back.
     pub(super) fn let_go(&self, lease_ids: &[u64]) {

@@ -18,6 +18,7 @@ fn info(sources: &[&str]) -> WorkerInfo {
         slots: 1,
         algorithms: AlgorithmSet::of(&Algorithm::ALL),
         source_prefixes: sources.iter().map(|&source| source.to_owned()).collect(),
+        begins_alone: false,
     }
 }
 

@@ -311,3 +311,35 @@ fn after_a_crash_a_new_batch_is_leased_only_once_it_is_stored() {
     scene.submit(B, "a", 1, WorkOrder::default());
     assert_eq!(scene.held(worker).map(|grant| grant.submission), Some(B), "it is careful for ever");
 }
+
+#[test]
+fn promise_9_a_suspect_on_which_work_had_not_begun_is_not_blamed_for_the_loss_of_its_worker() {
+    let mut scene = Scene::new(CoreConfig::default());
+    scene.submit(A, "a", 1, WorkOrder::default());
+    let lose = |scene: &mut Scene, session: u128, begins: bool| {
+        let info = WorkerInfo { begins_alone: true, ..process(session) };
+        let worker = scene.core.worker_connected(scene.now, info);
+        scene.core.credit(scene.now, worker, 1000, 1 << 30);
+        scene.effects();
+        let grant = scene.granted.last().cloned().expect("the task is leased again");
+        assert_eq!(grant.worker, worker);
+        if begins {
+            assert!(scene.core.begin_alone(worker, grant.lease));
+        }
+        scene.disconnect(worker);
+        assert!(!scene.core.begin_alone(worker, grant.lease), "it is over");
+        grant.alone
+    };
+    assert!(!lose(&mut scene, 1, false) && !lose(&mut scene, 2, false), "it is no suspect before two losses");
+    for session in 3..20 {
+        assert!(lose(&mut scene, session, false));
+    }
+    assert!(scene.buried.is_empty());
+    assert!(lose(&mut scene, 20, true) && lose(&mut scene, 21, true));
+    assert!(lose(&mut scene, 22, false));
+    scene.pass(2 * LEASE, &[]);
+    assert!(scene.buried.is_empty(), "two were lost by it for sure");
+    assert!(lose(&mut scene, 23, true));
+    scene.pass(2 * LEASE, &[]);
+    assert_eq!(scene.buried, ["WORKER_LOST"]);
+}

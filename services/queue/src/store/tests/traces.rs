@@ -86,6 +86,7 @@ async fn what_a_batch_brings_goes_to_its_worker_and_what_the_worker_says_to_foll
         slots: 1,
         algorithms: AlgorithmSet::of(&ALGORITHMS),
         source_prefixes: Vec::new(),
+        begins_alone: false,
     };
     let new = |reply| NewWorker {
         info,

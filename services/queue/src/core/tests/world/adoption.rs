@@ -48,6 +48,7 @@ impl World {
                     payload_bytes: 0,
                     priority: 0,
                     flow: 0,
+                    alone: false,
                 });
             }
         }
