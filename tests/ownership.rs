@@ -68,7 +68,7 @@ fn owners(picture: &WatchShardsResponse) -> Vec<Option<String>> {
 }
 
 /// Waits until this process says that each of these owns its part of all shards, and nobody else any. Gives the owners.
-async fn shared(role: &Role, among: &[&Role]) -> Vec<String> {
+pub(crate) async fn shared(role: &Role, among: &[&Role]) -> Vec<String> {
     let share = usize::from(shards::SHARDS).div_ceil(among.len());
     until("the shards to be shared", TAKEOVER + PATIENCE, async || {
         let mut pictures = queue(role).await.watch_shards(WatchShardsRequest {}).await.ok()?.into_inner();

@@ -10,10 +10,13 @@ use hashmesh::{
     v1::{Outcome, OutcomeStatus, SubmissionState, Task, TaskRows},
 };
 
-use crate::support::{
-    Gateway, Mesh, MeshOptions, Up, cli, heavy,
-    raw::{inline, packed},
-    wait::{PATIENCE, until},
+use crate::{
+    ownership::shared,
+    support::{
+        Gateway, Mesh, MeshOptions, Up, cli, heavy,
+        raw::{inline, packed},
+        wait::{PATIENCE, until},
+    },
 };
 
 const TASKS: u32 = 10_000;
@@ -94,6 +97,62 @@ async fn promise_9_a_task_that_aborts_its_worker_is_the_only_dead_letter_of_ten_
     survive(&mut mesh, &id, 1_000, None).await;
     assert_only_dead_letter(&gateway.outcomes_after(&id, 0).await, "WORKER_LOST");
     assert_eq!(mesh.database.value("SELECT COUNT(*) FROM tasks WHERE status = 'failed'").await, "1");
+}
+
+/// Submissions at once, and in which of them a task kills its worker.
+const SUBMISSIONS: usize = 6;
+const GUILTY: std::ops::Range<usize> = 0..3;
+/// Each task is a batch, and thus a lease.
+const SINGLES: u32 = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_9_what_the_task_of_one_owner_does_to_a_worker_is_blamed_on_no_task_of_another() {
+    let _turn = heavy::turn().await;
+    let mut mesh = Mesh::start("poison-owners", MeshOptions { workers: 0, ..options(1) }).await;
+    let second = mesh.second_queue().await;
+    shared(&second, &[&mesh.queue, &second]).await;
+    mesh.gateway = mesh.gateway_to(&[&mesh.queue, &second]).await;
+    mesh.add_worker_of(&[mesh.queue.url(), second.url()]).await;
+    let mut gateway = mesh.connect().await;
+    let mut ids = Vec::new();
+    for submission in 0..SUBMISSIONS {
+        let (mut stream, opened) = gateway.open_new().await;
+        for task in 0..SINGLES {
+            let kills = GUILTY.contains(&submission) && task == 1;
+            let input = if kills { b"hashmesh-poison:abort".to_vec() } else { task.to_le_bytes().to_vec() };
+            stream.batch(task, packed([input].into_iter())).await;
+        }
+        stream.seal(SINGLES).await;
+        stream.finish();
+        stream.end().await.1.expect("all of it is accepted");
+        ids.push(opened.submission_id);
+    }
+    let mut deaths = 0;
+    for id in &ids {
+        while gateway.submission(id).await.state() != SubmissionState::Completed {
+            let ended = until("the worker or a submission to end", PATIENCE, async || {
+                let died = mesh.workers[0].process.exited().is_some();
+                let over = gateway.submission(id).await.state() == SubmissionState::Completed;
+                (died || over).then_some(died)
+            });
+            if ended.await {
+                deaths += 1;
+                assert!(deaths <= 5 * GUILTY.len(), "{deaths} workers died of {} tasks", GUILTY.len());
+                mesh.workers[0].restart().await;
+            }
+        }
+    }
+    println!("{} tasks that kill, two owners: {deaths} deaths", GUILTY.len());
+    for (submission, id) in ids.iter().enumerate() {
+        let outcomes = gateway.outcomes_after(id, 0).await;
+        let failed: Vec<u32> = outcomes
+            .iter()
+            .filter(|outcome| outcome.status() != OutcomeStatus::Succeeded)
+            .map(|outcome| outcome.sequence)
+            .collect();
+        let guilty: &[u32] = if GUILTY.contains(&submission) { &[1] } else { &[] };
+        assert_eq!(failed, guilty, "submission {submission}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
