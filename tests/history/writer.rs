@@ -98,6 +98,8 @@ impl Work {
         let mut pace = interval(self.pace.max(Duration::from_nanos(1)));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while through < self.batch_count(written) {
+            // What was sent on the stream before may be accepted only now.
+            next = next.max(through);
             let room = next < self.batch_count(written) && next - through < self.window;
             let frame = tokio::select! {
                 biased;
