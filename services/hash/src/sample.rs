@@ -21,6 +21,15 @@ pub struct Untrusted {
     again: String,
 }
 
+impl Untrusted {
+    /// What the kernels of `family` computed, and what came out when it was computed again.
+    #[must_use]
+    pub fn new(family: &'static str, kernel: &str, input_bytes: usize, computed: &[u8], again: &[u8]) -> Self {
+        let (computed, again) = (hex::encode(computed), hex::encode(again));
+        Self { family, kernel: kernel.to_owned(), input_bytes, computed, again }
+    }
+}
+
 /// Chooses what is computed again.
 #[derive(Debug)]
 pub(crate) struct Sample {
@@ -54,13 +63,8 @@ impl Sample {
             (algorithm.plain)(input, &mut again);
             let computed = digests.of(turn as usize, algorithm.digest_bytes);
             if computed != again {
-                return Err(Untrusted {
-                    family: W::FAMILY,
-                    kernel: crate::kernels::names::<W>().unwrap_or_default(),
-                    input_bytes: input.len(),
-                    computed: hex::encode(computed),
-                    again: hex::encode(again),
-                });
+                let kernel = crate::kernels::names::<W>().unwrap_or_default();
+                return Err(Untrusted::new(W::FAMILY, &kernel, input.len(), computed, &again));
             }
             turn += self.every;
         }

@@ -38,6 +38,7 @@ mod shards;
 mod sources;
 mod stream;
 mod streams;
+mod trust;
 mod unclaimed;
 mod watches;
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use hashmesh::{algorithm::stride, v1::Algorithm};
+use hashmesh::algorithm::stride;
 
 use super::{
     CACHED_BYTES,

@@ -103,7 +103,7 @@ impl<W: Family> Chosen<W> {
 }
 
 impl<W: Family> Plan<W> {
-    const ALONE: Self = Self { kernel: None, worth: 1 };
+    pub(super) const ALONE: Self = Self { kernel: None, worth: 1 };
 
     /// `kernel` for any number of inputs.
     pub(super) const fn only(kernel: &'static Kernel<W>) -> Self {

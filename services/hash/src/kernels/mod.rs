@@ -31,7 +31,7 @@ pub(crate) use self::{
     kernel::Family,
     messages::Digests,
     pieces::Piece,
-    standard::{SHA224, SHA256, SHA384, SHA512, SHA512_256, Sha2, Word},
+    standard::{SHA224, SHA256, SHA384, SHA512, SHA512_256, Sha2},
 };
 
 /// Writes the digest of every input, with the kernel that is fastest here for inputs of their lengths.
@@ -49,3 +49,6 @@ pub(crate) fn advance<W: Family>(pieces: &mut [Piece<'_, W>]) {
 pub(crate) fn names<W: Family>() -> Option<String> {
     W::chosen().names()
 }
+
+#[cfg(test)]
+mod tests;

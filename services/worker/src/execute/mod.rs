@@ -37,6 +37,7 @@ use crate::{
     leases::HeldLease,
     poison,
     sources::Sources,
+    trust::Trust,
 };
 
 /// Longer leases send what is done this often.
@@ -66,6 +67,8 @@ pub(crate) struct Executor {
     pub(crate) memo_room: MemoRoom,
     /// What the threads do.
     pub(crate) busy: Arc<Busy>,
+    /// Whether what they compute is right.
+    pub(crate) trust: Arc<Trust>,
 }
 
 /// How the work on a lease ended.
@@ -123,6 +126,7 @@ impl Executor {
             sources: Arc::clone(&self.sources),
             shelf: Arc::clone(&sender.shelf),
             busy: Arc::clone(&self.busy),
+            trust: Arc::clone(&self.trust),
             log: tracing::Span::current(),
         };
         let enter = |group: &Group| door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64);
