@@ -90,7 +90,7 @@ fn one_long_input_in_any_lane_beside_short_ones_is_right() {
 
 #[test]
 fn any_number_of_inputs_is_computed_and_none_is_no_error() {
-    let bytes = pattern(300);
+    let bytes = pattern(320);
     for count in 0..40 {
         let inputs: Vec<&[u8]> = (0..count).map(|place| &bytes[place..][..place * 7]).collect();
         for_every_kernel!(judge, &inputs);
