@@ -139,16 +139,16 @@ fn the_library_that_others_use_needs_no_server() {
 }
 
 #[test]
-fn unsafe_code_lives_in_the_hash_crate_only() {
+fn unsafe_code_lives_in_the_kernels_of_the_hash_crate_only() {
     for package in packages() {
         let directory = package.manifest_path.parent().unwrap().as_std_path().to_owned();
         let manifest = fs::read_to_string(&package.manifest_path).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{} must take the workspace's lints", package.name);
-        if package.name.as_str() == "hashmesh-hash" {
-            continue;
-        }
         let sources = if package.name.as_str() == "hashmesh" { directory.join("proto") } else { directory.join("src") };
         for file in rust_files(&sources) {
+            if package.name.as_str() == "hashmesh-hash" && file.starts_with(directory.join("src/kernels")) {
+                continue;
+            }
             let text = fs::read_to_string(&file).unwrap();
             // The lint forbids the word itself; what must not be is an exception from the lint.
             assert!(!text.contains("(unsafe_code"), "{} allows unsafe code", file.display());

@@ -6,11 +6,15 @@
 mod checksum;
 mod composite;
 mod kernels;
+mod many;
 mod running;
+mod several;
+mod stream;
 mod tree;
 
 use hashmesh::{algorithm::stride, v1::Algorithm};
 
+pub use self::many::digest_many;
 use self::{
     composite::Composite,
     kernels::{Kernel, Visitor, visit},
@@ -60,19 +64,6 @@ pub fn digest_into(recipe: &Recipe, input: &[u8], out: &mut Vec<u8>) {
     out.reserve(stride(recipe));
     for algorithm in recipe.iter() {
         digest_each(*algorithm, recipe, std::iter::once(input), out);
-    }
-}
-
-/// Appends the digests of every input, in order, each input's concatenated, to `out`. The fast path for many small
-/// inputs: for most algorithms it allocates once, and nothing per input.
-pub fn digest_many<'a>(recipe: &Recipe, inputs: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    out.reserve(inputs.size_hint().0.saturating_mul(stride(recipe)));
-    // One algorithm, the common case, is chosen once and not per input.
-    if let [algorithm] = recipe[..] {
-        return digest_each(algorithm, recipe, inputs, out);
-    }
-    for input in inputs {
-        digest_into(recipe, input, out);
     }
 }
 

@@ -1,33 +1,56 @@
 //! Which implementations compute the digests on this machine.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use hashmesh::v1::Algorithm;
 
+use crate::kernels;
+
 /// Names the implementations of these algorithms and the CPU features that they found, each once, separated by commas: for
-/// example `sha2-0.11/sha-ni+avx2,crc-fast-1.10/avx512`. Stored with every result, so that a defect found later in one of
+/// example `hashmesh-sha256-1/sha-ni-x2,sha2-0.11/sha-ni+avx2,crc-fast-1.10/avx512`. Where several may have computed a
+/// digest, all are named. Stored with every result, so that a defect found later in one of
 /// them tells which results to compute again.
 #[must_use]
 pub fn kernel_of(algorithms: &[Algorithm]) -> Cow<'static, str> {
     // The common case, per task where tasks come alone.
-    if algorithms.iter().all(|algorithm| library(*algorithm) == Library::Sha2) {
-        return Cow::Borrowed(kernel());
+    if algorithms.iter().all(|algorithm| library(*algorithm) == Library::Sha256) {
+        return Cow::Borrowed(&SHA256);
     }
     let mut seen: Vec<Library> = Vec::with_capacity(algorithms.len());
-    let mut names: Vec<Cow<'static, str>> = Vec::with_capacity(algorithms.len());
+    let mut names: Vec<String> = Vec::with_capacity(algorithms.len());
     for library in algorithms.iter().map(|algorithm| library(*algorithm)) {
         if !seen.contains(&library) {
             seen.push(library);
-            names.push(library.path());
+            for part in library.path().split(',') {
+                if !names.iter().any(|name| name == part) {
+                    names.push(part.to_owned());
+                }
+            }
         }
     }
     names.join(",").into()
 }
 
+/// Of our own kernels: goes up with every change to what they compute with, so that results of before and after it can be told
+/// apart.
+const REVISION: u32 = 1;
+
+static SHA256: LazyLock<String> = LazyLock::new(|| with_ours::<u32>("hashmesh-sha256"));
+static SHA512: LazyLock<String> = LazyLock::new(|| with_ours::<u64>("hashmesh-sha512"));
+static BOTH: LazyLock<String> = LazyLock::new(|| kernel_of(&[Algorithm::Sha256, Algorithm::Sha512]).into_owned());
+
+/// Our kernels for a family and the library that computes what is left alone.
+fn with_ours<W: kernels::Family>(name: &str) -> String {
+    kernels::names::<W>().map_or_else(|| sha2().to_owned(), |ours| format!("{name}-{REVISION}/{ours},{}", sha2()))
+}
+
 /// What algorithms are computed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Library {
-    Sha2,
+    /// SHA-256 and what is made of it.
+    Sha256,
+    /// SHA-512 and what is cut from it.
+    Sha512,
     Sha3,
     Sha1,
     Md5,
@@ -39,10 +62,10 @@ enum Library {
 
 fn library(algorithm: Algorithm) -> Library {
     match algorithm {
-        Algorithm::Sha224 | Algorithm::Sha256 | Algorithm::Sha384 | Algorithm::Sha512 => Library::Sha2,
-        Algorithm::Sha512256 | Algorithm::Sha256tree | Algorithm::Sha256Composite => Library::Sha2,
+        Algorithm::Sha224 | Algorithm::Sha256 | Algorithm::Sha256tree | Algorithm::Sha256Composite => Library::Sha256,
+        Algorithm::Sha384 | Algorithm::Sha512 | Algorithm::Sha512256 => Library::Sha512,
         // Computes nothing.
-        Algorithm::Unspecified => Library::Sha2,
+        Algorithm::Unspecified => Library::Sha256,
         Algorithm::Sha3256 | Algorithm::Sha3384 | Algorithm::Sha3512 => Library::Sha3,
         Algorithm::Sha1 | Algorithm::Sha1Composite => Library::Sha1,
         Algorithm::Md5 | Algorithm::Md5Composite => Library::Md5,
@@ -58,7 +81,8 @@ impl Library {
     /// The library, and the CPU features by which it chooses its path.
     fn path(self) -> Cow<'static, str> {
         let (library, feature) = match self {
-            Self::Sha2 => return kernel().into(),
+            Self::Sha256 => return Cow::Borrowed(&SHA256),
+            Self::Sha512 => return Cow::Borrowed(&SHA512),
             Self::Sha3 => ("sha3-0.12", None),
             Self::Md5 => ("md-5-0.11", None),
             Self::Sha1 => ("sha1-0.11", sha_instructions()),
@@ -111,9 +135,14 @@ fn vector_features() -> [(bool, &'static str); 0] {
     []
 }
 
-/// That of SHA-2, for example `sha2-0.11/sha-ni+avx2`.
+/// Those of SHA-2, for example `hashmesh-sha256-1/sha-ni-x2,sha2-0.11/sha-ni+avx2,hashmesh-sha512-1/avx2-x4`.
 #[must_use]
 pub fn kernel() -> &'static str {
+    &BOTH
+}
+
+/// The library, for example `sha2-0.11/sha-ni+avx2`.
+fn sha2() -> &'static str {
     // The library decides at run time by these same features: SHA-224/256 by the first, SHA-384/512 by the second.
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     let features = (
@@ -145,18 +174,26 @@ mod tests {
         let lock = include_str!("../../../Cargo.lock");
         for part in kernel_of(&Algorithm::ALL).split(',') {
             let (library, version) = part.split('/').next().unwrap().rsplit_once('-').unwrap();
+            let ours = library.starts_with("hashmesh-") && version == REVISION.to_string();
             let locked = format!("name = \"{library}\"\nversion = \"{version}.");
-            assert!(lock.contains(&locked), "{part} is not what is locked");
+            assert!(ours || lock.contains(&locked), "{part} is not what is locked");
         }
     }
 
     #[test]
-    fn a_kernel_names_what_computes_the_algorithms_and_nothing_else() {
-        assert_eq!(kernel_of(&[Algorithm::Sha256]), kernel());
-        assert_eq!(kernel_of(&[Algorithm::Sha256tree, Algorithm::Sha512]), kernel());
+    fn a_kernel_names_what_may_compute_the_algorithms_and_nothing_else() {
+        let of_sha256 = kernel_of(&[Algorithm::Sha256]);
+        assert!(of_sha256.ends_with(sha2()), "{of_sha256}");
+        assert_eq!(of_sha256.contains("hashmesh-sha256-1/"), kernels::names::<u32>().is_some());
+        assert!(!of_sha256.contains("sha512"));
+        assert_eq!(kernel_of(&[Algorithm::Sha256tree, Algorithm::Sha224]), of_sha256);
+        assert_eq!(kernel_of(&[Algorithm::Sha384]), kernel_of(&[Algorithm::Sha512]));
+        assert_eq!(kernel_of(&[Algorithm::Sha256, Algorithm::Sha512]), kernel());
         let several = kernel_of(&[Algorithm::Crc32, Algorithm::Sha256, Algorithm::Crc32cComposite]);
-        let names: Vec<_> = several.split(',').collect();
-        assert!(names.len() == 2 && names[0].starts_with("crc-fast-") && names[1] == kernel(), "{several}");
-        assert_eq!(kernel_of(&Algorithm::ALL).split(',').count(), 8);
+        assert!(several.starts_with("crc-fast-") && several.ends_with(&*of_sha256), "{several}");
+        for library in ["sha2-", "sha3-", "sha1-", "md-5-", "blake2b_simd-", "blake3-", "crc-fast-", "twox-hash-"] {
+            let all = kernel_of(&Algorithm::ALL);
+            assert_eq!(all.split(',').filter(|part| part.starts_with(library)).count(), 1, "{all}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a worker did not start.
 
-use hashmesh_hash::{HashError, WrongDigest};
+use hashmesh_hash::{HashError, Untrusted, WrongDigest};
 use hashmesh_runtime::channel::ChannelError;
 
 use crate::sources::SourcesError;
@@ -46,6 +46,9 @@ pub enum WorkerError {
     /// A digest of a known input came out wrong: nothing this process computes can be trusted.
     #[error("the self-test failed; do not use this build on this machine")]
     SelfTest(#[from] WrongDigest),
+    /// A digest came out otherwise when it was computed again.
+    #[error("a digest is wrong; ended so that no other one is recorded")]
+    Untrusted(#[from] Untrusted),
     /// A stream's task ended by a panic: a defect.
     #[error("the stream to a queue panicked")]
     Stream(#[from] tokio::task::JoinError),

@@ -38,6 +38,7 @@ mod shards;
 mod sources;
 mod stream;
 mod streams;
+mod trust;
 mod turns;
 mod unclaimed;
 mod watches;

@@ -34,7 +34,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// [`WorkerError`], at start: settings that cannot work, a root that cannot be read, a digest that is wrong. Later:
-/// [`WorkerError::Hung`].
+/// [`WorkerError::Hung`], [`WorkerError::Untrusted`].
 pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> Result<(), WorkerError> {
     config.check()?;
     let dialer = Dialer::new(Role::Queue, config.tls.clone());
@@ -54,6 +54,7 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
     tracing::info!(worker_id = config.worker_id, threads = config.threads, kernel = kernel(), "worker ready");
     let streams = Streams::new(Arc::clone(&settings), presence, dialer, shutdown.clone());
     let busy = Arc::clone(&settings.executor.busy);
+    let trust = Arc::clone(&settings.executor.trust);
     let mut streams = pin!(tasks::spawn_owned("queue streams", streams.run(config.queue)));
     tokio::select! {
         ended = &mut streams => {
@@ -66,6 +67,8 @@ pub async fn serve(config: WorkerConfig, health: Health, shutdown: Shutdown) -> 
             return Ok(ended??);
         }
         () = busy.hung() => {}
+        // Not even what is done already is sent: it may be as wrong. The streams end with this, and the leases go back.
+        untrusted = trust.lost() => return Err(untrusted.into()),
     }
     tracing::error!("a thread does not come back from a lease that was taken back; giving back the others and ending");
     shutdown.begin();
@@ -108,6 +111,7 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         memo_room: MemoRoom::new(config.memo_bytes()),
         busy: Arc::default(),
         turns: Turns::default(),
+        trust: Arc::default(),
     });
     let credit = Arc::new(CreditPool::new(config.credit()));
     let unclaimed = Arc::new(Unclaimed::new(Arc::clone(&credit)));

@@ -5,16 +5,21 @@ use std::fmt::Debug;
 use hashmesh::v1::Algorithm;
 use md5::Md5;
 use sha1::Sha1;
-use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_256};
+use sha2::Digest;
 use sha3::{Sha3_256, Sha3_384, Sha3_512};
 
 use super::{
     checksum::{Crc, Iscsi, IsoHdlc, Nvme, Xxh3, Xxh128},
+    stream::{Sha224, Sha256, Sha384, Sha512, Sha512Of256, Stream, Streamed},
     tree::Sha256Tree,
 };
+use crate::{Untrusted, kernels::Digests};
 
 /// The state of one algorithm.
 pub(super) trait Kernel: Debug + Send + Sync + 'static {
+    /// Several inputs are computed faster than one after another.
+    const SIDE_BY_SIDE: bool = false;
+
     /// Begins an input.
     fn start() -> Self;
 
@@ -33,6 +38,41 @@ pub(super) trait Kernel: Debug + Send + Sync + 'static {
         kernel.update(input);
         kernel.finalize_into(out);
     }
+
+    /// Writes the digest of every input, all of which are there as a whole.
+    ///
+    /// # Errors
+    /// [`Untrusted`]: what was written is wrong.
+    fn digest_each(inputs: &[&[u8]], digests: &mut Digests<'_>) -> Result<(), Untrusted>
+    where
+        Self: Sized,
+    {
+        let mut scratch = Vec::new();
+        for (number, input) in inputs.iter().enumerate() {
+            scratch.clear();
+            Self::digest_into(input, &mut scratch);
+            digests.write(number, &scratch);
+        }
+        Ok(())
+    }
+
+    /// The state, if others' may be advanced beside it.
+    fn in_lanes(&mut self) -> Option<InLanes<'_>> {
+        None
+    }
+
+    /// Takes the input's next bytes, which are many, on all threads of the pool that this one belongs to.
+    fn update_on_threads(&mut self, piece: &[u8]) {
+        self.update(piece);
+    }
+}
+
+/// A state that can be advanced beside others of its kind.
+pub(super) enum InLanes<'s> {
+    /// SHA-224 and SHA-256.
+    Short(&'s mut Stream<u32>),
+    /// The others of SHA-2.
+    Long(&'s mut Stream<u64>),
 }
 
 /// What is done with the kernel of an algorithm that is known only when the program runs.
@@ -51,11 +91,11 @@ pub(super) trait Visitor {
 pub(super) fn visit<V: Visitor>(algorithm: Algorithm, visitor: V) -> Option<V::Output> {
     Some(match algorithm {
         Algorithm::Unspecified => return None,
-        Algorithm::Sha224 => visitor.plain::<Sha224>(),
-        Algorithm::Sha256 => visitor.plain::<Sha256>(),
-        Algorithm::Sha384 => visitor.plain::<Sha384>(),
-        Algorithm::Sha512 => visitor.plain::<Sha512>(),
-        Algorithm::Sha512256 => visitor.plain::<Sha512_256>(),
+        Algorithm::Sha224 => visitor.plain::<Streamed<Sha224>>(),
+        Algorithm::Sha256 => visitor.plain::<Streamed<Sha256>>(),
+        Algorithm::Sha384 => visitor.plain::<Streamed<Sha384>>(),
+        Algorithm::Sha512 => visitor.plain::<Streamed<Sha512>>(),
+        Algorithm::Sha512256 => visitor.plain::<Streamed<Sha512Of256>>(),
         Algorithm::Sha3256 => visitor.plain::<Sha3_256>(),
         Algorithm::Sha3384 => visitor.plain::<Sha3_384>(),
         Algorithm::Sha3512 => visitor.plain::<Sha3_512>(),
@@ -71,7 +111,7 @@ pub(super) fn visit<V: Visitor>(algorithm: Algorithm, visitor: V) -> Option<V::O
         Algorithm::Xxh3128 => visitor.plain::<Xxh128>(),
         Algorithm::Md5Composite => visitor.composite::<Md5>(),
         Algorithm::Sha1Composite => visitor.composite::<Sha1>(),
-        Algorithm::Sha256Composite => visitor.composite::<Sha256>(),
+        Algorithm::Sha256Composite => visitor.composite::<Streamed<Sha256>>(),
         Algorithm::Crc32Composite => visitor.composite::<Crc<IsoHdlc>>(),
         Algorithm::Crc32cComposite => visitor.composite::<Crc<Iscsi>>(),
     })
@@ -130,5 +170,9 @@ impl Kernel for Blake3 {
 
     fn digest_into(input: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(blake3::hash(input).as_bytes());
+    }
+
+    fn update_on_threads(&mut self, piece: &[u8]) {
+        self.0.update_rayon(piece);
     }
 }

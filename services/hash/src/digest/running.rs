@@ -4,13 +4,23 @@ use std::{fmt::Debug, num::NonZeroU64};
 
 use super::{
     composite::Composite,
-    kernels::{Kernel, Visitor},
+    kernels::{InLanes, Kernel, Visitor},
 };
 
 /// An algorithm whose input is under way.
 pub(super) trait Running: Debug + Send + Sync {
     /// Takes the input's next bytes.
     fn take(&mut self, piece: &[u8]);
+
+    /// Its state, if others' may be advanced beside it.
+    fn in_lanes(&mut self) -> Option<InLanes<'_>> {
+        None
+    }
+
+    /// Takes the input's next bytes on all threads of the pool that this one belongs to.
+    fn take_on_threads(&mut self, piece: &[u8]) {
+        self.take(piece);
+    }
 
     /// Ends the input and appends its digest to `out`.
     fn end_into(self: Box<Self>, out: &mut Vec<u8>);
@@ -39,6 +49,14 @@ struct Plain<K>(K);
 impl<K: Kernel> Running for Plain<K> {
     fn take(&mut self, piece: &[u8]) {
         self.0.update(piece);
+    }
+
+    fn in_lanes(&mut self) -> Option<InLanes<'_>> {
+        self.0.in_lanes()
+    }
+
+    fn take_on_threads(&mut self, piece: &[u8]) {
+        self.0.update_on_threads(piece);
     }
 
     fn end_into(self: Box<Self>, out: &mut Vec<u8>) {

@@ -7,11 +7,16 @@
 //! What has come of an input is the leaves and whole subtrees in it, one per bit of the number of leaves: 54 digests at
 //! most, for 2^64 bytes.
 
+use rayon::{iter::ParallelIterator as _, slice::ParallelSlice as _};
 use sha2::{Digest, Sha256, block_api::compress256};
 
 use super::kernels::Kernel;
+use crate::kernels::{self, Digests, SHA256};
 
 const LEAF_BYTES: usize = 1_024;
+/// Leaves that are computed side by side: a whole subtree. What it reads fits a core's own cache.
+const GROVE: usize = 64;
+const GROVE_BYTES: usize = GROVE * LEAF_BYTES;
 const DIGEST_BYTES: usize = 32;
 
 /// What the block function starts from: the fractional parts of the square roots of the 9th to the 16th prime (the upper
@@ -34,11 +39,12 @@ pub(super) struct Sha256Tree {
 }
 
 impl Sha256Tree {
-    /// Takes a whole leaf's digest, and joins it with what is on its left and has the same height.
-    fn push(&mut self, leaf: Node) {
-        self.leaves += 1;
-        let mut node = leaf;
-        for _ in 0..self.leaves.trailing_zeros() {
+    /// Takes the digest of a whole subtree of so many leaves (a power of two, of which the leaves so far are a multiple),
+    /// and joins it with what is on its left and has the same height.
+    fn push(&mut self, subtree: Node, leaves: u64) {
+        self.leaves += leaves;
+        let mut node = subtree;
+        for _ in 0..(self.leaves / leaves).trailing_zeros() {
             let Some(left) = self.subtrees.pop() else { break };
             node = parent(&left, &node);
         }
@@ -54,9 +60,17 @@ impl Kernel for Sha256Tree {
     fn update(&mut self, mut piece: &[u8]) {
         while !piece.is_empty() {
             if self.leaf_bytes == 0
+                && self.leaves.is_multiple_of(GROVE as u64)
+                && let Some((whole, rest)) = piece.split_first_chunk()
+            {
+                self.push(grove(whole), GROVE as u64);
+                piece = rest;
+                continue;
+            }
+            if self.leaf_bytes == 0
                 && let Some((whole, rest)) = piece.split_at_checked(LEAF_BYTES)
             {
-                self.push(Sha256::digest(whole).into());
+                self.push(Sha256::digest(whole).into(), 1);
                 piece = rest;
                 continue;
             }
@@ -67,7 +81,7 @@ impl Kernel for Sha256Tree {
             if self.leaf_bytes == LEAF_BYTES {
                 self.leaf_bytes = 0;
                 let leaf = self.leaf.finalize_reset().into();
-                self.push(leaf);
+                self.push(leaf, 1);
             }
         }
     }
@@ -84,6 +98,46 @@ impl Kernel for Sha256Tree {
         let root: Node = right.unwrap_or_default();
         out.extend_from_slice(&root);
     }
+
+    fn update_on_threads(&mut self, piece: &[u8]) {
+        // Up to where a grove begins.
+        let under_way = self.leaves % GROVE as u64 * LEAF_BYTES as u64 + self.leaf_bytes as u64;
+        let start = (GROVE_BYTES - under_way as usize) % GROVE_BYTES;
+        let (first, piece) = piece.split_at(start.min(piece.len()));
+        self.update(first);
+        let (groves, rest) = piece.as_chunks::<GROVE_BYTES>();
+        let nodes: Vec<Node> =
+            groves.par_chunks(GROVES_PER_THREAD).flat_map_iter(|some| some.iter().map(grove)).collect();
+        for node in nodes {
+            self.push(node, GROVE as u64);
+        }
+        self.update(rest);
+    }
+}
+
+/// What a thread takes at a time: some 0.1 ms.
+const GROVES_PER_THREAD: usize = 4;
+
+/// The digest of a subtree of [`GROVE`] leaves, computed side by side, level by level.
+fn grove(bytes: &[u8; GROVE_BYTES]) -> Node {
+    let leaves: [&[u8]; GROVE] = std::array::from_fn(|leaf| &bytes[leaf * LEAF_BYTES..][..LEAF_BYTES]);
+    let mut nodes = [0; GROVE * DIGEST_BYTES];
+    kernels::digests(SHA256, &leaves, &mut Digests { out: &mut nodes, at: 0, stride: DIGEST_BYTES });
+    let mut states = [NODE; GROVE / 2];
+    let mut parents = GROVE / 2;
+    while parents > 0 {
+        states[..parents].fill(NODE);
+        let blocks = nodes.chunks_exact(2 * DIGEST_BYTES);
+        let mut pieces: Vec<_> = states[..parents].iter_mut().zip(blocks).collect();
+        kernels::advance(&mut pieces);
+        for (node, state) in nodes.chunks_exact_mut(DIGEST_BYTES).zip(&states[..parents]) {
+            node.copy_from_slice(&without_initial(state));
+        }
+        parents /= 2;
+    }
+    let mut root = [0; DIGEST_BYTES];
+    root.copy_from_slice(&nodes[..DIGEST_BYTES]);
+    root
 }
 
 /// The digest of what has `left` and `right` as its sides.
@@ -93,9 +147,13 @@ fn parent(left: &Node, right: &Node) -> Node {
     block[DIGEST_BYTES..].copy_from_slice(right);
     let mut state = NODE;
     compress256(&mut state, &[block]);
+    without_initial(&state)
+}
+
+/// A node's digest from the state at its end. The block function has added the initial values, as SHA-256 does.
+fn without_initial(state: &[u32; 8]) -> Node {
     let mut node = [0; DIGEST_BYTES];
     for ((bytes, word), initial) in node.chunks_exact_mut(4).zip(state).zip(NODE) {
-        // The library adds the initial values, as SHA-256 does.
         bytes.copy_from_slice(&word.wrapping_sub(initial).to_be_bytes());
     }
     node

@@ -23,6 +23,7 @@ use crate::{
     leases::HeldLease,
     poison,
     sources::{Failure, Progress, Read, ReadError, Sources, Wanted},
+    trust::Trust,
 };
 
 /// A group and all it needs, to be moved to a thread.
@@ -35,6 +36,7 @@ pub(crate) struct GroupWork {
     pub(crate) sources: Arc<Sources>,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) busy: Arc<Busy>,
+    pub(crate) trust: Arc<Trust>,
     /// Whose lines of the log it writes.
     pub(crate) log: tracing::Span,
 }
@@ -72,8 +74,14 @@ impl GroupWork {
         let mut digests = Vec::new();
         // Whatever it leaves behind is dropped.
         let hashed = catch_unwind(AssertUnwindSafe(|| digest_many(&self.plan.algorithms, inputs, &mut digests)));
-        if hashed.is_err() {
-            return false;
+        match hashed {
+            Err(_) => return false,
+            Ok(Err(untrusted)) => {
+                // Its tasks stay without an outcome. The process ends.
+                self.trust.lose(untrusted);
+                return true;
+            }
+            Ok(Ok(())) => {}
         }
         self.held.add_tasks_done(count as u32);
         self.held.add_bytes_read(data_bytes as u64);

@@ -37,6 +37,7 @@ use crate::{
     leases::HeldLease,
     poison,
     sources::Sources,
+    trust::Trust,
     turns::{NoTurn, Turns},
 };
 
@@ -69,6 +70,8 @@ pub(crate) struct Executor {
     pub(crate) busy: Arc<Busy>,
     /// Who must be alone, and when.
     pub(crate) turns: Turns,
+    /// Whether what they compute is right.
+    pub(crate) trust: Arc<Trust>,
 }
 
 /// How the work on a lease ended.
@@ -131,6 +134,7 @@ impl Executor {
             sources: Arc::clone(&self.sources),
             shelf: Arc::clone(&sender.shelf),
             busy: Arc::clone(&self.busy),
+            trust: Arc::clone(&self.trust),
             log: tracing::Span::current(),
         };
         let enter = |group: &Group| door.enter(standing, (group.data_bytes + group.count * TASK_COST) as u64);

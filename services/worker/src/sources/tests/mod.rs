@@ -129,7 +129,7 @@ fn failed(result: Result<(Vec<u8>, u64), ReadError>) -> Failure {
 
 fn digests_of(bytes: &[u8]) -> Vec<u8> {
     let mut digests = Vec::new();
-    hashmesh_hash::digest_many(&recipe(), std::iter::once(bytes), &mut digests);
+    hashmesh_hash::digest_many(&recipe(), std::iter::once(bytes), &mut digests).unwrap();
     digests
 }
 

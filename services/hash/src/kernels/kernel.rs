@@ -1,0 +1,105 @@
+//! The kernels that there are, and which of them this CPU has.
+
+use std::fmt::{self, Debug};
+
+#[cfg(target_arch = "x86_64")]
+use super::{
+    avx2::{Avx2x4, Avx2x8},
+    avx512::{Avx512x8, Avx512x16},
+    sha_ni::ShaNi,
+};
+use super::{
+    engine::Engine,
+    messages::{Buffers, Digests, Messages},
+    pieces::{Piece, Pieces},
+    scheduler,
+    standard::{Sha2, Word},
+};
+
+/// A way to compute several digests side by side.
+///
+/// # Safety
+/// Both functions want a CPU for which `detected` is true.
+pub(crate) struct Kernel<W: 'static> {
+    pub(super) name: &'static str,
+    pub(super) lanes: usize,
+    pub(super) detected: fn() -> bool,
+    pub(super) digests: unsafe fn(Sha2<W>, &[&[u8]], &mut Digests<'_>, usize),
+    pub(super) advance: unsafe fn(&mut [Piece<'_, W>], usize),
+}
+
+impl<W> Debug for Kernel<W> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+/// A word that kernels exist for.
+pub(crate) trait Family: Word {
+    /// An algorithm and its digests of the examples of the standard.
+    fn examples() -> (Sha2<Self>, [&'static str; 3]);
+
+    /// Those that are used in this process.
+    fn chosen() -> &'static super::choice::Chosen<Self>;
+}
+
+/// # Safety
+/// The CPU has the engine's instructions.
+unsafe fn digests<E: Engine<LANES>, const LANES: usize>(
+    algorithm: Sha2<E::Word>,
+    inputs: &[&[u8]],
+    digests: &mut Digests<'_>,
+    worth: usize,
+) {
+    let mut buffers = Buffers::<LANES>::new();
+    let mut messages = Messages::new(algorithm, inputs, digests, &mut buffers);
+    // SAFETY: the caller answers for the CPU.
+    unsafe { scheduler::run::<E, LANES>(&mut messages, worth) }
+}
+
+/// # Safety
+/// The CPU has the engine's instructions.
+unsafe fn advance<E: Engine<LANES>, const LANES: usize>(pieces: &mut [Piece<'_, E::Word>], worth: usize) {
+    // SAFETY: the caller answers for the CPU.
+    unsafe { scheduler::run::<E, LANES>(&mut Pieces::<_, LANES>::new(pieces), worth) }
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn kernel<E: Engine<LANES>, const LANES: usize>(name: &'static str, detected: fn() -> bool) -> Kernel<E::Word> {
+    Kernel { name, lanes: LANES, detected, digests: digests::<E, LANES>, advance: advance::<E, LANES> }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn sha_ni() -> bool {
+    std::arch::is_x86_feature_detected!("sha")
+        && std::arch::is_x86_feature_detected!("sse4.1")
+        && std::arch::is_x86_feature_detected!("ssse3")
+}
+
+// On Zen 3, three and four streams of SHA-NI are slower than two: their registers do not fit.
+#[cfg(target_arch = "x86_64")]
+pub(super) static SHA256_KERNELS: [Kernel<u32>; 3] = [
+    kernel::<Avx512x16, 16>("avx512-x16", avx512),
+    kernel::<ShaNi<2>, 2>("sha-ni-x2", sha_ni),
+    kernel::<Avx2x8, 8>("avx2-x8", avx2),
+];
+
+#[cfg(target_arch = "x86_64")]
+pub(super) static SHA512_KERNELS: [Kernel<u64>; 2] =
+    [kernel::<Avx512x8, 8>("avx512-x8", avx512), kernel::<Avx2x4, 4>("avx2-x4", avx2)];
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) static SHA256_KERNELS: [Kernel<u32>; 0] = [];
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) static SHA512_KERNELS: [Kernel<u64>; 0] = [];
