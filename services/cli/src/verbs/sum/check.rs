@@ -1,6 +1,13 @@
 //! Checking files against checksums, in the words of coreutils.
 
-use std::{fs::File, io, io::BufReader, ops::ControlFlow, os::unix::ffi::OsStrExt as _, path::PathBuf};
+use std::{
+    fs::File,
+    io,
+    io::BufReader,
+    ops::ControlFlow,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
 use hashmesh::v1::Algorithm;
 use hashmesh_hash::{Entry, Input};
@@ -70,14 +77,14 @@ impl Checks {
         Self { names, reader, file: None }
     }
 
-    fn open(&mut self, path: PathBuf) -> Option<Found> {
+    fn open(&mut self, path: &Path) -> Option<Found> {
         let stdin = path.as_os_str() == "-";
         let name = if stdin { &b"standard input"[..] } else { path.as_os_str().as_bytes() };
         let shown = quote(name);
         let lines = if stdin {
             Lines::of(Box::new(BufReader::new(io::stdin())))
         } else {
-            match File::open(&path) {
+            match File::open(path) {
                 Ok(file) => Lines::of(Box::new(BufReader::new(file))),
                 Err(error) => return Some(Found::Wrong(format!("{shown}: {}", said(&error)))),
             }
@@ -94,7 +101,7 @@ impl Iterator for Checks {
         loop {
             let Some(file) = &mut self.file else {
                 let found = match self.names.next()? {
-                    Named::File(path) => self.open(path),
+                    Named::File(path) => self.open(&path),
                     Named::Wrong(text) => Some(Found::Wrong(text)),
                     Named::Trouble(path, why) => {
                         Some(Found::Wrong(format!("{}: {why}", quote(path.as_os_str().as_bytes()))))

@@ -7,6 +7,7 @@ use hashmesh_hash::{Entry, Input};
 
 use super::{
     names::Named,
+    quote::quote,
     talk::{Talk, said},
 };
 use crate::verbs::manifest::{End, bsd, coreutils};
@@ -49,7 +50,7 @@ impl Listing {
             Named::Wrong(text) => talk.complain(text),
             Named::Trouble(path, why) => talk.complain_of(path.as_os_str().as_bytes(), why),
             Named::LeftOut(path, why) => {
-                talk.note(&format!("{}: {why}", super::quote::quote(path.as_os_str().as_bytes())))
+                talk.note(&format!("{}: {why}", quote(path.as_os_str().as_bytes())));
             }
         }
         if talk.put() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

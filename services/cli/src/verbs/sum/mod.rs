@@ -11,7 +11,7 @@ mod names;
 mod quote;
 mod talk;
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroUsize, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use clap::Args;
 use hashmesh::v1::Algorithm;
@@ -42,7 +42,7 @@ use super::{
 pub(crate) struct SumArgs {
     /// Files, in the order of the output.
     #[arg(value_name = "FILE")]
-    files: Vec<PathBuf>,
+    files: Vec<OsString>,
     #[command(flatten)]
     algorithms: AlgorithmArgs,
     /// Mark names with `*`; what is read is the same.
@@ -96,11 +96,11 @@ impl SumArgs {
         }
         let threads = self.threads.or_else(|| NonZeroUsize::new(resources::cpus())).unwrap_or(NonZeroUsize::MIN);
         let names = match &self.files0_from {
-            None => Names::of_arguments(self.files.clone(), self.recursive),
+            None => Names::of_arguments(self.files.iter().map(PathBuf::from).collect(), self.recursive),
             Some(list) => match Names::of_list(list.clone(), self.recursive) {
                 Ok(names) => names,
                 Err(error) => {
-                    let list = quote(std::os::unix::ffi::OsStrExt::as_bytes(list.as_os_str()));
+                    let list = quote(list.as_os_str().as_bytes());
                     talk.complain(&format!("cannot open {list} for reading: {}", said(&error)));
                     return Ok(TROUBLE);
                 }
@@ -167,7 +167,7 @@ impl SumArgs {
         } else if let Some((_, name)) = verifying.iter().find(|(said, _)| *said && !self.check) {
             Some(format!("the --{name} option is meaningful only when verifying checksums"))
         } else if let (Some(_), Some(file)) = (&self.files0_from, self.files.first()) {
-            let file = quote(std::os::unix::ffi::OsStrExt::as_bytes(file.as_os_str()));
+            let file = quote(file.as_bytes());
             Some(format!("extra operand {file}\nfile operands cannot be combined with --files0-from"))
         } else {
             None
