@@ -282,7 +282,7 @@ async fn names_in_a_list_are_refused_as_wc_refuses_them() {
     let ended = list("no list", b"").run().await.exits(1);
     assert_eq!(ended.stderr, "hashmesh sum: cannot open 'no list' for reading: No such file or directory\n");
     let ended = list("a", b"").arg("b").run().await.exits(1);
-    let extra = "hashmesh sum: extra operand b\nfile operands cannot be combined with --files0-from\n";
+    let extra = "hashmesh sum: extra operand 'b'\nfile operands cannot be combined with --files0-from\n";
     assert!(ended.stderr.starts_with(extra), "{}", ended.stderr);
     assert_eq!(list("-", b"").run().await.succeeded().text(), "");
 }

@@ -9,6 +9,8 @@ use std::{
     thread::{self, Scope},
 };
 
+use hashmesh::algorithm::stride;
+
 use super::{
     ahead::{digest_ahead, digest_alone},
     board::{Board, Duty},
@@ -186,15 +188,15 @@ where
     /// Digests the inputs, all of one recipe in one call.
     fn digest_smalls(self, run: &mut Run<E>, read: &mut Vec<(usize, usize)>, inputs: &mut SmallInputs) {
         let mut digests = Vec::new();
-        while let Some((_, recipe)) = read.iter().copied().find(|(index, _)| run.awaits(*index)) {
-            let chosen = |place: &(usize, usize)| place.1 == recipe;
+        while let Some((_, chosen)) = read.iter().copied().find(|(index, _)| run.awaits(*index)) {
+            let same = inputs.iter().zip(&*read).filter(|(_, (_, recipe))| *recipe == chosen);
+            let recipe = &self.recipes[chosen];
             digests.clear();
-            let same = inputs.iter().zip(&*read).filter(|(_, place)| chosen(place)).map(|(input, _)| input);
-            digest_many(&self.recipes[recipe], same, &mut digests);
-            let places = read.iter().copied().filter(chosen);
-            let stride = digests.len() / places.clone().count().max(1);
-            for ((index, _), digest) in places.zip(digests.chunks(stride.max(1))) {
-                run.keep(index, digest);
+            digest_many(recipe, same.map(|(input, _)| input), &mut digests);
+            let stride = stride(recipe);
+            let places = read.iter().filter(|(_, recipe)| *recipe == chosen);
+            for (number, (index, _)) in places.enumerate() {
+                run.keep(*index, digests.get(number * stride..(number + 1) * stride).unwrap_or_default());
             }
         }
         read.clear();

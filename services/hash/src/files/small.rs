@@ -24,7 +24,8 @@ pub(super) enum Opened {
 }
 
 /// Opens what is at `path` and, if it is a small regular file, reads all of it behind the other inputs, which must have room
-/// for [`SMALL_BYTES`] and one. What is there at that moment is what is read: a file that grows or shrinks is none of an error, as for coreutils.
+/// for [`SMALL_BYTES`] and one. What is there is what is read: that a file grows or shrinks meanwhile is no error, as for
+/// coreutils.
 pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs) -> io::Result<Opened> {
     let file = open(path)?;
     let stat = fstat(&file)?;

@@ -23,7 +23,7 @@ use self::{
     line::Reader,
     list::Listing,
     names::Names,
-    quote::quote,
+    quote::quote_always,
     talk::{PROGRAM, Talk, said},
 };
 use super::{
@@ -100,7 +100,7 @@ impl SumArgs {
             Some(list) => match Names::of_list(list.clone(), self.recursive) {
                 Ok(names) => names,
                 Err(error) => {
-                    let list = quote(list.as_os_str().as_bytes());
+                    let list = quote_always(list.as_os_str().as_bytes());
                     talk.complain(&format!("cannot open {list} for reading: {}", said(&error)));
                     return Ok(TROUBLE);
                 }
@@ -167,7 +167,7 @@ impl SumArgs {
         } else if let Some((_, name)) = verifying.iter().find(|(said, _)| *said && !self.check) {
             Some(format!("the --{name} option is meaningful only when verifying checksums"))
         } else if let (Some(_), Some(file)) = (&self.files0_from, self.files.first()) {
-            let file = quote(file.as_bytes());
+            let file = quote_always(file.as_bytes());
             Some(format!("extra operand {file}\nfile operands cannot be combined with --files0-from"))
         } else {
             None

@@ -10,6 +10,12 @@ pub(super) fn quote(name: &[u8]) -> String {
     quote_in(name, utf8_locale())
 }
 
+/// The same, in quotes in any case (gnulib's `quoteaf`).
+pub(super) fn quote_always(name: &[u8]) -> String {
+    let quoted = quote(name);
+    if quoted.starts_with(['\'', '"']) { quoted } else { format!("'{quoted}'") }
+}
+
 /// True if characters beyond ASCII can be shown, by the environment's locale.
 fn utf8_locale() -> bool {
     let said =
