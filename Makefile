@@ -26,6 +26,7 @@
 # make bench-owners  tasks per second with one, two and three Queue processes; fails if two or three reach less than 90 % of one
 # make bench-hash  SHA-256 and SHA-512 of many inputs on one core, ours beside sha2, ring and OpenSSL (BENCH_HASH_FEATURES=aws-lc-rs: that too)
 # make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
+# make bench-trees  hashmesh sum and submit beside sha256sum, openssl, hashdeep and b3sum: TREE_FILES small files and TREE_LARGE of TREE_MIB MiB below TREE_DIR
 # make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
 SHELL := /bin/bash
@@ -48,6 +49,11 @@ OVERLOAD_PLACES ?= 2
 OBJECTS ?= 100000
 OBJECT_GIB ?= 20
 OVERLOAD_SECONDS ?= 10
+TREE_DIR ?= target/run
+TREE_FILES ?= 200000
+TREE_ROUNDS ?= 5
+TREE_LARGE ?= 8
+TREE_MIB ?= 256
 PEERS ?=
 EVIDENCE_TIME ?= 10m
 EVIDENCE_SEED ?= 1
@@ -61,9 +67,9 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hashmesh/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
-SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
+SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all faults evidence compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-traces overload clients envoy metrics dashboards rules setup release require-tools
+.PHONY: run up test test-all faults evidence compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
 
 
 run: release
@@ -151,6 +157,9 @@ bench-attack: setup
 
 bench-peers: release
 	@tests/bench/peers/run.sh $(HASHMESH) $(PEERS)
+
+bench-trees: release
+	@tests/bench/trees.sh $(HASHMESH) '$(TREE_DIR)' $(TREE_FILES) $(TREE_ROUNDS) $(TREE_LARGE) $(TREE_MIB)
 
 bench-objects: release setup
 	@tests/tools/objects.sh $(HASHMESH) $(OBJECTS) $(OBJECT_GIB)

@@ -38,6 +38,7 @@ mod rolling;
 mod schedules;
 mod sources;
 mod sql;
+mod sum;
 mod support;
 mod tls;
 mod top;

@@ -1,7 +1,8 @@
 //! Digests: the algorithms, a rayon pool behind a bounded door, and the Hash service.
 //!
 //! A [`Recipe`] says what is wanted. [`digest_into`] and [`digest_many`] are for small inputs, [`MultiHasher`] for inputs
-//! that come in pieces; all of them compute every digest from one read. SHA-2 of several inputs is computed side by side. None may run on an async thread for longer than 0.5 ms: [`HashPool::run`] is the
+//! that come in pieces, and [`digest_files`] for very many files; all of them compute every digest from one read. SHA-2 of
+//! several inputs is computed side by side. None may run on an async thread for longer than 0.5 ms: [`HashPool::run`] is the
 //! way to the threads that may. [`serve`] is the Hash service.
 
 // For what the fuzz target and a test here share.
@@ -12,6 +13,7 @@ mod busy;
 mod config;
 mod digest;
 mod error;
+mod files;
 mod kernel;
 mod kernels;
 mod pool;
@@ -26,6 +28,7 @@ mod validate;
 pub use config::HashConfig;
 pub use digest::{MultiHasher, digest_into, digest_many};
 pub use error::{HashError, HashServiceError};
+pub use files::{Entry, Input, SmallInputs, digest_files};
 pub use kernel::{kernel, kernel_of};
 pub use pool::{HashPool, PoolLimits};
 pub use recipe::{NoPartSize, Recipe};

@@ -62,6 +62,12 @@ impl Default for WorkerConfig {
 /// enough for the CPU's L2.
 pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Small files that each reading thread reads before it hashes them side by side, at most. Little enough for the CPU's L2, too.
+pub(crate) const SMALL_FILES_BYTES: usize = 256 * 1024;
+
+/// What is larger is hashed by itself while it is read: hashing several such at once gains little.
+pub(crate) const SMALL_FILE_BYTES: usize = 64 * 1024;
+
 const MIN_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Payload in hand per worker at most: beyond it, more does not make anything faster.
@@ -123,7 +129,7 @@ impl WorkerConfig {
         let remote = self.uploads.is_some()
             || self.allow_sources.iter().any(|source| !matches!(source, AllowedSource::Directory(_)));
         let remote_bytes = if remote { self.remote_reads() * READ_BYTES } else { 0 };
-        self.threads.max(1).saturating_mul(BUFFER_BYTES) + remote_bytes
+        self.threads.max(1).saturating_mul(BUFFER_BYTES + SMALL_FILES_BYTES) + remote_bytes
     }
 }
 
@@ -139,7 +145,7 @@ mod tests {
     fn credit_and_buffers_together_stay_below_the_memory() {
         let config = WorkerConfig { memory_bytes: 32 * 1024 * 1024, ..config() };
         config.check().unwrap();
-        assert_eq!(config.credit().bytes as usize + 4 * BUFFER_BYTES, config.memory_bytes);
+        assert_eq!(config.credit().bytes as usize + 4 * (BUFFER_BYTES + SMALL_FILES_BYTES), config.memory_bytes);
         assert_eq!(config.credit().tasks, 4 * 256 * 1024);
     }
 

@@ -1,4 +1,4 @@
-//! What users do with a mesh.
+//! What users do with a mesh, and without one ([`sum`]).
 //!
 //! Rules for every verb: nothing but data on standard output, everything else on standard error; exit code 0 if all is
 //! well, 1 if a task failed, differs or was skipped, 2 for a wrong command line, 64 + the gRPC code if the mesh refused or
@@ -49,6 +49,7 @@ mod stats;
 mod stdin;
 mod submission;
 mod submit;
+mod sum;
 mod top;
 mod traced;
 mod upload;
@@ -95,11 +96,16 @@ pub(crate) enum Verb {
     Admin(admin::AdminArgs),
     Lb(lb::LbArgs),
     Bench(bench::BenchArgs),
+    Sum(sum::SumArgs),
     Doctor(doctor::DoctorArgs),
 }
 
 /// Does it, on a runtime of its own, and gives the exit code.
 pub(crate) fn run(verb: Verb) -> u8 {
+    // No mesh, hence no runtime: it would take longer to start than a file to digest.
+    if let Verb::Sum(args) = verb {
+        return told(args.run());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("hashmesh").enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
@@ -111,6 +117,11 @@ pub(crate) fn run(verb: Verb) -> u8 {
         }
         Err(error) => Err(Failure::local("cannot start", &error)),
     };
+    told(done)
+}
+
+/// Says what failed, and gives the exit code.
+fn told(done: Result<u8, Failure>) -> u8 {
     match done {
         Ok(code) => code,
         Err(failure) => {
@@ -144,6 +155,7 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Admin(args) => args.run().await,
         Verb::Lb(args) => args.run().await,
         Verb::Bench(args) => args.run().await,
+        Verb::Sum(args) => args.run(),
         Verb::Doctor(args) => args.run().await,
     }
 }

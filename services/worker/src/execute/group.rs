@@ -16,13 +16,14 @@ use super::{
     collect::Collector,
     piece::{Piece, Shelf},
     plan::{Group, Plan},
+    small::{Known, Waiting},
 };
 use crate::{
     cache::Memo,
     hung::Busy,
     leases::HeldLease,
     poison,
-    sources::{Failure, Progress, Read, ReadError, Sources, Wanted},
+    sources::{Failure, Found, Progress, Read, ReadError, Sources, Wanted},
     trust::Trust,
 };
 
@@ -91,47 +92,94 @@ impl GroupWork {
         true
     }
 
-    /// Task by task, whatever each may be.
+    /// Task by task, whatever each may be. Small files wait for one another and are hashed together.
     fn run_each(&self) -> Result<(), Stopped> {
         let Group { first, count, .. } = self.group;
         // The plan checked the columns and cut the groups: neither can fail.
         let Ok(tasks) = self.plan.tasks.slice(first, count) else { return Ok(()) };
         let Ok(views) = tasks.views() else { return Ok(()) };
         let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
-        for (number, task) in (first..).zip(views) {
-            let digests = collector.next_task()?;
-            let worked = catch_task(|| self.work_on(number, &task, digests));
-            collector.collect(worked)?;
+        let mut waiting = Waiting::new();
+        for (number, view) in (first..).zip(views) {
+            if self.held.cancelled() {
+                return Err(Stopped);
+            }
+            let mut digests = Vec::new();
+            let known = match catch_task(|| self.begin(number, &view, &mut waiting, &mut digests)) {
+                Ok(Found::Small(read)) => Known::Read(read),
+                Ok(Found::Known(read)) => Known::Digested(read, digests),
+                Ok(Found::Large(file)) => {
+                    // What was read before need not wait for it.
+                    self.collect(&mut waiting, &mut collector)?;
+                    let reading = LeaseReading(&self.held);
+                    match catch_task(|| file.digest(&self.plan.algorithms, &mut digests, &reading)) {
+                        Ok(read) => Known::Digested(read, digests),
+                        Err(ReadError::Failed(failure)) => Known::Failed(failure),
+                        Err(ReadError::Cancelled) => return Err(Stopped),
+                    }
+                }
+                Err(ReadError::Failed(failure)) => Known::Failed(failure),
+                Err(ReadError::Cancelled) => return Err(Stopped),
+            };
+            waiting.push(number, view, known);
+            if waiting.full() {
+                self.collect(&mut waiting, &mut collector)?;
+            }
         }
+        self.collect(&mut waiting, &mut collector)?;
         collector.finish();
         Ok(())
     }
 
-    /// Computes a task's digests and compares them with the expected ones.
-    fn work_on(
+    /// Collects the outcomes of all tasks that wait.
+    fn collect(&self, waiting: &mut Waiting, collector: &mut Collector<'_>) -> Result<(), Stopped> {
+        let lose = |untrusted| {
+            self.trust.lose(untrusted);
+            Stopped
+        };
+        waiting.finish(&self.plan.algorithms, lose, |number, view, outcome| {
+            let digests = collector.next_task()?;
+            let worked = match outcome {
+                Ok((read, computed)) => {
+                    digests.extend_from_slice(computed);
+                    catch_task(|| Ok(self.end(number, view, read, digests)))
+                }
+                Err(failure) => Err(ReadError::Failed(failure)),
+            };
+            collector.collect(worked)
+        })
+    }
+
+    /// Reads what a task names, if that is little; computes the digests of inline bytes.
+    fn begin(
         &self,
         number: usize,
-        task: &TaskView,
+        view: &TaskView,
+        waiting: &mut Waiting,
         digests: &mut Vec<u8>,
-    ) -> Result<(OutcomeStatus, Read), ReadError> {
-        let algorithms = &self.plan.algorithms;
-        let read = match &task.input {
+    ) -> Result<Found, ReadError> {
+        match &view.input {
             Input::Inline(bytes) => {
                 poison::taste(bytes);
-                digest_into(algorithms, bytes, digests);
+                digest_into(&self.plan.algorithms, bytes, digests);
                 let hashed_bytes = bytes.len() as u64;
                 self.held.add_bytes_read(hashed_bytes);
                 let identity = ObjectIdentity { size: hashed_bytes, ..ObjectIdentity::default() };
-                Read { hashed_bytes, identity, state: None }
+                Ok(Found::Known(Read { hashed_bytes, identity, state: None }))
             }
             Input::Object { uri, range } => {
                 let wanted = wanted(&self.plan, &self.memo, number, uri, *range);
-                let read = self.sources.digest(wanted, digests, &LeaseReading(&self.held))?;
-                self.memo.note(number, &read, digests);
-                read
+                self.sources.read(wanted, waiting.inputs(), digests, &LeaseReading(&self.held))
             }
-        };
-        Ok((compare(task, algorithms, digests), read))
+        }
+    }
+
+    /// Compares a task's digests with the expected ones, and tells the cache of an object's.
+    fn end(&self, number: usize, view: &TaskView, read: Read, digests: &[u8]) -> (OutcomeStatus, Read) {
+        if matches!(view.input, Input::Object { .. }) {
+            self.memo.note(number, &read, digests);
+        }
+        (compare(view, &self.plan.algorithms, digests), read)
     }
 }
 
@@ -186,21 +234,4 @@ fn digest_of<'a>(wanted: Algorithm, algorithms: &[Algorithm], digests: &'a [u8])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_task_that_panics_fails_alone_and_may_be_tried_again() {
-        let failed = catch_task::<()>(|| panic!("for the test"));
-        let Err(ReadError::Failed(failure)) = failed else { panic!("wanted a failure, found {failed:?}") };
-        assert_eq!((failure.reason, failure.retryable, failure.uncharged), ("WORKER_PANICKED", true, false));
-    }
-
-    #[test]
-    fn a_digest_is_found_among_the_concatenated_ones() {
-        let algorithms = [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256];
-        let digests: Vec<u8> = (0..68).collect();
-        assert_eq!(digest_of(Algorithm::Sha1, &algorithms, &digests), Some(&digests[16..36]));
-        assert_eq!(digest_of(Algorithm::Blake3, &algorithms, &digests), None);
-    }
-}
+mod tests;

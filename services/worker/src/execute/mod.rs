@@ -11,6 +11,7 @@ mod group;
 mod piece;
 mod plan;
 mod remote;
+mod small;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Reads one open file once, through a fixed buffer, and hashes it.
+//! Reads one open file once: a small one behind others that are hashed together, a large one through a fixed buffer while it is
+//! hashed.
 
 use std::{
     cell::RefCell,
@@ -9,12 +10,12 @@ use std::{
 };
 
 use hashmesh::v1::{ByteRange, ObjectIdentity};
-use hashmesh_hash::{MultiHasher, Recipe, digest_into};
+use hashmesh_hash::{MultiHasher, Recipe, SmallInputs};
 use prost_types::Timestamp;
 use rustix::fs::{Advice, fadvise};
 
-use super::{Failure, Read, Wanted, state};
-use crate::config::BUFFER_BYTES;
+use super::{Failure, Found, Read, ReadError, Wanted, state};
+use crate::config::{BUFFER_BYTES, SMALL_FILE_BYTES};
 
 /// Follows the reading, and may stop it.
 pub(crate) trait Progress {
@@ -31,6 +32,15 @@ pub(crate) enum DigestFileError {
     Cancelled,
 }
 
+impl From<DigestFileError> for ReadError {
+    fn from(error: DigestFileError) -> Self {
+        match error {
+            DigestFileError::Failed(failure) => Self::Failed(failure),
+            DigestFileError::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
 impl From<Failure> for DigestFileError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
@@ -42,33 +52,56 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
 }
 
-/// Appends the digests of what is wanted of the file to `digests`, and returns what was read: nothing, if it is the same that is
-/// known. The file must be the same before and after. On an error `digests` is as it was.
-pub(super) fn digest_file(
-    file: &File,
+/// A large file, open and not yet read.
+#[derive(Debug)]
+pub(crate) struct LargeFile {
+    file: File,
+    part: Part,
+    before: Metadata,
+    read: Read,
+}
+
+/// Reads what is wanted of the file behind the other inputs, if that is little and they have room for it. If it is the same that is
+/// known, its digests are appended to `digests` and nothing is read. The file must be the same before and after. On an error `inputs` and
+/// `digests` are as they were.
+pub(super) fn read_file(
+    file: File,
     wanted: &Wanted<'_>,
+    inputs: &mut SmallInputs,
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
-) -> Result<Read, DigestFileError> {
+) -> Result<Found, DigestFileError> {
     // On the descriptor: what is opened is what is judged, whatever the path names by now.
     let before = file.metadata().map_err(|error| Failure::from_read(&error))?;
     require_regular(&before)?;
     let part = Part::of(wanted.range, before.len())?;
-    let state = if wanted.keeps { state::of_file(file, &before, SystemTime::now()) } else { None };
+    let state = if wanted.keeps { state::of_file(&file, &before, SystemTime::now()) } else { None };
     if let Some(known) = wanted.known
         && state.as_ref() == Some(&known.state)
     {
-        return Ok(Read::nothing(known, digests));
+        return Ok(Found::Known(Read::nothing(known, digests)));
     }
-    let algorithms = wanted.algorithms;
-    let hashed_bytes = BUFFER.with_borrow_mut(|buffer| {
-        if part.end - part.start < buffer.len() as u64 {
-            digest_small(file, part, &before, algorithms, digests, progress, buffer)
-        } else {
-            digest_large(file, part, &before, algorithms, digests, progress, buffer)
-        }
-    })?;
-    Ok(Read { hashed_bytes, identity: identity(&before), state })
+    let read = Read { hashed_bytes: part.length(), identity: identity(&before), state };
+    if part.length() <= SMALL_FILE_BYTES as u64 && part.length() < inputs.room().len() as u64 {
+        read_small(&file, part, &before, inputs, progress)?;
+        return Ok(Found::Small(read));
+    }
+    Ok(Found::Large(Box::new(LargeFile { file, part, before, read })))
+}
+
+impl LargeFile {
+    /// Reads it and appends its digests to `digests`. It must be the same before and after. On an error `digests` is as it was.
+    pub(crate) fn digest(
+        self,
+        algorithms: &Recipe,
+        digests: &mut Vec<u8>,
+        progress: &dyn Progress,
+    ) -> Result<Read, ReadError> {
+        BUFFER.with_borrow_mut(|buffer| {
+            digest_large(&self.file, self.part, &self.before, algorithms, digests, progress, buffer)
+        })?;
+        Ok(self.read)
+    }
 }
 
 pub(super) fn identity(metadata: &Metadata) -> ObjectIdentity {
@@ -101,23 +134,22 @@ impl Part {
     }
 }
 
-/// Fits the buffer with a byte to spare: read, compared, then hashed at once.
-fn digest_small(
+/// Fits the room with a byte to spare: read, compared, then kept.
+fn read_small(
     file: &File,
     part: Part,
     before: &Metadata,
-    algorithms: &Recipe,
-    digests: &mut Vec<u8>,
+    inputs: &mut SmallInputs,
     progress: &dyn Progress,
-    buffer: &mut [u8],
-) -> Result<u64, DigestFileError> {
-    // Below BUFFER_BYTES, hence a usize.
+) -> Result<(), DigestFileError> {
+    // At most SMALL_FILE_BYTES, hence a usize.
     let length = part.length() as usize;
     // One byte more, if the end matters: some file systems (procfs) say that a file is empty and then it is not.
     let wanted = if part.to_the_end { length + 1 } else { length };
+    let room = inputs.room();
     let mut filled = 0;
     while filled < wanted {
-        let bytes = read_at(file, &mut buffer[filled..wanted], part.start + filled as u64)?;
+        let bytes = read_at(file, &mut room[filled..wanted], part.start + filled as u64)?;
         if bytes == 0 {
             break;
         }
@@ -130,11 +162,11 @@ fn digest_small(
         return Err(Failure::changed("size").into());
     }
     require_unchanged(before, file)?;
-    digest_into(algorithms, &buffer[..length], digests);
-    Ok(length as u64)
+    inputs.keep(length);
+    Ok(())
 }
 
-/// Larger than the buffer: hashed while it is read.
+/// Hashed while it is read.
 fn digest_large(
     file: &File,
     part: Part,
@@ -143,7 +175,7 @@ fn digest_large(
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
     buffer: &mut [u8],
-) -> Result<u64, DigestFileError> {
+) -> Result<(), DigestFileError> {
     // Only a hint: file systems without read-ahead refuse it.
     let _refused = fadvise(file, part.start, std::num::NonZero::new(part.length()), Advice::Sequential);
     let mut hasher = MultiHasher::new(algorithms);
@@ -173,7 +205,7 @@ fn digest_large(
     }
     require_unchanged(before, file)?;
     hasher.finalize_into(digests);
-    Ok(part.length())
+    Ok(())
 }
 
 fn read_at(file: &File, buffer: &mut [u8], place: u64) -> Result<usize, Failure> {

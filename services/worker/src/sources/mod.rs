@@ -26,7 +26,7 @@ use hashmesh::{
     tasks::{AllowedSource, AllowedSources, BucketRoot, Scheme, SiteRoot, file_path, path_names},
     v1::{ByteRange, ObjectIdentity, SourceRoot},
 };
-use hashmesh_hash::{HashPool, Recipe};
+use hashmesh_hash::{HashPool, Recipe, SmallInputs};
 use hashmesh_uploads::UploadStore;
 
 pub use self::{
@@ -35,13 +35,12 @@ pub use self::{
 };
 pub(crate) use self::{
     failure::Failure,
-    file::Progress,
+    file::{LargeFile, Progress},
     list::list,
     remote::{READ_BYTES, Remote},
     state::Known,
 };
 use self::{
-    file::DigestFileError,
     root::{Below, Root},
     uploads::Uploads,
 };
@@ -91,6 +90,17 @@ impl Read {
         digests.extend_from_slice(&known.digests);
         Self { hashed_bytes: 0, identity: known.identity(), state: None }
     }
+}
+
+/// What was found where a file is wanted.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The same that is known: its digests were appended.
+    Known(Read),
+    /// Its bytes are the last of the inputs.
+    Small(Read),
+    /// To be read by itself.
+    Large(Box<LargeFile>),
 }
 
 /// What became of reading an object.
@@ -160,23 +170,22 @@ impl Sources {
         }
     }
 
-    /// Reads what is wanted of a file, once, and appends its digests to `digests`. On an error `digests` is as it was.
+    /// Opens what is wanted of a file and, if it is small, reads it behind the other inputs, which are then hashed together; or appends
+    /// its digests to `digests` if they are known. On an error `inputs` and `digests` are as they were.
     ///
     /// Blocks on the disk; not for async threads.
-    pub(crate) fn digest(
+    pub(crate) fn read(
         &self,
         wanted: Wanted<'_>,
+        inputs: &mut SmallInputs,
         digests: &mut Vec<u8>,
         progress: &dyn Progress,
-    ) -> Result<Read, ReadError> {
+    ) -> Result<Found, ReadError> {
         self.not_of_the_store(wanted.uri)?;
         let path = file_path(wanted.uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
         let (root, place) = self.place(&path, wanted.allowed).map_err(ReadError::Failed)?;
         let file = root.open_file(&place).map_err(|error| ReadError::Failed(Failure::from_open(&error)))?;
-        file::digest_file(&file, &wanted, digests, progress).map_err(|error| match error {
-            DigestFileError::Failed(failure) => ReadError::Failed(failure),
-            DigestFileError::Cancelled => ReadError::Cancelled,
-        })
+        Ok(file::read_file(file, &wanted, inputs, digests, progress)?)
     }
 
     /// Refuses what belongs to the mesh's own store, other than by the URIs of uploads.

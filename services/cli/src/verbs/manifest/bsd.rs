@@ -4,18 +4,23 @@ use hashmesh::v1::Algorithm;
 
 use super::{
     entry::{self, Entry, ReadError, put_hex},
-    escape::{mark, put_name, unescape},
+    escape::{End, unescape},
 };
 
 /// Puts a line.
 pub(super) fn write(name: &[u8], algorithm: Algorithm, digest: &[u8], out: &mut Vec<u8>) {
-    mark(name, out);
+    write_as(name, algorithm, digest, End::Line, out);
+}
+
+/// Puts a line as `sha256sum --tag` does, also with `--zero`.
+pub(in crate::verbs) fn write_as(name: &[u8], algorithm: Algorithm, digest: &[u8], end: End, out: &mut Vec<u8>) {
+    end.mark(name, out);
     out.extend_from_slice(algorithm.tag().as_bytes());
     out.extend_from_slice(b" (");
-    put_name(name, out);
+    end.put_name_within(name, out);
     out.extend_from_slice(b") = ");
     put_hex(digest, out);
-    out.push(b'\n');
+    end.put(out);
 }
 
 /// Reads a line. None if it does not look like one.

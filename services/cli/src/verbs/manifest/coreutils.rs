@@ -2,16 +2,20 @@
 
 use super::{
     entry::{Entry, Hints, ReadError, put_hex},
-    escape::{mark, put_name, unescape},
+    escape::{End, unescape},
 };
 
 /// Puts a line.
 pub(super) fn write(name: &[u8], digest: &[u8], out: &mut Vec<u8>) {
-    mark(name, out);
+    write_as(name, digest, false, End::Line, out);
+}
+
+/// Puts a line as `sha256sum` does: with `--binary`, with `--zero`.
+pub(in crate::verbs) fn write_as(name: &[u8], digest: &[u8], binary: bool, end: End, out: &mut Vec<u8>) {
+    end.mark(name, out);
     put_hex(digest, out);
-    out.extend_from_slice(b"  ");
-    put_name(name, out);
-    out.push(b'\n');
+    out.extend_from_slice(if binary { b" *" } else { b"  " });
+    end.put_name(name, out);
 }
 
 /// Reads `DIGEST  NAME` or, for a file that was read as binary, `DIGEST *NAME`.

@@ -29,7 +29,7 @@ pub(in crate::verbs) struct Hints {
 
 impl Hints {
     /// The algorithm of a digest of this length: one that was named, else the usual one.
-    pub(super) fn by_length(&self, bytes: usize) -> Result<Algorithm, ReadError> {
+    pub(in crate::verbs) fn by_length(&self, bytes: usize) -> Result<Algorithm, ReadError> {
         let fits = |algorithm: &&Algorithm| algorithm.digest_bytes() == bytes;
         // Of those with 32 bytes, SHA-256 is what a manifest without a name means.
         let usual = [

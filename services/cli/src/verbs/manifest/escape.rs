@@ -1,5 +1,45 @@
 //! How coreutils writes names with line breaks: `\`, LF and CR become `\\`, `\n` and `\r`, and the line starts with `\`.
 
+/// How a line ends, and so what of a name must be escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verbs) enum End {
+    /// LF.
+    Line,
+    /// NUL, which no name has: none is escaped.
+    Zero,
+}
+
+impl End {
+    /// Puts the `\` with which a line starts whose name is escaped.
+    pub(super) fn mark(self, name: &[u8], out: &mut Vec<u8>) {
+        if self == Self::Line {
+            mark(name, out);
+        }
+    }
+
+    /// Puts the name in the middle of a line.
+    pub(super) fn put_name_within(self, name: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Line => put_name(name, out),
+            Self::Zero => out.extend_from_slice(name),
+        }
+    }
+
+    /// Puts the name and the end.
+    pub(super) fn put_name(self, name: &[u8], out: &mut Vec<u8>) {
+        self.put_name_within(name, out);
+        self.put(out);
+    }
+
+    /// Puts the end.
+    pub(super) fn put(self, out: &mut Vec<u8>) {
+        out.push(match self {
+            Self::Line => b'\n',
+            Self::Zero => 0,
+        });
+    }
+}
+
 /// Puts the `\` with which a line starts whose name is escaped.
 pub(super) fn mark(name: &[u8], out: &mut Vec<u8>) {
     if needs_escape(name) {
@@ -8,7 +48,7 @@ pub(super) fn mark(name: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Puts the name, escaped if it must be.
-pub(super) fn put_name(name: &[u8], out: &mut Vec<u8>) {
+pub(in crate::verbs) fn put_name(name: &[u8], out: &mut Vec<u8>) {
     for byte in name {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -33,7 +73,7 @@ pub(in crate::verbs) fn put_line(sign: char, name: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The reverse of [`put_name`]. None if a `\` is followed by anything else.
-pub(super) fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::verbs) fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
     while let Some(byte) = bytes.next() {

@@ -86,6 +86,11 @@ impl Lines {
         Self { parts, next: 0, current: None, line: Vec::new(), number: 0 }
     }
 
+    /// Those of one reader, which cannot be read again.
+    pub(in crate::verbs) fn of(reader: Box<dyn BufRead + Send>) -> Self {
+        Self { current: Some(reader), ..Self::new(Vec::new()) }
+    }
+
     /// Goes back to the first line.
     pub(in crate::verbs) fn rewind(&mut self) {
         self.current = None;

@@ -1,8 +1,8 @@
 //! Manifests: which name has which digest, byte for byte as other tools write and read them. A file per form.
 
 mod bagit;
-mod bsd;
-mod coreutils;
+pub(super) mod bsd;
+pub(super) mod coreutils;
 mod entry;
 mod escape;
 mod hashdeep;
@@ -19,7 +19,7 @@ use clap::{
 };
 
 pub(super) use entry::{Entry, Hints};
-pub(super) use escape::put_line;
+pub(super) use escape::{End, put_line, put_name, unescape};
 pub(super) use lines::{Line, Lines, Part};
 pub(super) use reader::{Manifest, ReadArgs};
 pub(super) use writer::{ManifestWriter, Unwritable};

@@ -14,12 +14,12 @@ use hashmesh::{
     tasks::file_uri,
     v1::{Algorithm, TenantSources},
 };
-use hashmesh_hash::{HashPool, MultiHasher, PoolLimits};
+use hashmesh_hash::{HashPool, MultiHasher, PoolLimits, digest_into};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::BUFFER_BYTES;
+use crate::config::{BUFFER_BYTES, SMALL_FILE_BYTES, SMALL_FILES_BYTES};
 
 fn recipe() -> Recipe {
     Recipe::new([Algorithm::Sha256, Algorithm::Md5], 0).unwrap()
@@ -88,9 +88,21 @@ impl Tree {
 }
 
 fn read(sources: &Sources, wanted: Wanted<'_>, watch: &dyn Fn(u64) -> bool) -> Result<(Vec<u8>, u64), ReadError> {
-    let mut digests = Vec::new();
-    let read = sources.digest(wanted, &mut digests, &Watch(watch));
-    assert!(read.is_ok() || digests.is_empty(), "a failed read leaves nothing behind");
+    let (mut digests, mut inputs) = (Vec::new(), SmallInputs::new(SMALL_FILES_BYTES));
+    // Another's, before it.
+    inputs.keep(7);
+    let algorithms = wanted.algorithms;
+    let found = sources.read(wanted, &mut inputs, &mut digests, &Watch(watch));
+    let read = found.and_then(|found| match found {
+        Found::Known(read) => Ok(read),
+        Found::Small(read) => {
+            assert_eq!(inputs.len(), 2);
+            digest_into(algorithms, inputs.iter().nth(1).unwrap(), &mut digests);
+            Ok(read)
+        }
+        Found::Large(file) => file.digest(algorithms, &mut digests, &Watch(watch)),
+    });
+    assert!(read.is_ok() || (digests.is_empty() && inputs.len() == 1), "a failed read leaves nothing behind");
     Ok((digests, read?.hashed_bytes))
 }
 
@@ -144,7 +156,9 @@ fn range(offset: u64, length: u64) -> Option<ByteRange> {
 #[test]
 fn files_around_every_size_of_the_buffer_have_the_digests_of_their_bytes() {
     let tree = Tree::new();
-    for length in [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 3 * BUFFER_BYTES, 3 * BUFFER_BYTES + 7] {
+    let around = |bytes: usize| [bytes - 1, bytes, bytes + 1];
+    let lengths = [around(1), around(SMALL_FILE_BYTES), around(BUFFER_BYTES), around(3 * BUFFER_BYTES)];
+    for length in lengths.into_iter().flatten() {
         let bytes = pattern(length);
         tree.write("file", &bytes);
         let (digests, hashed_bytes) = tree.digest("file", None).unwrap();

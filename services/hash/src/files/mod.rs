@@ -1,0 +1,27 @@
+//! Digests of very many files, told in the order in which they were named, whatever is done first.
+//!
+//! - [`run`]: neighbouring entries, which one thread takes at once, and what became of each.
+//! - [`board`]: what there is to do and what is done, shared by all threads; runs are told in order, and so many at most
+//!   are under way that memory does not grow with the number of entries.
+//! - [`crew`]: the threads. Each takes runs, reads their small files and digests them in one call, and leaves large ones to
+//!   whoever is free.
+//! - [`inputs`]: small inputs behind one another in one buffer, also for the Worker.
+//! - [`small`]: opening a file, and reading it if it is small. [`large`]: reading several large ones side by side.
+//!   [`ahead`]: a thread that reads while another digests.
+
+mod ahead;
+mod board;
+mod crew;
+mod inputs;
+mod large;
+mod run;
+mod small;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    crew::digest_files,
+    inputs::SmallInputs,
+    run::{Entry, Input},
+};

@@ -1,0 +1,176 @@
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use hashmesh::v1::Algorithm;
+
+use super::*;
+use crate::{Recipe, digest_into};
+
+#[derive(Debug)]
+struct Named {
+    path: Option<PathBuf>,
+    recipe: usize,
+}
+
+impl Entry for Named {
+    fn input(&self) -> Input<'_> {
+        self.path.as_deref().map_or(Input::Nothing, Input::File)
+    }
+
+    fn recipe(&self) -> usize {
+        self.recipe
+    }
+}
+
+fn recipes() -> Vec<Recipe> {
+    [vec![Algorithm::Sha256], vec![Algorithm::Md5, Algorithm::Blake3]]
+        .map(|algorithms| Recipe::new(algorithms, 0).unwrap())
+        .into()
+}
+
+fn named(path: impl Into<PathBuf>, recipe: usize) -> Named {
+    Named { path: Some(path.into()), recipe }
+}
+
+/// What was named, and what was told of it.
+type Told = (Option<PathBuf>, Option<Result<Vec<u8>, std::io::ErrorKind>>);
+
+fn told(entries: Vec<Named>, threads: usize) -> Vec<Told> {
+    let mut told = Vec::new();
+    let recipes = recipes();
+    digest_files(&recipes, threads.try_into().unwrap(), entries.into_iter(), |entry: Named, digests| {
+        told.push((entry.path, digests.map(|read| read.map(<[u8]>::to_vec).map_err(|error| error.kind()))));
+        std::ops::ControlFlow::Continue(())
+    });
+    told
+}
+
+fn file(directory: &Path, name: &str, bytes: usize) -> (PathBuf, Vec<u8>) {
+    let path = directory.join(name);
+    let content: Vec<u8> = (0..bytes).map(|place| (place * 31 + bytes) as u8).collect();
+    fs::write(&path, &content).unwrap();
+    (path, content)
+}
+
+fn digests(recipe: usize, content: &[u8]) -> Vec<u8> {
+    let mut digests = Vec::new();
+    digest_into(&recipes()[recipe], content, &mut digests);
+    digests
+}
+
+#[test]
+fn every_length_is_told_in_the_order_of_the_names_whatever_is_done_first() {
+    let directory = tempfile::tempdir().unwrap();
+    // Around the bounds: of small files, of pieces, of what is read before it is digested.
+    let lengths = [0, 1, 65_535, 65_536, 65_537, 131_072, 262_143, 262_144, 1_000_000, 3, 4_000_000, 131_073];
+    let files: Vec<_> = (0..600)
+        .map(|number| {
+            file(directory.path(), &number.to_string(), if number % 9 == 0 { lengths[number / 9 % 12] } else { number })
+        })
+        .collect();
+    for threads in [1, 2, 5] {
+        let entries = files.iter().enumerate().map(|(number, (path, _))| named(path, number % 2)).collect();
+        let told = told(entries, threads);
+        assert_eq!(told.len(), files.len());
+        for (number, ((path, content), (told_path, told))) in files.iter().zip(told).enumerate() {
+            assert_eq!(told_path.as_ref(), Some(path));
+            assert_eq!(told, Some(Ok(digests(number % 2, content))), "{} bytes, {threads} threads", content.len());
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_in_its_place_and_stops_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (small, content) = file(directory.path(), "small", 5);
+    let (large, large_content) = file(directory.path(), "large", 200_000);
+    let entries = || {
+        vec![
+            named(directory.path().join("none"), 0),
+            named(&large, 0),
+            named(directory.path(), 0),
+            Named { path: None, recipe: 0 },
+            named("/proc/self/mem", 0),
+            named(&small, 0),
+            named("/dev/null", 0),
+            named(&small, 1),
+        ]
+    };
+    for threads in [1, 4] {
+        let told: Vec<_> = told(entries(), threads).into_iter().map(|(_, told)| told).collect();
+        assert!(matches!(told[0], Some(Err(std::io::ErrorKind::NotFound))), "{told:?}");
+        assert_eq!(told[1], Some(Ok(digests(0, &large_content))));
+        assert!(matches!(told[2], Some(Err(std::io::ErrorKind::IsADirectory))), "{told:?}");
+        assert_eq!(told[3], None);
+        assert!(matches!(told[4], Some(Err(_))), "{told:?}");
+        assert_eq!(told[5], Some(Ok(digests(0, &content))));
+        assert_eq!(told[6], Some(Ok(digests(0, b""))));
+        assert_eq!(told[7], Some(Ok(digests(1, &content))));
+    }
+}
+
+#[test]
+fn files_of_the_kernels_own_making_that_say_they_are_empty_are_read_to_their_end() {
+    let content = fs::read("/proc/version").unwrap();
+    let told = told(vec![named("/proc/version", 0)], 1);
+    assert_eq!(told[0].1, Some(Ok(digests(0, &content))));
+}
+
+#[test]
+fn pipes_are_read_to_their_end_and_hold_up_nobody_but_what_is_told_after_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (small, content) = file(directory.path(), "small", 5);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let seen = AtomicUsize::new(0);
+    let recipes = recipes();
+    let entries = vec![named(&small, 0), named(path, 0), named(&small, 0)];
+    std::thread::scope(|scope| {
+        let (first, waits) = std::sync::mpsc::sync_channel(1);
+        scope.spawn(move || {
+            // Written only when what is before it was told.
+            waits.recv().unwrap();
+            writer.write_all(&[7; 300_000]).unwrap();
+        });
+        digest_files(&recipes, 2.try_into().unwrap(), entries.into_iter(), |_, read| {
+            let wanted = [&content[..], &[7; 300_000], &content[..]][seen.load(Ordering::Relaxed)];
+            assert_eq!(read.unwrap().unwrap(), digests(0, wanted));
+            if seen.fetch_add(1, Ordering::Relaxed) == 0 {
+                first.send(()).unwrap();
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+    });
+    assert_eq!(seen.into_inner(), 3);
+}
+
+#[test]
+fn a_sink_that_breaks_off_is_told_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let (small, _) = file(directory.path(), "small", 5);
+    let recipes = recipes();
+    for threads in [1, 4] {
+        let mut told = 0;
+        // Without an end.
+        let entries = std::iter::repeat_with(|| named(&small, 0));
+        digest_files(&recipes, threads.try_into().unwrap(), entries, |_, _| {
+            told += 1;
+            if told == 1_000 { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+        });
+        assert_eq!(told, 1_000);
+    }
+}
+
+#[test]
+fn a_panic_of_the_sink_ends_all_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    let (small, _) = file(directory.path(), "small", 5);
+    let recipes = recipes();
+    let entries = std::iter::repeat_with(|| named(&small, 0));
+    let run = || digest_files(&recipes, 4.try_into().unwrap(), entries, |_, _| panic!("for the test"));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+}
