@@ -8,14 +8,14 @@ use std::{
 };
 
 use crate::support::{
-    cli::{Ended, hashmesh, program},
+    cli::{Ended, Run, hashmesh, program},
     tree::{HOSTILE_NAMES, hostile_files},
 };
 
 /// Runs both on the same arguments and compares all that can be seen of them; `ours` come first in our arguments.
 async fn same_with<A: AsRef<OsStr>>(directory: &Path, ours: &[&str], arguments: &[A], stdin: &[u8]) -> Ended {
-    let begun = |run: crate::support::cli::Run| {
-        let run = arguments.iter().fold(run, |run, argument| run.arg(argument));
+    let begun = |run: Run| {
+        let run = arguments.iter().fold(run, Run::arg);
         run.env("LC_ALL", "C.UTF-8").in_directory(directory).stdin(stdin)
     };
     let theirs = begun(program("sha256sum", [""; 0])).run().await;

@@ -150,8 +150,9 @@ mod tests {
         for line in ["", "\r", "# x", &format!("#{md5}  a")] {
             assert_eq!(read(line), Err(Skip::Nothing), "{line}");
         }
+        // One space, and a name that is another.
+        assert!(read(&format!("{md5}  ")).is_ok());
         for line in [
-            format!("{md5}  "),
             format!("{md5} "),
             md5.clone(),
             format!("{md5}0  a"),

@@ -42,10 +42,11 @@ fn quote_in(name: &[u8], utf8: bool) -> String {
     for unit in units {
         match unit {
             Unit::Shown(character) => {
-                if escaping {
+                // A quote that is shown ends the escapes by itself.
+                if escaping && character != '\'' {
                     quoted.push_str("''");
-                    escaping = false;
                 }
+                escaping = false;
                 if character == '\'' {
                     quoted.push_str("'\\'");
                 }
