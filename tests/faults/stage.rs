@@ -61,10 +61,12 @@ impl Stage {
         let directory = rundir::directory(name);
         let disk = needs.disk_mebibytes.map(|size| Disk::mount(&directory, size).expect("root may mount"));
         let postgres = Postgres::start_in(directory.clone(), disk, &needs.settings, &needs.postgres).await;
+        let to_queues = proxies(QUEUES, &mut random).await;
         let links = Links {
             clients: proxies(GATEWAYS, &mut random).await,
-            gateways: proxies(QUEUES, &mut random).await,
-            workers: proxies(QUEUES, &mut random).await,
+            // All come to the address that a Queue tells of itself.
+            workers: to_queues.iter().map(|proxy| proxy.way_of("worker")).collect(),
+            gateways: to_queues,
             postgres: proxies(QUEUES, &mut random).await,
         };
         let mut queues = Vec::new();
@@ -77,7 +79,6 @@ impl Stage {
             let name = format!("queue-{number}");
             let mut queue = Role::start("queue", &name, arguments.to_vec(), environment, directory.clone()).await;
             links.gateways[number].leads_to(&queue.address);
-            links.workers[number].leads_to(&queue.address);
             if number == 0 {
                 queue.ready().await;
             }

@@ -1,11 +1,14 @@
 //! A way between two processes whose condition a test chooses: slow, narrow, torn, half open, a black hole, reset.
 //!
+//! Processes of several roles may come to the same address, as it is the one that a server tells all of: each role has a way of its
+//! own then ([`Proxy::way_of`]).
+//!
 //! What is random in it (delays, where a connection is torn) follows from a seed and the connection's number.
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,7 +25,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::mesh::own_host;
+use super::{mesh::own_host, peer};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -70,6 +73,9 @@ struct Counters {
     ended: AtomicU64,
 }
 
+/// The ways of roles that have one of their own.
+type Roles = Arc<Mutex<Vec<(&'static str, watch::Receiver<Condition>, Arc<Counters>)>>>;
+
 /// Listens on an address of its own, and passes everything on until it is told otherwise.
 #[derive(Debug)]
 pub(crate) struct Proxy {
@@ -78,7 +84,9 @@ pub(crate) struct Proxy {
     target: watch::Sender<Option<SocketAddr>>,
     condition: watch::Sender<Condition>,
     counters: Arc<Counters>,
-    _task: AbortOnDropHandle<()>,
+    roles: Roles,
+    /// Ends with the last of its ways.
+    task: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Proxy {
@@ -90,13 +98,17 @@ impl Proxy {
         let (condition, conditioned) = watch::channel(Condition::Fair);
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
+        let roles = Roles::default();
+        let known = Arc::clone(&roles);
         let task = tokio::spawn(async move {
             let mut number: u64 = 0;
-            while let Ok((client, _)) = listener.accept().await {
+            while let Ok((client, from)) = listener.accept().await {
                 number += 1;
+                let own = of_role(&known, from);
+                let (condition, counters) = own.unwrap_or_else(|| (conditioned.clone(), Arc::clone(&counted)));
                 let way = Way {
-                    condition: conditioned.clone(),
-                    counters: Arc::clone(&counted),
+                    condition,
+                    counters,
                     spoilt: Arc::default(),
                     // Another sequence for each connection; the odd factor spreads their numbers over all bits.
                     seed: seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -104,7 +116,16 @@ impl Proxy {
                 tokio::spawn(way.pass(client, targeted.clone()));
             }
         });
-        Self { address, target, condition, counters, _task: AbortOnDropHandle::new(task) }
+        Self { address, target, condition, counters, roles, task: Arc::new(AbortOnDropHandle::new(task)) }
+    }
+
+    /// The way of those who come as this role from now on: the same address, and a condition of its own.
+    pub(crate) fn way_of(&self, role: &'static str) -> Self {
+        let (condition, conditioned) = watch::channel(Condition::Fair);
+        let counters = Arc::new(Counters::default());
+        self.roles.lock().expect("nobody panics with it").push((role, conditioned, Arc::clone(&counters)));
+        let (address, target, task) = (self.address.clone(), self.target.clone(), Arc::clone(&self.task));
+        Self { address, target, condition, counters, roles: Arc::clone(&self.roles), task }
     }
 
     /// Whom the connections are for.
@@ -131,6 +152,15 @@ impl Proxy {
         let Counters { delayed_bytes, lost_bytes, ended, .. } = &*self.counters;
         [delayed_bytes, lost_bytes, ended].map(|counter| counter.load(Ordering::Relaxed))
     }
+}
+
+/// The way of whoever comes from this address, if its role has one of its own.
+fn of_role(roles: &Roles, from: SocketAddr) -> Option<(watch::Receiver<Condition>, Arc<Counters>)> {
+    let roles = roles.lock().expect("nobody panics with it");
+    // To look is not free.
+    let arguments = if roles.is_empty() { None } else { peer::arguments_of(from) }?;
+    let own = roles.iter().find(|(role, ..)| arguments.iter().any(|argument| argument == role));
+    own.map(|(_, condition, counters)| (condition.clone(), Arc::clone(counters)))
 }
 
 /// One connection's way.

@@ -176,7 +176,10 @@ impl Engine {
         }
     }
 
+    /// In order: what happens to one after the other is the same each time it is simulated.
     fn live_in(&self, shards: ShardSet) -> Vec<Uuid> {
-        self.live.keys().filter(|id| shards.contains(Shard::of(**id))).copied().collect()
+        let mut ids: Vec<Uuid> = self.live.keys().filter(|id| shards.contains(Shard::of(**id))).copied().collect();
+        ids.sort_unstable();
+        ids
     }
 }

@@ -174,8 +174,8 @@ impl World {
 
     /// Begins nothing more. What is held is written for the next owner once nothing is under way, and then the shards are free.
     pub(super) fn stop(&mut self, number: usize) {
-        if self.stalled(number).is_some() {
-            return;
+        if let Some(later) = self.stalled(number) {
+            return self.at(later, Event::Stop(number));
         }
         let generation = &mut self.generations[number];
         let shards = ShardSet::of_bits(generation.shards);
