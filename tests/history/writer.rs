@@ -97,6 +97,7 @@ impl Work {
         let mut enough = self.enough.clone();
         let mut pace = interval(self.pace.max(Duration::from_nanos(1)));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = false;
         while through < self.batch_count(written) {
             // What was sent on the stream before may be accepted only now.
             next = next.max(through);
@@ -121,7 +122,7 @@ impl Work {
                 Some(Frame::Rejected(rejected)) => {
                     return Err(hashmesh::error::from_message(&rejected.status.expect("it says why")));
                 }
-                Some(Frame::Draining(_)) => {}
+                Some(Frame::Draining(_)) => draining = true,
                 None => return Err(Status::unavailable("the stream ended")),
                 other => panic!("the writer did not expect {other:?}"),
             }
@@ -129,7 +130,13 @@ impl Work {
         let batch_count = self.batch_count(written);
         stream.send(submit_tasks_request::Frame::Seal(Seal { batch_count })).await;
         stream.finish();
-        stream.end().await.1
+        let (frames, ended) = stream.end().await;
+        ended?;
+        // A stream that is about to end in order may do so before it hears of the seal.
+        if draining || frames.iter().any(|frame| matches!(frame, Frame::Draining(_))) {
+            return Err(Status::unavailable("the stream was draining"));
+        }
+        Ok(())
     }
 
     async fn open(&self) -> (SubmitStream, Opened) {
