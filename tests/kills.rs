@@ -27,12 +27,18 @@ fn size() -> (usize, u32) {
     if heavy::long() { (1_000_000, 10) } else { (100_000, 2) }
 }
 
-/// As many random moments of a run, in order, as shares of its batches, all in the first half: each kill must find work, and
-/// on a busy machine an acknowledgement is seen late.
-fn moments(kills: u32, batches: u32) -> Vec<u32> {
+/// When to kill: after so many, while no more than `until` are there.
+struct Moment {
+    after: u32,
+    until: u32,
+}
+
+/// As many random moments of a run, in order, each in a part of the work that is not over before it has come.
+fn moments(kills: u32, count: u32) -> Vec<Moment> {
     let mut rng = rand::rng();
-    let share = batches / 2 / kills;
-    (0..kills).map(|kill| kill * share + rng.random_range(1..=share)).collect()
+    let share = count / (kills + 1);
+    let moment = |kill| Moment { after: kill * share + rng.random_range(1..=share / 2), until: (kill + 1) * share };
+    (0..kills).map(moment).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,14 +47,14 @@ async fn promises_1_2_5_6_and_7_an_accepted_batch_survives_kill_9_of_the_whole_m
     let (tasks, kills) = size();
     let mut up = Up::start("kills", &[]).await;
     let load = Load { tasks, batch_tasks: 250, window: 16, cut_after: tasks / 7 };
-    let mut run = Run::start(&up.server, load);
-    let mut rng = rand::rng();
-    for moment in moments(kills, run.batch_count) {
-        run.acknowledged(moment).await;
-        up.kill_with_postgres(rng.random());
-        assert!(!run.all_acknowledged(), "the kill after {moment} batches came too late to matter");
+    let mut run = Run::start_with(&up.server, load, 0);
+    for Moment { after, until } in moments(kills, run.batch_count) {
+        run.may_write(until);
+        run.acknowledged(after).await;
+        up.kill_with_postgres(rand::rng().random());
         up.restart().await;
     }
+    run.may_write_all();
     let (history, outages) = run.finish(&Database::of_url(up.database_url())).await;
     assert!(outages >= kills, "{kills} kills, and the writer noticed {outages}");
     check(&history).assert_clean();
@@ -78,8 +84,8 @@ async fn promise_1_the_command_rides_out_kill_9_of_the_mesh_and_prints_every_tas
     });
     let mut lines = BufReader::new(submit.stdout.take().expect("it is piped")).lines();
     let mut printed: Vec<Value> = Vec::with_capacity(tasks);
-    for moment in moments(kills, u32::try_from(tasks).expect("few")) {
-        while printed.len() < moment as usize {
+    for Moment { after, .. } in moments(kills, u32::try_from(tasks).expect("few")) {
+        while printed.len() < after as usize {
             let line = lines.next_line().await.expect("UTF-8").expect("there is more to print");
             printed.push(serde_json::from_str(&line).expect("JSON"));
         }
@@ -111,11 +117,14 @@ async fn promise_1_postgres_alone_may_be_killed_under_load() {
     let _turn = heavy::turn().await;
     let up = Up::start("kill-postgres", &[]).await;
     let tasks = 50_000;
-    let mut run = Run::start(&up.server, Load { tasks, batch_tasks: 250, window: 8, cut_after: tasks / 3 });
-    for moment in moments(2, run.batch_count) {
-        run.acknowledged(moment).await;
+    let load = Load { tasks, batch_tasks: 250, window: 8, cut_after: tasks / 3 };
+    let mut run = Run::start_with(&up.server, load, 0);
+    for Moment { after, until } in moments(2, run.batch_count) {
+        run.may_write(until);
+        run.acknowledged(after).await;
         up.kill_postgres().await;
     }
+    run.may_write_all();
     let (history, _) = run.finish(&Database::of_url(up.database_url())).await;
     check(&history).assert_clean();
 }

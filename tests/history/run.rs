@@ -20,6 +20,7 @@ pub(crate) struct Run {
     /// Batches that are acknowledged.
     pub(crate) progress: watch::Receiver<u32>,
     pub(crate) batch_count: u32,
+    allowed: watch::Sender<u32>,
     enough: watch::Sender<bool>,
 }
 
@@ -37,15 +38,26 @@ pub(crate) struct Load {
 impl Run {
     /// Starts a writer and two readers, one that stays and one that keeps coming back.
     pub(crate) fn start(server: &str, load: Load) -> Self {
-        Self::start_paced(server, load, Duration::ZERO)
+        Self::begin(server, load, Duration::ZERO, u32::MAX)
+    }
+
+    /// The same for no more than so many batches until [`Self::may_write`] allows more: what is to happen in the middle of
+    /// the work does, however slow a busy machine is to make it happen.
+    pub(crate) fn start_with(server: &str, load: Load, batches: u32) -> Self {
+        Self::begin(server, load, Duration::ZERO, batches)
     }
 
     /// The same with a pause between two batches.
     pub(crate) fn start_paced(server: &str, load: Load, pace: Duration) -> Self {
+        Self::begin(server, load, pace, u32::MAX)
+    }
+
+    fn begin(server: &str, load: Load, pace: Duration, batches: u32) -> Self {
         let inputs: Arc<Vec<Vec<u8>>> =
             Arc::new((0..load.tasks).map(|task| format!("input of task {task}").into_bytes()).collect());
         let (progress_sender, progress) = watch::channel(0);
         let (submission_sender, submission) = watch::channel(None);
+        let (allowed, may_write) = watch::channel(batches);
         let (enough, no_more) = watch::channel(false);
         let work = Work {
             server: server.to_owned(),
@@ -54,6 +66,7 @@ impl Run {
             batch_tasks: load.batch_tasks,
             window: load.window,
             pace,
+            allowed: may_write,
             enough: no_more,
             progress: progress_sender,
             submission: submission_sender,
@@ -69,7 +82,17 @@ impl Run {
             })
             .into();
         let batch_count = u32::try_from(load.tasks.div_ceil(load.batch_tasks)).expect("few batches");
-        Self { inputs, writing, reading, progress, batch_count, enough }
+        Self { inputs, writing, reading, progress, batch_count, allowed, enough }
+    }
+
+    /// Writes up to so many batches from now on.
+    pub(crate) fn may_write(&self, batches: u32) {
+        self.allowed.send_replace(batches);
+    }
+
+    /// The rest, without a limit.
+    pub(crate) fn may_write_all(&self) {
+        self.may_write(u32::MAX);
     }
 
     /// Writes nothing new any more, and seals.
@@ -84,11 +107,6 @@ impl Run {
             Ok(reached) => drop(reached.expect("the writer lives")),
             Err(_) => panic!("no {batches} batches were acknowledged within {PATIENCE:?}"),
         }
-    }
-
-    /// True once every batch is acknowledged.
-    pub(crate) fn all_acknowledged(&self) -> bool {
-        *self.progress.borrow() >= self.batch_count
     }
 
     /// Waits for writer and readers to come to the end.

@@ -38,6 +38,8 @@ pub(crate) struct Work {
     pub(crate) window: u32,
     /// Between two batches, at least.
     pub(crate) pace: Duration,
+    /// How many batches may be written for now.
+    pub(crate) allowed: watch::Receiver<u32>,
     /// Once it is true, no task is written that was not sent already, but for a first one.
     pub(crate) enough: watch::Receiver<bool>,
     /// Says how many batches are acknowledged.
@@ -94,14 +96,15 @@ impl Work {
         let mut through = opened.next_sequence;
         // What is stored was accepted, even if that was not heard.
         self.acknowledge(started, written, through);
-        let mut enough = self.enough.clone();
+        let (mut allowed, mut enough) = (self.allowed.clone(), self.enough.clone());
         let mut pace = interval(self.pace.max(Duration::from_nanos(1)));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = false;
         while through < self.batch_count(written) {
             // What was sent on the stream before may be accepted only now.
             next = next.max(through);
-            let room = next < self.batch_count(written) && next - through < self.window;
+            let end = self.batch_count(written).min(*allowed.borrow_and_update());
+            let room = next < end && next - through < self.window;
             let frame = tokio::select! {
                 biased;
                 () = paced(self.pace, &mut pace), if room => {
@@ -113,6 +116,7 @@ impl Work {
                 }
                 frame = stream.next() => frame?,
                 Ok(()) = enough.changed() => continue,
+                Ok(()) = allowed.changed() => continue,
             };
             match frame {
                 Some(Frame::Accepted(accepted)) => {

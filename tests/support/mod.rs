@@ -17,6 +17,7 @@ pub(crate) mod guarded;
 pub(crate) mod heavy;
 pub(crate) mod mesh;
 pub(crate) mod oracle;
+pub(crate) mod panics;
 pub(crate) mod peer;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;

@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::{
-    rundir,
+    panics, rundir,
     wait::{PATIENCE, until},
 };
 
@@ -27,6 +27,7 @@ pub(crate) const MOUNTED: &str = "HASHMESH_TEST_MOUNTED";
 /// Starts every child. The signal that a child gets at its parent's death comes at the death of the *thread* that started
 /// it, and a test's thread ends with the test; this one ends with the process.
 static SPAWNER: LazyLock<Mutex<mpsc::SyncSender<Order>>> = LazyLock::new(|| {
+    panics::tell_at_once();
     let (orders, receiver) = mpsc::sync_channel::<Order>(0);
     let serve = move || {
         for mut order in receiver {
