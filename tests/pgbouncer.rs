@@ -1,11 +1,21 @@
 //! A mesh whose reads go through PgBouncer in transaction mode, where each may meet another session.
 
 use hashmesh::{
-    gateway::v1::{GetStatsRequest, ListSubmissionsRequest},
+    gateway::v1::{GetStatsRequest, ListSubmissionsRequest, OpenSubmission},
     v1::SubmissionState,
 };
 
-use crate::support::{Database, Gateway, Role, mesh::get_page, pgbouncer::PgBouncer, raw::packed, rundir};
+use crate::{
+    history::writer::transient,
+    support::{
+        Database, Gateway, Role,
+        mesh::get_page,
+        pgbouncer::PgBouncer,
+        raw::packed,
+        rundir,
+        wait::{PATIENCE, until},
+    },
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mesh_reads_through_pgbouncer_and_writes_beside_it() {
@@ -59,7 +69,12 @@ async fn a_mesh_reads_through_pgbouncer_and_writes_beside_it() {
     // A Queue that is started anew recovers, and one that is stopped gives the shards back.
     queue.restart().await;
     queue.ready().await;
-    let (mut stream, opened) = client.open_new().await;
+    let (mut stream, opened) =
+        until("the Gateway to reach it again", PATIENCE, async || match client.open(OpenSubmission::default()).await {
+            Err(status) if transient(&status) => None,
+            opened => Some(opened.expect("a new submission opens")),
+        })
+        .await;
     stream.batch(0, packed(["once more"])).await;
     stream.seal(1).await;
     stream.finish();

@@ -130,3 +130,20 @@ async fn workers_outlive_their_queue_and_come_back_to_it() {
     let all = ["worker-0", "worker-1", "worker-2"];
     until_value("all workers to be back", PATIENCE, async || names(&mut gateway).await, |names| *names == all).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_7_a_worker_that_finds_a_digest_wrong_ends_before_anybody_is_told_and_its_work_is_done_by_the_next() {
+    // The check at start computes the first one; the second is among those of tasks.
+    let worker_environment = vec![("HASHMESH_WRONG_DIGEST".to_owned(), "1".to_owned())];
+    let mut mesh = Mesh::start("wrong-digest", MeshOptions { worker_environment, ..MeshOptions::default() }).await;
+    let load = Load { tasks: 30_000, batch_tasks: 500, window: 16, cut_after: 10_000 };
+    let run = Run::start(&mesh.gateway.url(), load);
+    let status = until("the worker to end", PATIENCE, async || mesh.workers[0].process.exited()).await;
+    assert_eq!(status.code(), Some(1), "{status}");
+    let log = mesh.workers[0].process.log();
+    assert!(log.contains("do not use this machine or this build"), "{log}");
+    mesh.workers[0].set_environment(&[]);
+    mesh.workers[0].restart().await;
+    let (history, _) = run.finish(&mesh.database.clone()).await;
+    check(&history).assert_clean();
+}

@@ -13,6 +13,7 @@ mod busy;
 mod config;
 mod digest;
 mod error;
+mod fault;
 mod files;
 mod kernel;
 mod kernels;

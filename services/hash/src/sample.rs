@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::kernels::{Digests, Family, Sha2};
+use crate::{
+    fault,
+    kernels::{Digests, Family, Sha2},
+};
 
 /// One result in so many is computed again.
 const EVERY: u64 = 10_000;
@@ -62,6 +65,7 @@ impl Sample {
             let mut again = vec![0; algorithm.digest_bytes];
             (algorithm.plain)(input, &mut again);
             let computed = digests.of(turn as usize, algorithm.digest_bytes);
+            fault::spoil(computed);
             if computed != again {
                 let kernel = crate::kernels::names::<W>().unwrap_or_default();
                 return Err(Untrusted::new(W::FAMILY, &kernel, input.len(), computed, &again));

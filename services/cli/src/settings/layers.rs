@@ -60,6 +60,10 @@ const ALIASES: &[(&str, &str)] = &[
 /// Read before clap is, see [`super::read_config_file`].
 const CONFIG: &str = "config";
 
+/// Commands in place of others' programs: their switches come from the command line alone. `quiet`, which a user may have
+/// set for all verbs, would be an error with `sum` as it is with `sha256sum`, and scripts know what they asked for.
+const WITHOUT_SWITCHES: &[&str] = &["sum"];
+
 /// Which values below the command line came from where, by command and setting.
 #[derive(Debug, Default)]
 pub(crate) struct Origins(BTreeMap<(String, String), Origin>);
@@ -83,14 +87,16 @@ fn lay_with(
     });
 
     file.refuse_unknown(|table, name| {
-        fn takes(command: &Command, name: &str) -> bool {
-            command.get_arguments().any(|arg| layered(arg) && arg.get_id() == name)
-                || command.get_subcommands().any(|sub| takes(sub, name))
+        fn has(command: &Command, table: &str, name: &str) -> bool {
+            command.get_arguments().any(|arg| layered(table, arg) && arg.get_id() == name)
         }
-        let has = |command: &Command| takes(command, name);
+        fn takes(command: &Command, table: &str, name: &str) -> bool {
+            has(command, table, name) || command.get_subcommands().any(|sub| takes(sub, table, name))
+        }
+        let mut commands = command.get_subcommands();
         match table {
-            None => has(&command),
-            Some(table) => command.find_subcommand(table).is_some_and(has),
+            None => has(&command, "", name) || commands.any(|sub| takes(sub, sub.get_name(), name)),
+            Some(table) => commands.any(|sub| sub.get_name() == table && takes(sub, table, name)),
         }
     })?;
     Ok((command, origins))
@@ -132,10 +138,14 @@ fn lay_one(
     })
 }
 
-/// Options have layers; positional arguments, and what has no value by design, do not.
-fn layered(arg: &Arg) -> bool {
+/// Options have layers; positional arguments, and what has no value by design, do not. `table` is the command right below
+/// `hashmesh` that the option belongs to.
+fn layered(table: &str, arg: &Arg) -> bool {
     let id = arg.get_id().as_str();
-    arg.get_long().is_some() && !matches!(id, "help" | "version" | CONFIG)
+    let switch = matches!(arg.get_action(), ArgAction::SetTrue);
+    arg.get_long().is_some()
+        && !matches!(id, "help" | "version" | CONFIG)
+        && !(switch && WITHOUT_SWITCHES.contains(&table))
 }
 
 fn lower_layers(
@@ -144,7 +154,7 @@ fn lower_layers(
     file: &ConfigFile,
     environment: &impl Fn(&str) -> Option<OsString>,
 ) -> Option<(Vec<OsString>, Origin)> {
-    if !layered(arg) {
+    if !layered(command, arg) {
         return None;
     }
     let id = arg.get_id().as_str();
@@ -268,6 +278,28 @@ mod tests {
         assert!(matches.get_flag("quiet"));
         let (matches, _) = parse(&[], "allow-source = [\"/a,b\"]", &["--allow-source", "/c,d"]);
         assert_eq!(matches.get_many::<String>("allow_source").unwrap().collect::<Vec<_>>(), ["/c,d"]);
+    }
+
+    #[test]
+    fn switches_of_a_stand_in_for_another_program_come_from_the_command_line_alone() {
+        let sum = || {
+            let quiet = Arg::new("quiet").long("quiet").action(ArgAction::SetTrue);
+            let threads = Arg::new("threads").long("threads");
+            Command::new("sum").arg(quiet).arg(threads)
+        };
+        let command = || command().subcommand(sum());
+        let environment = |name: &str| matches!(name, "HASHMESH_QUIET" | "HASHMESH_THREADS").then(|| "1".into());
+        let (laid, _) = lay_with(command(), &file("quiet = true"), environment).unwrap();
+        let matches = laid.clone().try_get_matches_from(["hashmesh", "sum"]).unwrap();
+        let matches = matches.subcommand_matches("sum").unwrap();
+        assert!(!matches.get_flag("quiet"));
+        assert_eq!(matches.get_one::<String>("threads").map(String::as_str), Some("1"));
+        let matches = laid.try_get_matches_from(["hashmesh", "up"]).unwrap();
+        assert!(matches.subcommand_matches("up").unwrap().get_flag("quiet"));
+        assert!(lay_with(command(), &file("[sum]\nquiet = true"), |_| None).is_err());
+        let alone = || Command::new("hashmesh").subcommand(sum());
+        assert!(lay_with(alone(), &file("quiet = true"), |_| None).is_err());
+        assert!(lay_with(command(), &file("[sum]\nthreads = 2"), |_| None).is_ok());
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(super) trait Kernel: Debug + Send + Sync + 'static {
     /// Several inputs are computed faster than one after another.
     const SIDE_BY_SIDE: bool = false;
 
+    /// One input is computed faster on several threads.
+    const ON_THREADS: bool = false;
+
     /// Begins an input.
     fn start() -> Self;
 
@@ -156,6 +159,8 @@ impl Kernel for Blake2b {
 pub(super) struct Blake3(blake3::Hasher);
 
 impl Kernel for Blake3 {
+    const ON_THREADS: bool = true;
+
     fn start() -> Self {
         Self(blake3::Hasher::new())
     }

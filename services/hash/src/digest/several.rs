@@ -4,9 +4,32 @@ use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 
 use super::{
     CACHED_BYTES, MultiHasher,
-    kernels::InLanes,
+    kernels::{InLanes, Kernel, Visitor, visit},
     stream::{Stream, update_streams},
 };
+use crate::Recipe;
+
+impl Recipe {
+    /// True if one long input is digested faster by [`MultiHasher::update_on`].
+    pub(crate) fn gains_by_threads(&self) -> bool {
+        self.len() > 1 || self.iter().any(|algorithm| visit(*algorithm, OnThreads).unwrap_or(false))
+    }
+}
+
+/// Whether an algorithm gains by several threads for one input.
+struct OnThreads;
+
+impl Visitor for OnThreads {
+    type Output = bool;
+
+    fn plain<K: Kernel>(self) -> bool {
+        K::ON_THREADS
+    }
+
+    fn composite<K: Kernel>(self) -> bool {
+        false
+    }
+}
 
 /// Below this, waking threads costs more than they gain.
 const MIN_BYTES_FOR_THREADS: usize = 1024 * 1024;

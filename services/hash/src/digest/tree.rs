@@ -53,6 +53,8 @@ impl Sha256Tree {
 }
 
 impl Kernel for Sha256Tree {
+    const ON_THREADS: bool = true;
+
     fn start() -> Self {
         Self { leaf: Sha256::new(), leaf_bytes: 0, leaves: 0, subtrees: Vec::new() }
     }

@@ -1,10 +1,13 @@
-//! One input that is read by a thread while another digests what was read.
+//! One input that is read by a thread while another, or several, digest what was read.
 
 use std::{
+    cell::OnceCell,
     io::{self, Read},
     sync::mpsc::sync_channel,
     thread,
 };
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::large::fill;
 use crate::{MultiHasher, Recipe};
@@ -12,11 +15,22 @@ use crate::{MultiHasher, Recipe};
 /// Read at a time: what a hand-over between threads costs is little beside it.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// Pieces between the two threads: one is filled, one digested, one on its way.
+/// The same where several threads share what was read.
+const SHARED_PIECE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Pieces between the two sides: one is filled, one digested, one on its way.
 const PIECES: usize = 3;
 
-/// Appends the digests of all of `input` to `digests`.
-pub(super) fn digest_ahead(recipe: &Recipe, input: &mut (impl Read + Send), digests: &mut Vec<u8>) -> io::Result<()> {
+/// Appends the digests of all of `input` to `digests`, on `threads` threads where the recipe gains by them.
+pub(super) fn digest_ahead(
+    recipe: &Recipe,
+    threads: usize,
+    input: &mut (impl Read + Send),
+    digests: &mut Vec<u8>,
+) -> io::Result<()> {
+    let shared = recipe.gains_by_threads();
+    let piece_bytes = if shared { SHARED_PIECE_BYTES } else { PIECE_BYTES };
+    let pool = OnceCell::new();
     let mut hasher = MultiHasher::new(recipe);
     let (full, filled) = sync_channel::<(Vec<u8>, usize)>(PIECES);
     let (empty, emptied) = sync_channel::<Vec<u8>>(PIECES);
@@ -25,7 +39,7 @@ pub(super) fn digest_ahead(recipe: &Recipe, input: &mut (impl Read + Send), dige
         loop {
             let buffer = if fresh > 0 {
                 fresh -= 1;
-                Some(vec![0; PIECE_BYTES])
+                Some(vec![0; piece_bytes])
             } else {
                 emptied.recv().ok()
             };
@@ -41,7 +55,15 @@ pub(super) fn digest_ahead(recipe: &Recipe, input: &mut (impl Read + Send), dige
     thread::scope(move |scope| {
         let reader = thread::Builder::new().name("read".to_owned()).spawn_scoped(scope, read)?;
         while let Ok((buffer, bytes)) = filled.recv() {
-            hasher.update(&buffer[..bytes]);
+            // One that is over with its first piece is not worth waking anybody.
+            if shared
+                && bytes == piece_bytes
+                && let Some(pool) = pool.get_or_init(|| start(threads))
+            {
+                hasher.update_on(pool, &buffer[..bytes]);
+            } else {
+                hasher.update(&buffer[..bytes]);
+            }
             // The reader may have ended.
             let _ended = empty.send(buffer);
         }
@@ -51,7 +73,12 @@ pub(super) fn digest_ahead(recipe: &Recipe, input: &mut (impl Read + Send), dige
     })
 }
 
-/// The same without a thread.
+/// None if the system refuses so many threads: then it goes on without.
+fn start(threads: usize) -> Option<ThreadPool> {
+    ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("sum-{number}")).build().ok()
+}
+
+/// The same on this thread alone.
 pub(super) fn digest_alone(recipe: &Recipe, input: &mut impl Read, digests: &mut Vec<u8>) -> io::Result<()> {
     let mut hasher = MultiHasher::new(recipe);
     let mut buffer = vec![0; PIECE_BYTES];

@@ -212,7 +212,7 @@ where
         let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         match self.board.threads() {
             1 => digest_alone(&self.recipes[recipe], &mut stdin, digests),
-            _ => digest_ahead(&self.recipes[recipe], &mut stdin, digests),
+            threads => digest_ahead(&self.recipes[recipe], threads, &mut stdin, digests),
         }
     }
 
@@ -221,7 +221,7 @@ where
         let recipe = &self.recipes[recipe];
         let mut digests = Vec::new();
         let read = what.open().and_then(|mut file| match ahead {
-            true => digest_ahead(recipe, &mut file, &mut digests),
+            true => digest_ahead(recipe, self.board.threads(), &mut file, &mut digests),
             false => digest_alone(recipe, &mut file, &mut digests),
         });
         self.board.fill(Ended { run, index, digests: read.map(|()| digests) });

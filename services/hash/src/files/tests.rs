@@ -114,6 +114,26 @@ fn what_cannot_be_read_is_told_in_its_place_and_stops_nothing() {
 }
 
 #[test]
+fn one_large_file_is_shared_by_the_threads_where_its_algorithms_gain_by_them() {
+    let directory = tempfile::tempdir().unwrap();
+    // Nothing, less than a piece, exactly one, several and a rest.
+    for length in [0, 100_000, 4 << 20, (13 << 20) + 4_711] {
+        let (path, content) = file(directory.path(), "large", length);
+        for algorithms in [&[Algorithm::Blake3][..], &[Algorithm::Sha256tree], &[Algorithm::Sha256, Algorithm::Md5]] {
+            let recipe = Recipe::new(algorithms, 0).unwrap();
+            assert!(recipe.gains_by_threads());
+            let mut wanted = Vec::new();
+            digest_into(&recipe, &content, &mut wanted);
+            digest_files(&[recipe], 3.try_into().unwrap(), [named(&path, 0)].into_iter(), |_, read| {
+                assert_eq!(read.unwrap().unwrap(), wanted, "{algorithms:?} of {length} bytes");
+                std::ops::ControlFlow::Continue(())
+            });
+        }
+    }
+    assert!(!Recipe::new([Algorithm::Sha256], 0).unwrap().gains_by_threads());
+}
+
+#[test]
 fn files_of_the_kernels_own_making_that_say_they_are_empty_are_read_to_their_end() {
     let content = fs::read("/proc/version").unwrap();
     let told = told(vec![named("/proc/version", 0)], 1);
