@@ -4,7 +4,8 @@
 # make test       every test, the long ones in a short version
 # make test-all   every test in full
 # make faults     every fault of tests/faults in full: killed, stopped, cut off, out of disk, told the wrong time; FAULT_SEED repeats one
-# make evidence   simulation, mutants, faults and rolling restarts for EVIDENCE_TIME from EVIDENCE_SEED on, in one report
+# make upgrade-test  this version beside an earlier one (OLDER=REVISION; default: before the newest migration), replaced in both directions
+# make evidence   simulation, mutants, faults, rolling restarts and upgrades for EVIDENCE_TIME from EVIDENCE_SEED on, in one report
 # make clients    the reference clients of examples/clients, each built with its language's tools
 # make metrics     observability/METRICS.md, from the program's catalogue
 # make envoy      what Envoy is given, from envoy/source and the protos
@@ -58,6 +59,7 @@ PEERS ?=
 EVIDENCE_TIME ?= 10m
 EVIDENCE_SEED ?= 1
 FAULT_SEED ?=
+OLDER ?=
 CLIENTS ?= python go java node web
 
 # smoke load stress soak spike streams cap connections; how long and how much: LOAD_… of tests/tools/load.sh.
@@ -69,7 +71,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all faults evidence compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
+.PHONY: run up test test-all faults upgrade-test evidence compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
 
 
 run: release
@@ -90,6 +92,7 @@ test: setup clients
 test-all: setup clients
 	HASHMESH_TEST_LONG=1 cargo test $(TESTED) --no-fail-fast
 	$(MAKE) faults
+	$(MAKE) upgrade-test
 
 # The files of the suite by the names of their tests; "faults::" alone would find others' too.
 FAULTS := $(patsubst tests/faults/%.rs,faults::%::,$(wildcard tests/faults/*.rs))
@@ -97,8 +100,11 @@ FAULTS := $(patsubst tests/faults/%.rs,faults::%::,$(wildcard tests/faults/*.rs)
 faults: setup
 	$(if $(FAULT_SEED),HASHMESH_FAULT_SEED=$(FAULT_SEED)) HASHMESH_TEST_LONG=1 cargo test $(TESTED) --test integration -- --include-ignored --nocapture $(FAULTS)
 
+upgrade-test: setup
+	@tests/tools/upgrade.sh $(or $(CARGO_TARGET_DIR),target)/older '$(OLDER)' cargo test $(TESTED) --test integration -- --ignored --nocapture upgrade::
+
 evidence: setup release
-	@tests/tools/evidence.sh $(HASHMESH) $(EVIDENCE_TIME) $(EVIDENCE_SEED) $(or $(CARGO_TARGET_DIR),target)/evidence.md
+	@OLDER='$(OLDER)' tests/tools/evidence.sh $(HASHMESH) $(EVIDENCE_TIME) $(EVIDENCE_SEED) $(or $(CARGO_TARGET_DIR),target)/evidence.md
 
 clients: setup
 	@PATH="$(TOOLS)/bin:$$PATH" examples/clients/build.sh $(or $(CARGO_TARGET_DIR),target)/clients $(CLIENTS)

@@ -43,5 +43,6 @@ mod support;
 mod tls;
 mod top;
 mod traces;
+mod upgrade;
 mod uploads;
 mod workers;

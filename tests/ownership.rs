@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Five seconds of ownership, and what taking over takes on a busy machine.
-const TAKEOVER: Duration = Duration::from_secs(10);
+pub(crate) const TAKEOVER: Duration = Duration::from_secs(10);
 
 async fn queue(role: &Role) -> QueueServiceClient<Channel> {
     let channel = Channel::from_shared(role.url()).expect("a URL").connect().await.expect("it listens");

@@ -231,7 +231,7 @@ impl Caller {
     }
 
     async fn submit_one(&self, input: &str, key: &str) -> Result<String, Status> {
-        let mut gateway = Gateway::connect_patiently(&self.server).await;
+        let mut gateway = Gateway::connect_patiently(std::slice::from_ref(&self.server), 0).await;
         let tasks = TaskRows { tasks: vec![inline("called", input.to_owned())] };
         let tasks = Some(submit_batch_request::Tasks::Rows(tasks));
         let request =
@@ -244,7 +244,7 @@ impl Caller {
     /// Outcomes that were recorded when it was cancelled. One that is cancelled, though that was not heard, cannot be opened again:
     /// so its id is remembered.
     async fn cancel_one(&self, key: &str, opened: &mut Option<String>) -> Result<u64, Status> {
-        let mut gateway = Gateway::connect_patiently(&self.server).await;
+        let mut gateway = Gateway::connect_patiently(std::slice::from_ref(&self.server), 0).await;
         let submission_id = match opened {
             Some(id) => id.clone(),
             None => {
@@ -260,7 +260,7 @@ impl Caller {
     }
 
     async fn digest_one(&self, input: &str) -> Result<String, Status> {
-        let mut gateway = Gateway::connect_patiently(&self.server).await;
+        let mut gateway = Gateway::connect_patiently(std::slice::from_ref(&self.server), 0).await;
         let (data, algorithms) = (Bytes::from(input.to_owned()), vec![Algorithm::Sha256.into()]);
         let request = ComputeDigestRequest { data, algorithms, ..Default::default() };
         let answer = gateway.compute_digest(request).await?.into_inner();

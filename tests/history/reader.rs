@@ -17,9 +17,10 @@ use crate::support::{
 /// Longer than any recovery.
 const BETWEEN_FRAMES: Duration = PATIENCE;
 
-/// Reads a submission's outcomes to its end. `cut_after`: lets go of the stream by itself after every so many outcomes.
+/// Reads a submission's outcomes to its end, each stream from the next of these Gateways. `cut_after`: lets go of the stream
+/// by itself after every so many outcomes.
 pub(crate) async fn read(
-    server: String,
+    servers: Vec<String>,
     submission_id: String,
     name: &str,
     cut_after: Option<usize>,
@@ -28,8 +29,9 @@ pub(crate) async fn read(
     loop {
         let after_position = reader.outcomes().last().map_or(0, |outcome| outcome.position);
         reader.sessions.push(Session { after_position, outcomes: Vec::new() });
+        let place = reader.sessions.len() - 1;
         let session = reader.sessions.last_mut().expect("it was pushed");
-        match one_stream(&server, &submission_id, session, cut_after).await {
+        match one_stream(Gateway::connect_patiently(&servers, place).await, &submission_id, session, cut_after).await {
             Ok(Some(end)) => return (reader, end),
             Ok(None) => {}
             Err(status) if transient(&status) => {}
@@ -40,12 +42,11 @@ pub(crate) async fn read(
 
 /// `None`: the stream ended early.
 async fn one_stream(
-    server: &str,
+    mut gateway: Gateway,
     submission_id: &str,
     session: &mut Session,
     cut_after: Option<usize>,
 ) -> Result<Option<Submission>, Status> {
-    let mut gateway = Gateway::connect_patiently(server).await;
     let request = StreamResultsRequest {
         submission_id: submission_id.to_owned(),
         after_position: session.after_position,

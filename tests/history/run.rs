@@ -38,21 +38,26 @@ pub(crate) struct Load {
 impl Run {
     /// Starts a writer and two readers, one that stays and one that keeps coming back.
     pub(crate) fn start(server: &str, load: Load) -> Self {
-        Self::begin(server, load, Duration::ZERO, u32::MAX)
+        Self::begin(&[server.to_owned()], load, Duration::ZERO, u32::MAX)
     }
 
     /// The same for no more than so many batches until [`Self::may_write`] allows more: what is to happen in the middle of
     /// the work does, however slow a busy machine is to make it happen.
     pub(crate) fn start_with(server: &str, load: Load, batches: u32) -> Self {
-        Self::begin(server, load, Duration::ZERO, batches)
+        Self::start_between(&[server.to_owned()], load, batches)
+    }
+
+    /// The same between several Gateways: whoever opens a stream again opens it at the next.
+    pub(crate) fn start_between(servers: &[String], load: Load, batches: u32) -> Self {
+        Self::begin(servers, load, Duration::ZERO, batches)
     }
 
     /// The same with a pause between two batches.
     pub(crate) fn start_paced(server: &str, load: Load, pace: Duration) -> Self {
-        Self::begin(server, load, pace, u32::MAX)
+        Self::begin(&[server.to_owned()], load, pace, u32::MAX)
     }
 
-    fn begin(server: &str, load: Load, pace: Duration, batches: u32) -> Self {
+    fn begin(servers: &[String], load: Load, pace: Duration, batches: u32) -> Self {
         let inputs: Arc<Vec<Vec<u8>>> =
             Arc::new((0..load.tasks).map(|task| format!("input of task {task}").into_bytes()).collect());
         let (progress_sender, progress) = watch::channel(0);
@@ -60,7 +65,7 @@ impl Run {
         let (allowed, may_write) = watch::channel(batches);
         let (enough, no_more) = watch::channel(false);
         let work = Work {
-            server: server.to_owned(),
+            servers: servers.to_vec(),
             key: format!("history-{:x}", rand::random::<u128>()),
             inputs: Arc::clone(&inputs),
             batch_tasks: load.batch_tasks,
@@ -74,10 +79,10 @@ impl Run {
         let writing = AbortOnDropHandle::new(tokio::spawn(work.write()));
         let reading = [("the reader that stays", None), ("the reader that resumes", Some(load.cut_after))]
             .map(|(name, cut_after)| {
-                let (server, mut submission) = (server.to_owned(), submission.clone());
+                let (servers, mut submission) = (servers.to_vec(), submission.clone());
                 AbortOnDropHandle::new(tokio::spawn(async move {
                     let id = submission.wait_for(Option::is_some).await.expect("the writer opens one").clone();
-                    reader::read(server, id.expect("it is some"), name, cut_after).await
+                    reader::read(servers, id.expect("it is some"), name, cut_after).await
                 }))
             })
             .into();

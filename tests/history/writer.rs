@@ -28,7 +28,8 @@ use crate::support::{
 /// What is to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
-    pub(crate) server: String,
+    /// Gateways: each stream is opened at the next.
+    pub(crate) servers: Vec<String>,
     /// The key by which a first open that had no answer finds its submission.
     pub(crate) key: String,
     /// Every task's input.
@@ -87,7 +88,7 @@ impl Work {
 
     /// Opens the submission and goes on from where the server says that it stands.
     async fn one_stream(&self, started: Instant, written: &mut Written) -> Result<(), Status> {
-        let (mut stream, opened) = self.open().await;
+        let (mut stream, opened) = self.open(written.outages).await;
         self.submission.send_replace(Some(opened.submission_id.clone()));
         let acknowledged_batches = acknowledged_batches(written);
         written.opened.push(Opening { next_sequence: opened.next_sequence, acknowledged_batches });
@@ -143,10 +144,11 @@ impl Work {
         Ok(())
     }
 
-    async fn open(&self) -> (SubmitStream, Opened) {
+    /// The stream that is opened after so many have broken.
+    async fn open(&self, outages: u32) -> (SubmitStream, Opened) {
         let patience = Patience::new("the submission to open", PATIENCE);
         loop {
-            let gateway = Gateway::connect_patiently(&self.server).await;
+            let gateway = Gateway::connect_patiently(&self.servers, outages as usize).await;
             let known = self.submission.borrow().clone();
             let open = match known {
                 Some(submission_id) => OpenSubmission { submission_id, ..OpenSubmission::default() },

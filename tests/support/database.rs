@@ -1,6 +1,9 @@
 //! A database per test, from a template. Not a schema: advisory locks are database-wide.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
@@ -32,6 +35,22 @@ impl Database {
         let name = format!("test_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await.expect("a copy");
         Self { url: named(&server, &name) }
+    }
+
+    /// The same with the tables of this program, whichever version it is.
+    pub(crate) async fn of_program(program: &Path) -> Self {
+        let server = shared::up().await.database_url();
+        let name = format!("test_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+        let admin = connect(&server).await;
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+        let database = Self { url: named(&server, &name) };
+        database.migrate(program).await;
+        database
+    }
+
+    /// What the program's `migrate` says that it did.
+    pub(crate) async fn migrate(&self, program: &Path) -> String {
+        cli::program(program, ["migrate", "--database-url", &self.url]).run().await.succeeded().text()
     }
 
     pub(crate) fn of_url(url: String) -> Self {

@@ -1,7 +1,7 @@
 //! The roles as processes of their own, each on a loopback address of its own.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitStatus,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     database::Database,
-    process::{Process, Spawn},
+    process::{HASHMESH, Process, Spawn},
     raw::Gateway,
     rundir,
     wait::{PATIENCE, until},
@@ -36,6 +36,8 @@ pub(crate) fn own_host() -> String {
 #[derive(Debug)]
 pub(crate) struct Role {
     name: String,
+    /// What its next start runs.
+    program: PathBuf,
     directory: PathBuf,
     /// Everything after the addresses.
     arguments: Vec<String>,
@@ -59,6 +61,18 @@ impl Role {
         Self::start_on(&own_host(), role, name, arguments, environment, directory).await
     }
 
+    /// The same of this program.
+    pub(crate) async fn start_program(
+        program: &Path,
+        role: &str,
+        name: &str,
+        arguments: Vec<String>,
+        environment: &[(String, String)],
+        directory: PathBuf,
+    ) -> Self {
+        Self::launched(program, &own_host(), role, name, arguments, environment, directory).await
+    }
+
     /// The same on this host.
     pub(crate) async fn start_on(
         host: &str,
@@ -68,13 +82,24 @@ impl Role {
         environment: &[(String, String)],
         directory: PathBuf,
     ) -> Self {
+        Self::launched(Path::new(HASHMESH), host, role, name, arguments, environment, directory).await
+    }
+
+    async fn launched(
+        program: &Path,
+        host: &str,
+        role: &str,
+        name: &str,
+        mut arguments: Vec<String>,
+        environment: &[(String, String)],
+        directory: PathBuf,
+    ) -> Self {
         let anywhere = format!("{host}:0");
-        let mut arguments = arguments;
         arguments.insert(0, role.to_owned());
-        let environment = environment.to_vec();
+        let (program, environment) = (program.to_owned(), environment.to_vec());
         let (process, address, admin) =
-            launch(name, &directory, &arguments, &environment, [&anywhere, &anywhere]).await;
-        Self { name: name.to_owned(), directory, arguments, environment, process, address, admin }
+            launch(&program, name, &directory, &arguments, &environment, [&anywhere, &anywhere]).await;
+        Self { name: name.to_owned(), program, directory, arguments, environment, process, address, admin }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -86,9 +111,14 @@ impl Role {
         self.process.kill();
         let listen = [self.address.as_str(), self.admin.as_str()];
         let (process, address, admin) =
-            launch(&self.name, &self.directory, &self.arguments, &self.environment, listen).await;
+            launch(&self.program, &self.name, &self.directory, &self.arguments, &self.environment, listen).await;
         assert_eq!((&address, &admin), (&self.address, &self.admin));
         self.process = process;
+    }
+
+    /// The program of its next start.
+    pub(crate) fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// The environment of its next start.
@@ -120,8 +150,9 @@ impl Role {
 }
 
 async fn launch(
+    program: &Path,
     name: &str,
-    directory: &std::path::Path,
+    directory: &Path,
     arguments: &[String],
     environment: &[(String, String)],
     [listen, admin_listen]: [&str; 2],
@@ -129,7 +160,7 @@ async fn launch(
     let mut all: Vec<&str> = vec!["--log-format", "json"];
     all.extend(arguments.iter().map(String::as_str));
     all.extend(["--listen", listen, "--admin-listen", admin_listen]);
-    let mut process = Spawn::hashmesh(name, directory, all).bound_by_permissions().env(environment).start();
+    let mut process = Spawn::program(program, name, directory, all).bound_by_permissions().env(environment).start();
     let (address, admin) = process
         .find_in_log("where it listens", |log| {
             // The last line may be half written.
@@ -160,6 +191,8 @@ pub(crate) async fn get_page(admin: &str, path: &str) -> Option<(u16, Value)> {
 /// How a mesh of separate processes is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct MeshOptions {
+    /// What every role runs.
+    pub(crate) program: PathBuf,
     pub(crate) workers: usize,
     /// Threads of each worker.
     pub(crate) threads: usize,
@@ -176,6 +209,7 @@ pub(crate) struct MeshOptions {
 impl Default for MeshOptions {
     fn default() -> Self {
         Self {
+            program: PathBuf::from(HASHMESH),
             workers: 1,
             threads: 1,
             sources: Vec::new(),
@@ -202,15 +236,29 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Starts all, and waits until all do their work.
     pub(crate) async fn start(name: &str, options: MeshOptions) -> Self {
-        let database = Database::create().await;
+        Self::start_with(Database::create().await, name, options).await
+    }
+
+    /// The same with these tables.
+    pub(crate) async fn start_with(database: Database, name: &str, options: MeshOptions) -> Self {
+        let program = &options.program;
         let directory = rundir::directory(name);
         let arguments = vec!["--database-url".to_owned(), database.url.clone(), "--no-migrate".to_owned()];
-        let queue = Role::start("queue", "queue", arguments, &options.queue_environment, directory.clone()).await;
+        let queue =
+            Role::start_program(program, "queue", "queue", arguments, &options.queue_environment, directory.clone())
+                .await;
         let arguments = vec!["--threads".to_owned(), "1".to_owned()];
-        let hash = Role::start("hash", "hash", arguments, &[], directory.clone()).await;
+        let hash = Role::start_program(program, "hash", "hash", arguments, &[], directory.clone()).await;
         let arguments = ["--queue", &queue.url(), "--hash", &hash.url()].map(str::to_owned).to_vec();
-        let gateway =
-            Role::start("gateway", "gateway", arguments, &options.gateway_environment, directory.clone()).await;
+        let gateway = Role::start_program(
+            program,
+            "gateway",
+            "gateway",
+            arguments,
+            &options.gateway_environment,
+            directory.clone(),
+        )
+        .await;
         let count = options.workers;
         let mut mesh = Self { gateway, workers: Vec::new(), hash, queue, database, options, directory };
         mesh.queue.ready().await;
@@ -237,8 +285,15 @@ impl Mesh {
         for source in &self.options.sources {
             arguments.extend(["--allow-source".to_owned(), source.to_string_lossy().into_owned()]);
         }
-        let worker =
-            Role::start("worker", &name, arguments, &self.options.worker_environment, self.directory.clone()).await;
+        let worker = Role::start_program(
+            &self.options.program,
+            "worker",
+            &name,
+            arguments,
+            &self.options.worker_environment,
+            self.directory.clone(),
+        )
+        .await;
         self.workers.push(worker);
         self.workers.last_mut().expect("it was pushed").ready().await;
     }
@@ -246,7 +301,8 @@ impl Mesh {
     /// A further Queue on the same database. It takes its part of the shards once others have given it up.
     pub(crate) async fn second_queue(&self) -> Role {
         let arguments = vec!["--database-url".to_owned(), self.database.url.clone(), "--no-migrate".to_owned()];
-        Role::start("queue", "second-queue", arguments, &[], self.directory.clone()).await
+        Role::start_program(&self.options.program, "queue", "second-queue", arguments, &[], self.directory.clone())
+            .await
     }
 
     /// A further Gateway, which knows several Queues.
@@ -262,7 +318,9 @@ impl Mesh {
     async fn start_gateway(&self, name: &str, queues: &[&Role], environment: &[(String, String)]) -> Role {
         let queues: Vec<String> = queues.iter().map(|queue| queue.url()).collect();
         let arguments = ["--queue", &queues.join(","), "--hash", &self.hash.url()].map(str::to_owned).to_vec();
-        let mut gateway = Role::start("gateway", name, arguments, environment, self.directory.clone()).await;
+        let mut gateway =
+            Role::start_program(&self.options.program, "gateway", name, arguments, environment, self.directory.clone())
+                .await;
         gateway.ready().await;
         gateway
     }

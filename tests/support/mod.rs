@@ -6,6 +6,7 @@
 pub(crate) mod any_rpc;
 pub(crate) mod authority;
 pub(crate) mod black_hole;
+pub(crate) mod calls;
 pub(crate) mod cli;
 pub(crate) mod collector;
 pub(crate) mod database;

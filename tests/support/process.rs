@@ -188,6 +188,11 @@ impl Process {
         self.child.id()
     }
 
+    /// The program that it runs.
+    pub(crate) fn executable(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/exe", self.pid())).expect("it runs")
+    }
+
     /// What it has written to standard output so far.
     pub(crate) fn output(&self) -> String {
         text_from(&self.stdout, self.stdout_start)

@@ -49,12 +49,13 @@ impl Gateway {
         Self::over(channel)
     }
 
-    /// The same for a server that may be down for a while.
-    pub(crate) async fn connect_patiently(server: &str) -> Self {
-        let endpoint = Channel::from_shared(server.to_owned()).expect("a URL");
-        let patience = Patience::new("the Gateway to answer", PATIENCE);
+    /// The same for servers that may be down for a while: one of them, the one at this place first.
+    pub(crate) async fn connect_patiently(servers: &[String], place: usize) -> Self {
+        let patience = Patience::new("a Gateway to answer", PATIENCE);
+        let mut servers = servers.iter().cycle().skip(place % servers.len());
         loop {
-            if let Ok(channel) = endpoint.connect().await {
+            let server = servers.next().expect("there is one").clone();
+            if let Ok(channel) = Channel::from_shared(server).expect("a URL").connect().await {
                 return Self::over(channel);
             }
             patience.pause().await;

@@ -5,7 +5,7 @@
 #
 # It runs the simulation of the Queue's core (EVIDENCE_SCHEDULES, 100,000, and more while there is time), the mutants that the
 # checker must find out, the fault matrix, again and again with other seeds while there is time, the replacement of every role
-# under load, and what a pinned xmin costs. It fails if one of them fails. Seeds of faults that failed are then in
+# under load, also by and of an earlier program (OLDER, a revision), and what a pinned xmin costs. It fails if one of them fails. Seeds of faults that failed are then in
 # tests/faults/regressions, where `make faults` finds them; for those of the simulation the log says what to keep.
 set -euo pipefail
 
@@ -88,6 +88,9 @@ while [ "$round" -eq 0 ] || [ "$SECONDS" -lt "$end" ]; do
 done
 
 tests rolling "" cargo test "${tested[@]}" --test integration -- rolling::
+
+older=$(dirname "$report")/older
+tests upgrade "" tests/tools/upgrade.sh "$older" "${OLDER:-}" cargo test "${tested[@]}" --test integration -- --ignored --nocapture upgrade::
 
 pinned=$SECONDS result=passed
 tests/tools/pinned.sh "$hashmesh" "$((limit < 600 ? limit : 600))" >"$logs/pinned.log" 2>&1 || result=FAILED

@@ -1,44 +1,46 @@
-//! Queue, Workers, Gateway and Hash are replaced one after the other while all of them work (promises 2, 3, 12).
+//! A mesh whose processes are replaced while all of them work.
 
-use std::{fs, ops::Range, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use bytes::Bytes;
 use hashmesh::{
     client::{Client, ClientConfig},
-    gateway::v1::{ListSubmissionsRequest, SubmitBatchRequest, submit_batch_request},
-    v1::{Algorithm, PackedTasks, QueueStats, SubmissionOptions, SubmissionState, TaskRows},
+    v1::{Algorithm, QueueStats, SubmissionOptions},
 };
 use rustix::process::Signal;
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 
+use super::files::{FILE_BYTES, file_digests, file_tasks};
 use crate::{
     history::{
-        Digest,
         check::check,
         client::{ClientRun, Load},
         inputs,
     },
     support::{
-        Mesh, MeshOptions, Role, heavy, oracle,
-        raw::inline,
+        Database, Mesh, MeshOptions, Role,
+        calls::Calls,
         rundir,
         wait::{PATIENCE, until},
     },
 };
 
-/// Takes seconds to read with the algorithms below, and no room.
-const FILE_BYTES: u64 = 256 * 1024 * 1024;
-/// Files differ in length, by so many bytes at most.
-const LENGTHS: usize = 2;
-/// What workers read besides.
+/// What workers read besides files.
 const SLACK_BYTES: u64 = FILE_BYTES / 32;
 
 /// A mesh of two Queues, which share the shards, and two Workers, one thread each, and what is counted of it.
 #[derive(Debug)]
-struct Rolling {
-    mesh: Mesh,
+pub(crate) struct Rolling {
+    pub(crate) mesh: Mesh,
+    /// The other Queue: it shares the shards, or waits for them if it is of a version that shares nothing.
     waiting: Role,
+    /// What a process runs that takes another's place.
+    pub(crate) next: PathBuf,
+    /// The work went through these roles, run by these programs.
+    pub(crate) worked: BTreeSet<(&'static str, PathBuf)>,
     client: Client,
     inline: ClientRun,
     files: ClientRun,
@@ -49,13 +51,16 @@ struct Rolling {
 }
 
 impl Rolling {
-    async fn start(name: &str) -> Self {
+    /// All of it runs this program, on these tables.
+    pub(crate) async fn start(name: &str, program: &Path, database: Database) -> Self {
         let root = rundir::directory(name);
         // However busy the machine is.
         let worker_environment = vec![("HASHMESH_DRAIN_GRACE".to_owned(), "10m".to_owned())];
         let sources = vec![root.clone()];
-        let options = MeshOptions { workers: 0, sources, worker_environment, ..MeshOptions::default() };
-        let mut mesh = Mesh::start(name, options).await;
+        let program = program.to_owned();
+        let options = MeshOptions { program, workers: 0, sources, worker_environment, ..MeshOptions::default() };
+        let next = options.program.clone();
+        let mut mesh = Mesh::start_with(database, name, options).await;
         let waiting = mesh.second_queue().await;
         mesh.gateway = mesh.gateway_to(&[&mesh.queue, &waiting]).await;
         for _ in 0..2 {
@@ -76,11 +81,12 @@ impl Rolling {
         let load = Load { options, batch_tasks: 1, ahead: 4, pace: Duration::from_millis(1) };
         let files = ClientRun::start(&client, load, move |tasks| file_tasks(&root, tasks)).await;
         let calls = Calls::start(client.clone());
-        Self { mesh, waiting, client, inline, files, calls, read_before: 0, queues_replaced: 0 }
+        let worked = BTreeSet::new();
+        Self { mesh, waiting, next, worked, client, inline, files, calls, read_before: 0, queues_replaced: 0 }
     }
 
     /// Stops the Queue that works; the one that waits takes over, and the stopped one waits from then on.
-    async fn replace_queue(&mut self) {
+    pub(crate) async fn replace_queue(&mut self) {
         self.under_way().await;
         assert_nothing_was_done_twice(&self.client).await;
         // In its first part: what is nearly done is not handed over.
@@ -88,8 +94,16 @@ impl Rolling {
         self.hand_over(worker).await;
     }
 
+    /// Stops the Queue that waits, and starts it again beside the one that works.
+    pub(crate) async fn replace_waiting_queue(&mut self) {
+        self.under_way().await;
+        assert!(self.waiting.terminate().await.success());
+        self.waiting.set_program(&self.next);
+        self.waiting.restart().await;
+    }
+
     /// Stops a worker and starts it again.
-    async fn replace_worker(&mut self, worker: usize) {
+    pub(crate) async fn replace_worker(&mut self, worker: usize) {
         self.under_way().await;
         assert_nothing_was_done_twice(&self.client).await;
         self.one_in_the_midst(worker..worker + 1, FILE_BYTES / 4..FILE_BYTES * 3 / 4).await;
@@ -98,7 +112,7 @@ impl Rolling {
     }
 
     /// Stops a worker and the Queue that it has its work from, at the same time.
-    async fn replace_queue_and_worker(&mut self, worker: usize) {
+    pub(crate) async fn replace_queue_and_worker(&mut self, worker: usize) {
         self.under_way().await;
         assert_nothing_was_done_twice(&self.client).await;
         self.one_in_the_midst(worker..worker + 1, FILE_BYTES / 16..FILE_BYTES / 4).await;
@@ -108,10 +122,11 @@ impl Rolling {
     }
 
     /// Stops the only Gateway and starts it again.
-    async fn replace_gateway(&mut self) {
+    pub(crate) async fn replace_gateway(&mut self) {
         self.under_way().await;
         let reconnects = self.inline.reconnects();
         assert!(self.mesh.gateway.terminate().await.success());
+        self.mesh.gateway.set_program(&self.next);
         self.mesh.gateway.restart().await;
         self.mesh.gateway.ready().await;
         let noticed = async || (self.inline.reconnects() > reconnects).then_some(());
@@ -119,9 +134,10 @@ impl Rolling {
     }
 
     /// Stops the only Hash service and starts it again.
-    async fn replace_hash(&mut self) {
+    pub(crate) async fn replace_hash(&mut self) {
         self.under_way().await;
         assert!(self.mesh.hash.terminate().await.success());
+        self.mesh.hash.set_program(&self.next);
         self.mesh.hash.restart().await;
         self.mesh.hash.ready().await;
     }
@@ -133,6 +149,7 @@ impl Rolling {
         assert_eq!(self.place(worker).0, file, "it came too late to matter");
         self.waiting.ready().await;
         std::mem::swap(&mut self.mesh.queue, &mut self.waiting);
+        self.waiting.set_program(&self.next);
         self.waiting.restart().await;
         self.queues_replaced += 1;
     }
@@ -148,27 +165,36 @@ impl Rolling {
         });
         assert!(ended.await.success());
         self.read_before += read;
+        role.set_program(&self.next);
         role.restart().await;
         role.ready().await;
     }
 
     /// Waits until everything moves, through all that was started last.
-    async fn under_way(&self) {
+    pub(crate) async fn under_way(&mut self) {
         let (inline, calls) = (self.inline.outcomes(), self.calls.made());
         until("the load to be under way", PATIENCE, async || {
             (self.inline.outcomes() >= inline + 1_000 && self.calls.made() >= calls + 3).then_some(())
         })
         .await;
+        let Mesh { queue, gateway, hash, .. } = &self.mesh;
+        for (role, process) in [("queue", queue), ("gateway", gateway), ("hash", hash)] {
+            self.worked.insert((role, process.process.executable()));
+        }
     }
 
     /// Waits until one of these workers has read so much of a file, and all hold leases.
-    async fn one_in_the_midst(&self, workers: Range<usize>, part: Range<u64>) -> usize {
-        until("a worker to be in the midst of a file", PATIENCE, async || {
+    pub(crate) async fn one_in_the_midst(&mut self, workers: Range<usize>, part: Range<u64>) -> usize {
+        let found = until("a worker to be in the midst of a file", PATIENCE, async || {
             let stats = queue_stats(&self.client).await;
             let all_hold = stats.workers.len() == 2 && stats.workers.iter().all(|worker| worker.leases > 0);
             workers.clone().find(|worker| all_hold && part.contains(&self.place(*worker).1))
         })
-        .await
+        .await;
+        for worker in &self.mesh.workers {
+            self.worked.insert(("worker", worker.process.executable()));
+        }
+        found
     }
 
     /// How many files a worker has read, and how much of the next.
@@ -177,8 +203,17 @@ impl Rolling {
         (read / FILE_BYTES, read % FILE_BYTES)
     }
 
+    /// The work went through every role of each of these programs.
+    pub(crate) fn assert_all_worked(&self, programs: &[&PathBuf]) {
+        for role in ["gateway", "queue", "hash", "worker"] {
+            for program in programs {
+                assert!(self.worked.contains(&(role, (*program).clone())), "{role} of {program:?}: {:?}", self.worked);
+            }
+        }
+    }
+
     /// Lets everything end, and checks it.
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.inline.stop_writing();
         self.files.stop_writing();
         self.calls.finish().await;
@@ -197,117 +232,13 @@ impl Rolling {
     }
 }
 
-async fn queue_stats(client: &Client) -> QueueStats {
+pub(crate) async fn queue_stats(client: &Client) -> QueueStats {
     client.get_stats().await.expect("no call fails").queue.expect("it has one")
 }
 
 /// As far as the Queue knows that works now.
-async fn assert_nothing_was_done_twice(client: &Client) {
+pub(crate) async fn assert_nothing_was_done_twice(client: &Client) {
     let stats = queue_stats(client).await;
     let counters = (stats.refused_tasks, stats.rescued_leases, stats.retried_tasks);
     assert_eq!(counters, (0, 0, 0), "refused, rescued, retried: {stats:?}");
-}
-
-/// Files of zeros that are made as they are wanted.
-fn file_tasks(root: &std::path::Path, tasks: Range<usize>) -> PackedTasks {
-    use std::os::unix::ffi::OsStrExt as _;
-    let mut batch = inputs::builder();
-    for task in tasks {
-        let path: PathBuf = root.join(task.to_string());
-        make_file(&path, task);
-        let uri = hashmesh::tasks::file_uri(path.as_os_str().as_bytes());
-        batch.push_object(task.to_string().as_bytes(), &uri);
-    }
-    batch.take()
-}
-
-fn make_file(path: &std::path::Path, task: usize) {
-    let length = FILE_BYTES + (task % LENGTHS) as u64;
-    fs::File::create(path).and_then(|file| file.set_len(length)).expect("a file");
-}
-
-fn file_digests(tasks: usize) -> Vec<Digest> {
-    let directory = rundir::directory("rolling-oracle");
-    let of_lengths: Vec<Digest> = (0..LENGTHS)
-        .map(|task| {
-            let path = directory.join(task.to_string());
-            make_file(&path, task);
-            hex::decode(oracle::sha256sum(&path)).expect("hexadecimal").try_into().expect("32 bytes")
-        })
-        .collect();
-    (0..tasks).map(|task| of_lengths[task % LENGTHS]).collect()
-}
-
-/// Unary calls of the Rust client, one after the other, as long as they are wanted.
-#[derive(Debug)]
-struct Calls {
-    enough: watch::Sender<bool>,
-    made: watch::Receiver<usize>,
-    calling: AbortOnDropHandle<Vec<(String, String)>>,
-}
-
-impl Calls {
-    fn start(client: Client) -> Self {
-        let (enough, no_more) = watch::channel(false);
-        let (made_sender, made) = watch::channel(0);
-        let calling = tokio::spawn(async move {
-            let mut answers = Vec::new();
-            while !*no_more.borrow() {
-                let input = format!("input of call {}", answers.len());
-                let digest = call_each(&client, &input).await;
-                answers.push((input, digest));
-                made_sender.send_replace(answers.len());
-            }
-            answers
-        });
-        Self { enough, made, calling: AbortOnDropHandle::new(calling) }
-    }
-
-    fn made(&self) -> usize {
-        *self.made.borrow()
-    }
-
-    async fn finish(self) {
-        self.enough.send_replace(true);
-        let answers = self.calling.await.expect("no call failed");
-        let inputs: Vec<&[u8]> = answers.iter().map(|(input, _)| input.as_bytes()).collect();
-        let wanted = oracle::digests("sha256", inputs.into_iter());
-        for ((input, digest), wanted) in answers.iter().zip(wanted) {
-            assert_eq!(*digest, hex::encode(wanted), "{input}");
-        }
-    }
-}
-
-/// One of each call. Returns the digest of the input.
-async fn call_each(client: &Client, input: &str) -> String {
-    let tasks = TaskRows { tasks: vec![inline("called", input.to_owned())] };
-    let tasks = Some(submit_batch_request::Tasks::Rows(tasks));
-    let request = SubmitBatchRequest { tasks, wait: true, ..SubmitBatchRequest::default() };
-    let answer = client.submit_batch(request).await.unwrap_or_else(|error| panic!("SubmitBatch: {error:?}"));
-    let submission = answer.submission.expect("the answer has it");
-    assert_eq!((submission.state(), answer.outcomes.len()), (SubmissionState::Completed, 1));
-    let digest = answer.outcomes[0].digests[0].hex.clone();
-    let found = client.get_submission(&submission.submission_id).await;
-    assert_eq!(found.unwrap_or_else(|error| panic!("GetSubmission: {error:?}")).succeeded_tasks, 1);
-    let page =
-        client.list_submissions(ListSubmissionsRequest { page_size: 2, ..ListSubmissionsRequest::default() }).await;
-    assert_eq!(page.unwrap_or_else(|error| panic!("ListSubmissions: {error:?}")).submissions.len(), 2);
-    let computed = client.compute_digest(Bytes::from(input.to_owned()), &[Algorithm::Sha256], 0).await;
-    assert_eq!(computed.unwrap_or_else(|error| panic!("ComputeDigest: {error:?}")).digests[0].hex, digest);
-    digest
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn promise_12_a_rolling_restart_of_every_role_under_load_fails_no_call_and_repeats_no_work() {
-    let _turn = heavy::turn().await;
-    let rounds = if heavy::long() { 10 } else { 1 };
-    let mut rolling = Rolling::start("rolling").await;
-    for _ in 0..rounds {
-        rolling.replace_queue().await;
-        rolling.replace_worker(0).await;
-        rolling.replace_queue_and_worker(1).await;
-        rolling.replace_gateway().await;
-        rolling.replace_hash().await;
-    }
-    rolling.finish().await;
 }
