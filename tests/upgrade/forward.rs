@@ -25,7 +25,7 @@ async fn promises_2_and_12_a_mesh_is_migrated_and_replaced_by_this_version_under
     let report = rolling.mesh.database.migrate(&newer).await;
     // What the older processes do with the newer tables.
     rolling.under_way().await;
-    let longest = waits.longest().await;
+    let longest = waits.looked_on(1).await;
     let after = version(&rolling.mesh.database).await;
     eprintln!("schema {before} became {after}, nobody waited longer than {longest:?} for a table: {report}");
     assert!(after >= before, "{report}");

@@ -22,7 +22,7 @@ use crate::{
     support::{
         Database, Mesh, MeshOptions, Role,
         calls::Calls,
-        heavy, rundir,
+        cli, heavy, rundir,
         wait::{PATIENCE, until},
     },
 };
@@ -61,6 +61,19 @@ async fn finish_runs(runs: [Run; 2], database: &Database) -> u32 {
     moved
 }
 
+/// A program's own client, at a Gateway of the other version.
+async fn submit_by(program: &Path, gateway: &Role) {
+    let directory = rundir::directory("submitted");
+    for file in 0..20 {
+        std::fs::write(directory.join(file.to_string()), file.to_string().repeat(1_000)).expect("a file");
+    }
+    let submit = cli::program(program, ["submit", "--inline", "--server", &gateway.url(), "."]);
+    let manifest = submit.in_directory(&directory).run().await.succeeded();
+    assert_eq!(manifest.text().lines().count(), 20);
+    let checking = cli::program("sha256sum", ["-c", "--strict", "--quiet", "-"]).stdin(manifest.stdout);
+    checking.in_directory(&directory).run().await.succeeded();
+}
+
 /// A Queue of one version, Gateways and Workers of both, then of the `other` alone.
 async fn side_by_side(name: &str, queue: &Path, other: &Path) {
     let _turn = heavy::turn().await;
@@ -90,6 +103,8 @@ async fn side_by_side(name: &str, queue: &Path, other: &Path) {
     })
     .await;
 
+    submit_by(other, &mesh.gateway).await;
+    submit_by(queue, &other_gateway).await;
     let [calls, calls_of_other] = calls;
     calls.finish().await;
     assert!(mesh.gateway.terminate().await.success());
@@ -133,7 +148,12 @@ async fn promises_1_and_2_an_older_gateway_before_two_newer_queues_loses_and_rep
     mesh.add_worker_of(&[mesh.queue.url(), second.url()]).await;
     mesh.gateway = mesh.gateway_to(&[&mesh.queue, &second]).await;
     let further = mesh.gateway_to(&[&second, &mesh.queue]).await;
+    let calls = [&mesh.gateway, &further].map(|gateway| Calls::start(client(gateway)));
     let runs = start_runs([&mesh.gateway, &further]).await;
+    until("calls to be made", PATIENCE, async || calls.iter().all(|calls| calls.made() >= 20).then_some(())).await;
+    for calls in calls {
+        calls.finish().await;
+    }
     let moved = finish_runs(runs, &mesh.database).await;
     eprintln!("writers lost {moved} streams");
 }

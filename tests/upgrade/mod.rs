@@ -3,9 +3,10 @@
 
 mod backward;
 mod forward;
-mod kills;
+
 mod locks;
 mod mixed;
+mod takeover;
 
 use std::{fs, path::PathBuf};
 

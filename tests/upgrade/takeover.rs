@@ -1,0 +1,116 @@
+//! A Queue of one version ends while others wait beside it, of the other version or of both.
+
+use std::{path::Path, time::Instant};
+
+use super::{newer, older};
+use crate::{
+    history::{
+        check::check,
+        run::{Load, Run},
+    },
+    ownership::TAKEOVER,
+    support::{
+        Mesh, MeshOptions, Role, heavy,
+        wait::{PATIENCE, until},
+    },
+};
+
+/// Several submissions at once.
+const RUNS: usize = 4;
+const LOAD: Load = Load { tasks: 10_000, batch_tasks: 100, window: 16, cut_after: 3_000 };
+
+/// Two Queues on one database, the first of which works; a Worker of each version, and the Gateway of the first's.
+struct Two {
+    mesh: Mesh,
+    waiting: Role,
+}
+
+impl Two {
+    async fn start(name: &str, first: &Path, second: &Path) -> Self {
+        let options = MeshOptions { program: first.to_owned(), workers: 0, ..MeshOptions::default() };
+        let mut mesh = Mesh::start(name, options).await;
+        mesh.options.program = second.to_owned();
+        let waiting = mesh.second_queue().await;
+        assert_eq!([&mesh.queue, &waiting].map(|queue| queue.process.executable()), [first, second]);
+        let queues = [mesh.queue.url(), waiting.url()];
+        mesh.add_worker_of(&queues).await;
+        mesh.options.program = first.to_owned();
+        mesh.add_worker_of(&queues).await;
+        mesh.gateway = mesh.gateway_to(&[&mesh.queue, &waiting]).await;
+        Self { mesh, waiting }
+    }
+}
+
+/// Comes back in the middle of all of them. The last quarter of each waits for [`finish_runs`].
+async fn start_runs(mesh: &Mesh) -> Vec<Run> {
+    let mut runs: Vec<Run> = (0..RUNS).map(|_| Run::start_with(&mesh.gateway.url(), LOAD, 0)).collect();
+    for run in &mut runs {
+        run.may_write(run.batch_count / 4 * 3);
+        run.acknowledged(run.batch_count / 4).await;
+    }
+    runs
+}
+
+async fn finish_runs(runs: Vec<Run>, mesh: &Mesh) {
+    runs.iter().for_each(Run::may_write_all);
+    for run in runs {
+        let batch_count = run.batch_count as usize;
+        let (history, _) = run.finish(&mesh.database).await;
+        check(&history).assert_clean();
+        assert_eq!(history.acknowledged.len(), batch_count, "the last quarter is whoever took over's");
+    }
+}
+
+/// `first` is killed, `second` takes over.
+async fn takes_over(name: &str, first: &Path, second: &Path) {
+    let _turn = heavy::turn().await;
+    let Two { mut mesh, mut waiting } = Two::start(name, first, second).await;
+    let runs = start_runs(&mesh).await;
+    assert_ne!(waiting.readiness().await.expect("it answers").0, 200, "it owns something beside one that lives");
+    let began = Instant::now();
+    mesh.queue.process.kill();
+    waiting.ready().await;
+    let took = began.elapsed();
+    eprintln!("after a kill the other version owned the shards within {took:?}");
+    assert!(took < TAKEOVER, "{took:?}");
+    finish_runs(runs, &mesh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an earlier program: make upgrade-test"]
+async fn promises_1_and_2_a_newer_queue_takes_over_from_an_older_one_that_is_killed_under_load() {
+    takes_over("upgrade-older-killed", &older(), &newer()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an earlier program: make upgrade-test"]
+async fn promises_1_and_2_an_older_queue_takes_over_from_a_newer_one_that_is_killed_under_load() {
+    takes_over("upgrade-newer-killed", &newer(), &older()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an earlier program: make upgrade-test"]
+async fn promises_1_and_2_queues_of_both_versions_that_wait_for_the_same_shards_come_to_one_owner_each() {
+    let _turn = heavy::turn().await;
+    let (older, newer) = (older(), newer());
+    let Two { mut mesh, waiting } = Two::start("upgrade-both-wait", &older, &newer).await;
+    let mut also_waiting = mesh.second_queue().await;
+    let runs = start_runs(&mesh).await;
+    let began = Instant::now();
+    assert!(mesh.queue.terminate().await.success());
+    // The older one takes all or nothing; what it took of a part lapses.
+    let owners = until("every shard to have an owner that works", TAKEOVER + PATIENCE, async || {
+        let older_owns = matches!(also_waiting.readiness().await, Some((200, _)));
+        let owned = "SELECT count(*) FROM shards JOIN shard_leases USING (shard) \
+            WHERE owner IS NOT NULL AND expires_at > clock_timestamp() AND address = '";
+        let of = async |role: &Role| mesh.database.value(&format!("{owned}{}'", role.url())).await;
+        let owners = (of(&also_waiting).await, of(&waiting).await);
+        (older_owns && owners.0 == "64" || !older_owns && owners.1 == "64").then_some(owners)
+    })
+    .await;
+    eprintln!("the older and the newer one came to own {owners:?} within {:?}", began.elapsed());
+    if owners.0 == "64" {
+        assert!(also_waiting.terminate().await.success());
+    }
+    finish_runs(runs, &mesh).await;
+}
