@@ -20,7 +20,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Makes the first, and goes on.
+    /// There are two submissions already, so that a page of two is full.
     pub(crate) fn start(client: Client) -> Self {
         let (enough, no_more) = watch::channel(false);
         let (made_sender, made) = watch::channel(0);

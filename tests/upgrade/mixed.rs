@@ -148,8 +148,8 @@ async fn promises_1_and_2_an_older_gateway_before_two_newer_queues_loses_and_rep
     mesh.add_worker_of(&[mesh.queue.url(), second.url()]).await;
     mesh.gateway = mesh.gateway_to(&[&mesh.queue, &second]).await;
     let further = mesh.gateway_to(&[&second, &mesh.queue]).await;
-    let calls = [&mesh.gateway, &further].map(|gateway| Calls::start(client(gateway)));
     let runs = start_runs([&mesh.gateway, &further]).await;
+    let calls = [&mesh.gateway, &further].map(|gateway| Calls::start(client(gateway)));
     until("calls to be made", PATIENCE, async || calls.iter().all(|calls| calls.made() >= 20).then_some(())).await;
     for calls in calls {
         calls.finish().await;
