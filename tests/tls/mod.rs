@@ -21,7 +21,7 @@ use tonic::{
 use crate::support::{Database, Role, authority::Pair, cli::hashmesh, mesh::own_host, rundir};
 
 /// Makes certificates for this host, by the command.
-async fn certs(directory: &Path, host: &str, more: &[&str]) {
+pub(crate) async fn certs(directory: &Path, host: &str, more: &[&str]) {
     let directory = directory.to_str().expect("UTF-8");
     let arguments = ["certs", "--directory", directory, "--host", host];
     hashmesh(arguments.iter().chain(more)).run().await.succeeded();

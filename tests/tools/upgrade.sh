@@ -39,7 +39,7 @@ mkdir -p "$directory"
 directory=$(cd "$directory" && pwd)
 source=$directory/source built=$directory/built older=$directory/hashmesh
 if [ ! -x "$older" ] || ! grep -qs "^$first " "$built"; then
-    [ -e "$source/.git" ] || git worktree add --force --force --detach "$source" "$first"
+    [ -e "$source/.git" ] || git worktree add --quiet --force --force --detach "$source" "$first"
     rm -f "$older" "$built"
     found=
     for ((back = 0; back < attempts; back++)); do

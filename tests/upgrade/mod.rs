@@ -6,6 +6,7 @@ mod forward;
 
 mod locks;
 mod mixed;
+mod secure;
 mod takeover;
 
 use std::{fs, path::PathBuf};

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use hashmesh::queue::v1::WatchShardsRequest;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::{QueueUpstream, Target};
 use crate::service::queue_client;
@@ -86,12 +86,12 @@ async fn follow(queue: &QueueUpstream, target: &Target) -> End {
     let first = async {
         let mut pictures = client.watch_shards(WatchShardsRequest {}).await?.into_inner();
         let first = pictures.message().await?;
-        Ok::<_, tonic::Status>((pictures, first))
+        Ok::<_, Status>((pictures, first))
     };
     let (mut pictures, mut picture) = match timeout(FIRST_WITHIN, first).await {
         Ok(Ok((pictures, Some(first)))) => (pictures, first),
-        Ok(Err(status)) if status.code() == Code::Unimplemented => return End::Unshared,
-        Ok(Ok((_, None)) | Err(_)) | Err(_) => return End::Failed,
+        Ok(Err(status)) => return refused(&status),
+        Ok(Ok((_, None))) | Err(_) => return End::Failed,
     };
     loop {
         queue.take(&picture);
@@ -100,5 +100,25 @@ async fn follow(queue: &QueueUpstream, target: &Target) -> End {
             Ok(Ok(None) | Err(_)) => return End::Closed,
             Err(_) => return End::Silent,
         };
+    }
+}
+
+fn refused(status: &Status) -> End {
+    match status.code() {
+        // Who checks certificates refuses what it does not know: it does not know for whom that is.
+        Code::Unimplemented | Code::PermissionDenied => End::Unshared,
+        _ => End::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_of_the_version_before_shares_nothing_whether_it_checks_certificates_or_not() {
+        assert_eq!(refused(&Status::unimplemented("no such method")), End::Unshared);
+        assert_eq!(refused(&Status::permission_denied("not for this role")), End::Unshared);
+        assert_eq!(refused(&Status::unavailable("it starts")), End::Failed);
     }
 }
