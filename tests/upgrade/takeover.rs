@@ -2,6 +2,12 @@
 
 use std::{path::Path, time::Instant};
 
+use hashmesh::{
+    client::{Client, ClientConfig},
+    gateway::v1::{SubmitBatchRequest, submit_batch_request},
+    v1::TaskRows,
+};
+
 use super::{newer, older};
 use crate::{
     history::{
@@ -11,10 +17,13 @@ use crate::{
     ownership::TAKEOVER,
     support::{
         Mesh, MeshOptions, Role, heavy,
+        raw::inline,
         wait::{PATIENCE, until},
     },
 };
 
+/// Submissions that are asked for twice.
+const KEYS: usize = 64;
 /// Several submissions at once.
 const RUNS: usize = 4;
 const LOAD: Load = Load { tasks: 10_000, batch_tasks: 100, window: 16, cut_after: 3_000 };
@@ -61,10 +70,26 @@ async fn finish_runs(runs: Vec<Run>, mesh: &Mesh) {
     }
 }
 
+/// Asks for a submission of many keys, of most shards. Gives their ids.
+async fn submit_keyed(mesh: &Mesh) -> Vec<String> {
+    let client = Client::connect(ClientConfig::new(mesh.gateway.url())).expect("a URL");
+    let mut ids = Vec::new();
+    for key in 0..KEYS {
+        let tasks = TaskRows { tasks: vec![inline("keyed", key.to_string())] };
+        let tasks = Some(submit_batch_request::Tasks::Rows(tasks));
+        let idempotency_key = format!("key {key}");
+        let request = SubmitBatchRequest { tasks, idempotency_key, wait: true, ..SubmitBatchRequest::default() };
+        let answer = client.submit_batch(request).await.unwrap_or_else(|error| panic!("SubmitBatch: {error:?}"));
+        ids.push(answer.submission.expect("the answer has it").submission_id);
+    }
+    ids
+}
+
 /// `first` is killed, `second` takes over.
 async fn takes_over(name: &str, first: &Path, second: &Path) {
     let _turn = heavy::turn().await;
     let Two { mut mesh, mut waiting } = Two::start(name, first, second).await;
+    let keyed = submit_keyed(&mesh).await;
     let runs = start_runs(&mesh).await;
     assert_ne!(waiting.readiness().await.expect("it answers").0, 200, "it owns something beside one that lives");
     let began = Instant::now();
@@ -73,6 +98,7 @@ async fn takes_over(name: &str, first: &Path, second: &Path) {
     let took = began.elapsed();
     eprintln!("after a kill the other version owned the shards within {took:?}");
     assert!(took < TAKEOVER, "{took:?}");
+    assert_eq!(submit_keyed(&mesh).await, keyed, "a key of the one version is not found by the other");
     finish_runs(runs, &mesh).await;
 }
 
