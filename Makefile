@@ -25,6 +25,7 @@
 # make bench-pinned  tasks per second for PINNED_SECONDS, and as long with xmin pinned; fails below 95 %
 # make bench-traces  tasks per second without a collector, with 1 % of the traces sent, and with a collector that is stopped; fails if a task takes 3 % more CPU time
 # make bench-owners  tasks per second with one, two and three Queue processes; fails if two or three reach less than 90 % of one
+# make emulate-avx512  the tests of the hash kernels on an emulated processor that has AVX-512 (Debian, root; up to an hour)
 # make bench-hash  SHA-256 and SHA-512 of many inputs on one core, ours beside sha2, ring and OpenSSL (BENCH_HASH_FEATURES=aws-lc-rs: that too)
 # make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
 # make bench-trees  hashmesh sum and submit beside sha256sum, openssl, hashdeep and b3sum: TREE_FILES small files and TREE_LARGE of TREE_MIB MiB below TREE_DIR
@@ -71,7 +72,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all faults upgrade-test evidence compose-test load lint bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
+.PHONY: run up test test-all faults upgrade-test evidence compose-test load lint emulate-avx512 bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
 
 
 run: release
@@ -154,6 +155,12 @@ bench-traces: release setup
 
 bench-owners: release
 	@tests/tools/owners.sh $(HASHMESH) $(BENCH_TASKS) $(OWNERS_ROUNDS)
+
+# The unit tests of the kernels, in an optimized build: an emulated processor is slow.
+emulate-avx512:
+	@tests=$$(cargo test --release --locked --package hashmesh-hash --lib --no-run --message-format json | \
+		jq --raw-output 'select(.reason == "compiler-artifact" and .profile.test).executable // empty') && \
+	tests/tools/avx512.sh "$$tests" $(or $(CARGO_TARGET_DIR),target)/avx512
 
 bench-hash:
 	@tests/tools/hash.sh $(BENCH_HASH_ROUNDS)
