@@ -93,7 +93,7 @@ older=$(dirname "$report")/older
 tests upgrade "" tests/tools/upgrade.sh "$older" "${OLDER:-}" cargo test "${tested[@]}" --test integration -- --ignored --nocapture upgrade::
 
 pinned=$SECONDS result=passed
-tests/tools/pinned.sh "$hashmesh" "$((limit < 600 ? limit : 600))" >"$logs/pinned.log" 2>&1 || result=FAILED
+tests/tools/pinned.sh "$hashmesh" "$((limit < 60 ? limit : 60))" 4 >"$logs/pinned.log" 2>&1 || result=FAILED
 row pinned "" - "$pinned" "$result"
 
 {

@@ -10,8 +10,7 @@ pub(crate) fn spoil(digest: &mut [u8]) {
         atomic::{AtomicU64, Ordering},
     };
 
-    static CHOSEN: LazyLock<Option<u64>> =
-        LazyLock::new(|| std::env::var("HASHMESH_WRONG_DIGEST").ok()?.parse().ok());
+    static CHOSEN: LazyLock<Option<u64>> = LazyLock::new(|| std::env::var("HASHMESH_WRONG_DIGEST").ok()?.parse().ok());
     static CHECKED: AtomicU64 = AtomicU64::new(0);
 
     if let Some(chosen) = *CHOSEN

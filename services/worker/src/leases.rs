@@ -55,6 +55,8 @@ pub(crate) struct HeldLease {
     pub(crate) alone: bool,
     /// The queue has been told that work on it begins.
     begun: Notify,
+    /// The queue has recorded what came of it, or wants nothing of it.
+    settled: CancellationToken,
     cancelled: CancellationToken,
     cancelled_at: OnceLock<Instant>,
     started: AtomicBool,
@@ -83,6 +85,7 @@ impl HeldLease {
             cost: CreditLimit { tasks: lease.task_count, bytes: lease.cost_bytes },
             alone: lease.alone,
             begun: Notify::new(),
+            settled: CancellationToken::new(),
             cancelled: CancellationToken::new(),
             cancelled_at: OnceLock::new(),
             started: AtomicBool::new(false),
@@ -130,6 +133,16 @@ impl HeldLease {
     /// The queue knows that work on it begins.
     pub(crate) fn may_begin(&self) {
         self.begun.notify_one();
+    }
+
+    /// Nothing more is wanted of it.
+    pub(crate) fn settle(&self) {
+        self.settled.cancel();
+    }
+
+    /// Waits until nothing more is wanted of it.
+    pub(crate) async fn wait_settled(&self) {
+        self.settled.cancelled().await;
     }
 
     /// Work has begun. If the worker dies from now on, the queue counts it as a strike.

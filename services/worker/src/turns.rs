@@ -9,13 +9,16 @@ use std::{sync::Arc, time::Duration};
 use hashmesh::queue::v1::NackReason;
 use tokio::{
     sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::leases::HeldLease;
 
 /// How long a lease waits for one that is alone before it goes back, to a worker that has time.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long what was alone is waited for once it is done. A queue records in milliseconds what it can record.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Whose turn it is. In the order in which they ask.
 #[derive(Debug, Default)]
@@ -54,6 +57,21 @@ impl Turns {
             turn = alone => turn.ok_or(NoTurn::Cancelled),
             () = held.wait_cancelled() => Err(NoTurn::Cancelled),
         }
+    }
+
+    /// Ends the turn of what is done. What was alone keeps it until its outcomes are recorded: if the next one killed the worker
+    /// while they are on their way, the queue would take them for lost with it.
+    pub(crate) fn end(turn: Turn, held: &Arc<HeldLease>) {
+        let Turn::Alone { .. } = turn else { return };
+        let held = Arc::clone(held);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = held.wait_settled() => {}
+                () = held.wait_cancelled() => {}
+                () = sleep(SETTLED_WITHIN) => {}
+            }
+            drop(turn);
+        });
     }
 
     /// Somebody is alone, or is about to be.

@@ -35,6 +35,8 @@ pub(crate) struct WorkerFrames {
     small: mpsc::Receiver<LeaseTasksResponse>,
     /// Small leases that may go before the next of the other frames. Nothing goes before the first.
     passing: u32,
+    /// A revocation, and how many small leases were put in before it at most: it must not come before its lease.
+    revoked: Option<(LeaseTasksResponse, usize)>,
     unread_bytes: Arc<AtomicU64>,
 }
 
@@ -48,7 +50,7 @@ pub(crate) fn to_worker(capacity: usize) -> (ToWorker, WorkerFrames) {
     let (small, small_frames) = mpsc::channel(capacity);
     let unread_bytes = Arc::new(AtomicU64::new(0));
     let to_worker = ToWorker { frames, small, unread_bytes: Arc::clone(&unread_bytes) };
-    (to_worker, WorkerFrames { frames: other_frames, small: small_frames, passing: 0, unread_bytes })
+    (to_worker, WorkerFrames { frames: other_frames, small: small_frames, passing: 0, revoked: None, unread_bytes })
 }
 
 impl ToWorker {
@@ -86,11 +88,22 @@ impl WorkerFrames {
     }
 
     fn poll_other(&mut self, context: &mut Context<'_>) -> Poll<Option<LeaseTasksResponse>> {
-        let polled = self.frames.poll_recv(context);
-        if let Poll::Ready(Some(_)) = polled {
+        if self.revoked.is_none() {
+            let polled = self.frames.poll_recv(context);
+            let Poll::Ready(Some(frame)) = polled else { return polled };
             self.passing = PASSING;
+            if !matches!(frame.frame, Some(Frame::Revoke(_))) {
+                return Poll::Ready(Some(frame));
+            }
+            self.revoked = Some((frame, self.small.len()));
         }
-        polled
+        if let Some((_, before @ 1..)) = &mut self.revoked {
+            *before -= 1;
+            if let polled @ Poll::Ready(Some(_)) = self.small.poll_recv(context) {
+                return polled;
+            }
+        }
+        Poll::Ready(self.revoked.take().map(|(frame, _)| frame))
     }
 }
 
@@ -129,7 +142,7 @@ fn payload_bytes(frame: &LeaseTasksResponse) -> u64 {
 #[cfg(test)]
 mod tests {
     use futures::{FutureExt as _, StreamExt as _};
-    use hashmesh::queue::v1::{Drain, Lease};
+    use hashmesh::queue::v1::{Drain, Lease, Revoke};
 
     use super::*;
 
@@ -149,6 +162,30 @@ mod tests {
             frames.next().now_or_never().unwrap().unwrap();
             assert_eq!(to_worker.unread_bytes(), unread);
         }
+    }
+
+    #[test]
+    fn a_revocation_does_not_pass_the_lease_that_it_revokes() {
+        let (to_worker, mut frames) = to_worker(100);
+        let lease =
+            |lease_id, bytes| Frame::Lease(Lease { lease_id, tasks: vec![0; bytes].into(), ..Lease::default() });
+        let revoke = |lease_id| Frame::Revoke(Revoke { lease_id, reason: String::new() });
+        let sent = [lease(1, 1), lease(2, 1), revoke(2), lease(3, SMALL_BYTES + 1), revoke(3), lease(4, 1), revoke(4)];
+        for frame in sent {
+            to_worker.send(frame).unwrap();
+        }
+        drop(to_worker);
+        let mut leased = Vec::new();
+        while let Some(frame) = frames.next().now_or_never().unwrap() {
+            match frame.frame.unwrap() {
+                Frame::Lease(lease) => leased.push(lease.lease_id),
+                Frame::Revoke(revoke) => {
+                    assert!(leased.contains(&revoke.lease_id), "{} after {leased:?}", revoke.lease_id)
+                }
+                other => panic!("nobody sent {other:?}"),
+            }
+        }
+        assert_eq!(leased.len(), 4);
     }
 
     #[test]

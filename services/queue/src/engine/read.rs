@@ -65,7 +65,14 @@ impl Engine {
                 && let Some(grants) = self.take_waiting(key)
             {
                 self.payloads.insert(key, payload);
-                grants.iter().for_each(|grant| self.send_lease(grant));
+                for grant in &grants {
+                    // One that was taken back meanwhile would never be taken back again: a worker may hold it for ever.
+                    if self.core.lease_submission(grant.lease).is_some() {
+                        self.send_lease(grant);
+                    } else {
+                        self.undo(grant);
+                    }
+                }
                 self.payloads.commit(key);
             }
         }

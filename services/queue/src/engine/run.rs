@@ -384,6 +384,10 @@ impl Engine {
         if let Some(span) = after.span {
             span.failed(error);
         }
+        // Its outcomes are lost, and the tasks are leased again: its worker need not keep them.
+        if let Some((worker, lease)) = after.settle {
+            self.settle(worker, lease);
+        }
         let error = match error {
             UnitError::DuplicateKey => QueueError::DuplicateKey,
             other => {

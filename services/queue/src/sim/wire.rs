@@ -235,6 +235,7 @@ impl World {
                 let id = Uuid::from_slice(&lease.submission_id).unwrap_or_default();
                 let tasks = lease.first_task..lease.first_task + lease.task_count;
                 let tasks: Vec<TaskPlace> = tasks.map(|task| (id, lease.sequence, task)).collect();
+                self.observe_lost(generation, &tasks);
                 tasks.iter().for_each(|task| self.check_strikes(generation, *task));
                 self.ledger.entry((generation, lease.lease_id)).or_insert_with(|| new(tasks));
             }
@@ -252,6 +253,19 @@ impl World {
                 lease.over = Some("it was revoked");
             }
             _ => {}
+        }
+    }
+
+    /// What is leased once more although another lease of it is not over was lost with that, which had run out: here the
+    /// loss of a worker is seen only when its stream ends.
+    fn observe_lost(&mut self, generation: usize, again: &[TaskPlace]) {
+        let now = self.now;
+        let all = (generation, 0)..=(generation, u64::MAX);
+        let run_out = |lease: &LedgerLease| lease.over.is_none() && lease.expires <= now;
+        for (_, lease) in self.ledger.range_mut(all).filter(|(_, lease)| run_out(lease)) {
+            for task in lease.tasks.extract_if(.., |task| again.contains(task)) {
+                *self.blows.entry((generation, task)).or_default() += 1;
+            }
         }
     }
 
@@ -273,6 +287,10 @@ impl World {
             return;
         }
         let (id, sequence, place) = task;
+        // One that stood still does not know yet that others have taken over and written other rows.
+        if !self.tables.may_write(&self.generations[generation].epochs, [Shard::of(id)]) {
+            return self.count("tasks leased by who does not own them any more");
+        }
         let rows = self.tables.leases.range((id, sequence, 0)..=(id, sequence, place)).map(|(_, row)| row);
         let covers = |row: &LeaseRow| row.strikes >= 2 && place < row.first_task + row.task_count;
         if !rows.clone().any(covers) {

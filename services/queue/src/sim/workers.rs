@@ -23,6 +23,8 @@ use crate::{
 const CREDIT_TASKS: u32 = 60;
 const CREDIT_BYTES: u64 = 8 * 1024 * 1024;
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long a worker waits, at most, until what it worked on alone is recorded.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What became of a task at a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub(super) struct Held {
     pub(super) alone: Option<Alone>,
     pub(super) hangs: bool,
     pub(super) finished: bool,
+    /// When the last task was done.
+    pub(super) done_at: Duration,
 }
 
 /// A worker process, and the ones that come in its place.
@@ -107,11 +111,14 @@ impl WorkerProcess {
 
     /// The lease whose turn it is, and whether its owner must be told first: what is to be alone once nothing else is under
     /// way, and nothing else meanwhile.
-    fn turn(&self) -> Option<(usize, bool)> {
+    fn turn(&self, now: Duration) -> Option<(usize, bool)> {
         let works = |held: &&Held| !held.open.is_empty() && !held.hangs && held.connection.is_some();
         let under_way = |held: &Held| held.started && !held.open.is_empty() && held.connection.is_some();
         let position = |wanted: &dyn Fn(&&Held) -> bool| self.held.iter().position(|held| wanted(&held));
-        let waits = |held: &&Held| held.alone.is_some() && !held.open.is_empty() && held.connection.is_some();
+        let unsettled = |held: &Held| held.started && now < held.done_at + SETTLED_WITHIN;
+        let waits = |held: &&Held| {
+            held.alone.is_some() && held.connection.is_some() && (!held.open.is_empty() || unsettled(held))
+        };
         let Some(first) = position(&waits) else { return Some((position(&works)?, false)) };
         match self.held[first].alone {
             Some(Alone::May) => works(&&self.held[first]).then_some((first, false)),
@@ -119,6 +126,21 @@ impl WorkerProcess {
             Some(Alone::Waits) => Some((first, true)),
             Some(Alone::Told) | None => None,
         }
+    }
+
+    /// What is in its hands, for whoever wonders why it does not go on.
+    pub(super) fn describe(&self) -> String {
+        let held = self.held.iter().map(|held| {
+            let Held { lease, sequence, run, attempt, started, hangs, alone, .. } = held;
+            let (epoch, open, sent) = (held.epoch, held.open.len(), held.sent.len());
+            let lost = if held.connection.is_some() { "" } else { " of a lost stream" };
+            format!(
+                "l{lease} of epoch {epoch}{lost}: {sequence}:{}+{} a{attempt}, {open} open, {sent} sent, \
+                 started {started}, hangs {hangs}, alone {alone:?}",
+                run.first, run.count
+            )
+        });
+        format!("{} holds [{}]", self.name, held.collect::<Vec<_>>().join(", "))
     }
 
     pub(super) fn beats(&mut self, now: Duration) {
@@ -192,7 +214,7 @@ impl World {
     fn plan_step(&mut self, number: usize) {
         let now = self.now;
         let worker = &self.workers[number];
-        let works = worker.turn().is_some();
+        let works = worker.turn(now).is_some();
         let inbound =
             worker.connections.values().filter_map(|connection| self.connections[*connection].inbound.front());
         let mut next = inbound.map(|(at, _)| *at).chain([worker.next_beat]).min().unwrap_or(worker.next_beat);
@@ -367,6 +389,7 @@ impl World {
             alone: lease.alone.then_some(Alone::Waits),
             hangs: false,
             finished: false,
+            done_at: self.now,
         };
         self.workers[number].held.push(held);
     }
@@ -404,7 +427,7 @@ impl World {
 
     /// The lease that it works on next. Says of one that is to be alone that it begins.
     fn next_lease(&mut self, number: usize) -> Option<usize> {
-        let (index, begins) = self.workers[number].turn()?;
+        let (index, begins) = self.workers[number].turn(self.now)?;
         if !begins {
             return Some(index);
         }
@@ -457,6 +480,7 @@ impl World {
             };
             held.open.remove(&task);
             held.done.insert(task, done);
+            held.done_at = self.now;
         }
         self.workers[number].busy_until = self.now + pause;
     }

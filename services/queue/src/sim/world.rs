@@ -293,7 +293,9 @@ impl World {
         let clients = self.clients.iter().filter(|client| !client.done());
         let clients: Vec<String> = clients.map(|client| client.describe(&self.tables)).collect();
         let readers = self.readers.iter().filter(|reader| !reader.done()).count();
-        format!("{PATIENCE:?} after the last fault {readers} readers wait, and {}", clients.join("; "))
+        let workers: Vec<String> = self.workers.iter().map(WorkerProcess::describe).collect();
+        let (clients, workers) = (clients.join("; "), workers.join("; "));
+        format!("{PATIENCE:?} after the last fault {readers} readers wait, and {clients}; {workers}")
     }
 
     /// What clients were told is what is stored.

@@ -89,7 +89,7 @@ pub(crate) enum Executed {
 impl Executor {
     /// Works on a lease and sends its outcomes, or gives it back if it makes no sense.
     pub(crate) async fn execute(self: Arc<Self>, lease: Lease, held: Arc<HeldLease>) -> Executed {
-        let _turn = match self.turns.take(&held).await {
+        let turn = match self.turns.take(&held).await {
             Ok(turn) => turn,
             Err(NoTurn::Cancelled) => return Executed::Abandoned,
             Err(NoTurn::GiveBack(reason)) => return give_back(&held, reason).await,
@@ -112,7 +112,11 @@ impl Executor {
         // The payload, before the outcomes wait for their turn.
         drop((plan, memo));
         match ran {
-            Ok(()) => sender.finish().await,
+            Ok(()) => {
+                let finished = sender.finish().await;
+                Turns::end(turn, &held);
+                finished
+            }
             Err(ended) => ended,
         }
     }

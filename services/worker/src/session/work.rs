@@ -98,6 +98,7 @@ impl Work {
     /// any more are none of ours: their shards have left, or they were given back.
     pub(super) fn let_go(&self, lease_ids: &[u64]) {
         let gone: Vec<_> = lease_ids.iter().filter_map(|lease_id| self.held.remove(*lease_id)).collect();
+        gone.iter().for_each(|held| held.settle());
         self.free(&gone);
     }
 

@@ -43,6 +43,35 @@ async fn what_is_alone_waits_for_all_that_has_begun_and_for_its_queue_to_know() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_alone_keeps_its_turn_until_its_outcomes_are_recorded_or_that_takes_too_long() {
+    let turns = Turns::default();
+    for settles in [true, false] {
+        let (suspect, _frames) = alone(7);
+        suspect.may_begin();
+        let turn = turns.take(&suspect).await.unwrap();
+        let (suspect, next) = (Arc::new(suspect), beside());
+        Turns::end(turn, &suspect);
+        let mut waits = Box::pin(turns.take(&next));
+        // The next to come is as patient as any, and sees nothing for as long.
+        assert!(waits.as_mut().now_or_never().is_none());
+        if settles {
+            suspect.settle();
+            assert!(matches!(waits.await.unwrap(), Turn::Beside { .. }));
+        } else {
+            assert!(matches!(waits.await, Err(NoTurn::GiveBack(NackReason::Overloaded))));
+            sleep(SETTLED_WITHIN).await;
+            assert!(matches!(turns.take(&next).await.unwrap(), Turn::Beside { .. }));
+        }
+    }
+    // Who was beside others holds up nobody.
+    let (one, other) = (Arc::new(beside()), alone(8));
+    let turn = turns.take(&one).await.unwrap();
+    Turns::end(turn, &one);
+    other.0.may_begin();
+    assert!(matches!(turns.take(&other.0).await.unwrap(), Turn::Alone { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_while_one_is_alone_waits_a_moment_and_then_goes_back() {
     let turns = Turns::default();
     let (suspect, _frames) = alone(7);
