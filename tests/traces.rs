@@ -253,11 +253,13 @@ async fn a_call_within_a_sampled_trace_is_in_it_and_so_are_its_log_lines() {
     assert_eq!(client.parent_span_id, server.span_id);
     assert_eq!(queue.parent_span_id, client.span_id);
 
-    // A line that is logged within a call says of which trace it is.
-    mesh.queue.process.kill();
-    let mut request = tonic::Request::new(GetStatsRequest {});
+    // A line that is logged within a call says of which trace it is. Nobody but this call asks for Hash: the breaker in front of
+    // it is closed.
+    mesh.hash.process.kill();
+    let message = ComputeDigestRequest { algorithms: vec![2], ..ComputeDigestRequest::default() };
+    let mut request = tonic::Request::new(message);
     request.metadata_mut().insert("traceparent", MetadataValue::from_static(CALLER));
-    soon("a refusal", gateway.get_stats(request)).await.expect_err("nobody is there");
+    soon("a refusal", gateway.compute_digest(request)).await.expect_err("nobody is there");
     mesh.gateway.process.find_in_log("a line with the trace", |log| log.contains(&CALLER[3..35]).then_some(())).await;
 }
 

@@ -1,6 +1,9 @@
 //! The public API by its generated types alone: what any client could send, sensible or not.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hashmesh::{
@@ -22,6 +25,9 @@ use tonic::{Response, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::wait::{PATIENCE, Patience, soon, until};
+
+/// Between two pings of a connection, and how long an answer is waited for: less than [`PATIENCE`] in all.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 pub(crate) use submit_tasks_response::Frame;
 
@@ -55,7 +61,10 @@ impl Gateway {
         let mut servers = servers.iter().cycle().skip(place % servers.len());
         loop {
             let server = servers.next().expect("there is one").clone();
-            if let Ok(channel) = Channel::from_shared(server).expect("a URL").connect().await {
+            // As clients should: a connection that says nothing any more is given up, whoever lost it.
+            let endpoint = Channel::from_shared(server).expect("a URL");
+            let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+            if let Ok(channel) = endpoint.connect().await {
                 return Self::over(channel);
             }
             patience.pause().await;
