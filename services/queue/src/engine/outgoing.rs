@@ -180,7 +180,7 @@ mod tests {
             match frame.frame.unwrap() {
                 Frame::Lease(lease) => leased.push(lease.lease_id),
                 Frame::Revoke(revoke) => {
-                    assert!(leased.contains(&revoke.lease_id), "{} after {leased:?}", revoke.lease_id)
+                    assert!(leased.contains(&revoke.lease_id), "{} after {leased:?}", revoke.lease_id);
                 }
                 other => panic!("nobody sent {other:?}"),
             }
