@@ -16,6 +16,7 @@ mod edge;
 mod end_to_end;
 mod expansion;
 mod faults;
+mod followers;
 mod graceful;
 mod health_reflection;
 mod history;

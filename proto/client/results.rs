@@ -38,8 +38,9 @@ impl ResultsQuery {
     }
 }
 
-/// A submission's outcomes by position, each exactly once: after a failure the stream is asked for again from where the
-/// reader stands, what was seen is left out, and a gap is an error. About 2 MiB are read ahead, no more.
+/// A submission's outcomes by position, each exactly once: after a failure, and where a stream ends before the last outcome that the
+/// submission's counters tell of, the stream is asked for again from where the reader stands, what was seen is left out, and a gap is
+/// an error. About 2 MiB are read ahead, no more.
 #[derive(Debug)]
 pub struct ResultStream {
     frames: Follower<Delivery>,
@@ -159,8 +160,14 @@ impl Subscription for Cursor {
                 Ok(Received::Item(Delivery::Outcomes { columns, through: self.through, traceparents }))
             }
             Some(Frame::Completed(completed)) => {
+                let summary = completed.summary.unwrap_or_default();
+                if self.query.statuses.is_empty() && self.through < summary.recorded_tasks {
+                    // That is not the end: what is missing is asked for.
+                    let (through, recorded) = (self.through, summary.recorded_tasks);
+                    return Ok(Received::Draining(format!("the outcomes ended at position {through} of {recorded}")));
+                }
                 self.completed = true;
-                Ok(Received::Item(Delivery::Completed(Box::new(completed.summary.unwrap_or_default()))))
+                Ok(Received::Item(Delivery::Completed(Box::new(summary))))
             }
             Some(Frame::Draining(draining)) => Ok(Received::Draining(draining.reason)),
             Some(Frame::Ping(_)) | None => Ok(Received::Life),

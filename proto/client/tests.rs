@@ -208,8 +208,8 @@ fn outcomes(first_position: u64, task_count: u32) -> Frame {
     Frame::Results(Results { columns: vec![columns], through_position, ..Results::default() })
 }
 
-fn completed() -> Frame {
-    Frame::Completed(Completed { summary: Some(Submission { recorded_tasks: 9, ..Submission::default() }) })
+fn completed(recorded_tasks: u64) -> Frame {
+    Frame::Completed(Completed { summary: Some(Submission { recorded_tasks, ..Submission::default() }) })
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn outcomes_are_read_once_across_breaks_and_planned_stops() {
         .reading(|stream: Reading| async move {
             assert_eq!(stream.request.after_position, 7);
             stream.send(outcomes(8, 2)).await;
-            stream.send(completed()).await;
+            stream.send(completed(9)).await;
         });
     let query = ResultsQuery { after_position: 2, ..ResultsQuery::following("id") };
     let mut results = scripts.client().await.results(query);
@@ -243,6 +243,26 @@ async fn outcomes_are_read_once_across_breaks_and_planned_stops() {
     assert_eq!(seen, (3..=9).collect::<Vec<_>>());
     assert_eq!(results.summary().map(|summary| summary.recorded_tasks), Some(9));
     assert!(results.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_said_to_be_complete_before_its_last_outcome_is_asked_for_the_rest() {
+    let scripts = Scripts::default()
+        .reading(|stream: Reading| async move {
+            stream.send(outcomes(1, 2)).await;
+            stream.send(completed(3)).await;
+        })
+        .reading(|stream: Reading| async move {
+            assert_eq!(stream.request.after_position, 2);
+            stream.send(outcomes(3, 1)).await;
+            stream.send(completed(3)).await;
+        });
+    let mut results = scripts.client().await.results(ResultsQuery::following("id"));
+    let mut seen = 0;
+    while let Some(outcomes) = results.next().await.unwrap() {
+        seen += outcomes.task_count;
+    }
+    assert_eq!((seen, results.summary().map(|summary| summary.recorded_tasks)), (3, Some(3)));
 }
 
 #[tokio::test]
@@ -325,7 +345,7 @@ async fn what_outcomes_come_from_is_handed_out_once_for_each_frame_that_has_some
         stream.send(traced(1, "again")).await;
         stream.send(traced(3, ANOTHER)).await;
         stream.send(outcomes(5, 1)).await;
-        stream.send(completed()).await;
+        stream.send(completed(5)).await;
     });
     // What no header can hold counts as none.
     let client = scripts.client().await.traced("\n");

@@ -25,7 +25,7 @@ use crate::{
     error::QueueError,
     measures::StreamKind,
     mutant::{self, Mutant},
-    store::{self, ResultsLimit, model::TracedOutcomes},
+    store::{self, ResultsLimit, StoreError, model::TracedOutcomes},
 };
 
 /// Positions that one filtered page looks at, at most.
@@ -62,17 +62,18 @@ impl Reader {
         Self { shared, found, position: after_position + skipped, statuses }
     }
 
-    /// Committed outcomes behind the position, about a frame of them; empty at the present.
-    async fn next(&mut self, follows: bool) -> Result<Vec<TracedOutcomes>, QueueError> {
+    /// Committed outcomes behind the position, about a frame of them; empty at the present, which is not before `through`.
+    async fn next(&mut self, through: u64) -> Result<Vec<TracedOutcomes>, QueueError> {
         let recent = match &self.found {
             Found::Live(handle) => handle.recent_after(self.position, limits::MAX_RESULTS_FRAME_BYTES),
             Found::Finished(..) => None,
         };
         let rows = match recent {
-            Some(rows) if follows || !rows.is_empty() => rows,
+            // Without the names of its tasks a batch's outcomes are not kept: that none is there says nothing.
+            Some(rows) if !rows.is_empty() => rows,
             // The tables are ahead of what followers were told by a moment: one that reads up to the present must see
             // what other calls were answered from them.
-            _ => self.shared.stored_results(self.found.id(), self.position, FRAME_LIMIT).await?,
+            _ => self.shared.stored_results(self.found.id(), self.position, through, FRAME_LIMIT).await?,
         };
         if let Some(last) = rows.last() {
             self.position = last.outcomes.through_position();
@@ -126,11 +127,16 @@ impl Reader {
         };
         loop {
             let seen = tail.as_mut().map(|tail| *tail.borrow_and_update());
+            let through = match (&self.found, seen) {
+                (Found::Live(_), Some(seen)) => seen.position,
+                (Found::Live(_), None) => 0,
+                (Found::Finished(_, submission), _) => submission.recorded_tasks,
+            };
             loop {
-                if follow && seen.is_some_and(|seen| self.position >= seen.position) {
+                if follow && seen.is_some() && self.position >= through {
                     break;
                 }
-                let rows = self.next(follow).await?;
+                let rows = self.next(through).await?;
                 if rows.is_empty() {
                     break;
                 }
@@ -236,15 +242,28 @@ fn wrap(frame: ResultsFrame) -> StreamResultsResponse {
 }
 
 impl Shared {
-    /// Outcomes as they are stored, from a replica or the primary.
+    /// Outcomes as they are stored, from a replica or the primary. None are there only if they are committed up to `through`
+    /// at most, and that is not behind the position.
     async fn stored_results(
         &self,
         id: Uuid,
         position: u64,
+        through: u64,
         limit: ResultsLimit,
     ) -> Result<Vec<TracedOutcomes>, QueueError> {
         let read = |source| async move { store::results(&source, id, position, limit).await };
-        Ok(self.reads.read(read).await?)
+        let rows = self.reads.read(read).await?;
+        if !rows.is_empty() || position >= through {
+            return Ok(rows);
+        }
+        // A replica may not have them yet.
+        let rows = store::results(&self.config.database, id, position, limit).await?;
+        if rows.is_empty() {
+            // Deleted meanwhile, with all that was of it.
+            store::submission(&self.config.database, id).await?.ok_or(QueueError::NotFound)?;
+            return Err(StoreError::damaged(id, format!("nothing follows position {position} of {through}")).into());
+        }
+        Ok(rows)
     }
 
     pub(super) async fn list_results(&self, request: ListResultsRequest) -> Result<ListResultsResponse, QueueError> {
@@ -265,7 +284,7 @@ impl Shared {
         {
             let tasks = if wanted.is_empty() { page_size - count } else { u64::MAX };
             let limit = ResultsLimit { tasks, bytes: limits::MAX_RESULTS_FRAME_BYTES - bytes };
-            let rows = self.stored_results(found.id(), page.next_after_position, limit).await?;
+            let rows = self.stored_results(found.id(), page.next_after_position, 0, limit).await?;
             let rows: Vec<PackedOutcomes> = rows.into_iter().map(|row| row.outcomes).collect();
             let Some(last) = rows.last().map(PackedOutcomes::through_position) else { break };
             let kept = rows.into_iter().flat_map(|row| if wanted.is_empty() { vec![row] } else { row.retain(&wanted) });

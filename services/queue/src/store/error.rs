@@ -82,7 +82,7 @@ impl StoreError {
     }
 
     /// Rows that make no sense.
-    pub(super) fn damaged(submission: Uuid, found: impl Into<String>) -> Self {
+    pub(crate) fn damaged(submission: Uuid, found: impl Into<String>) -> Self {
         Self::Damaged { submission, found: found.into() }
     }
 }
