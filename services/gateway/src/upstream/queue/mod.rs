@@ -43,7 +43,7 @@ use super::{
     verdict::{Verdict, judge},
 };
 use crate::{
-    deadline::Deadline,
+    deadline::{self, Deadline},
     error::{self, GatewayError, UpstreamLog},
 };
 
@@ -142,7 +142,8 @@ impl QueueUpstream {
         deadline.limit(answer).await.map(Response::into_inner)
     }
 
-    /// Opens a stream, on a connection that few others share. The slot must be held as long as the stream.
+    /// Opens a stream, on a connection that few others share; within [`deadline::DEFAULT`]. The slot must be held as long as the
+    /// stream.
     pub(crate) async fn open<T, F>(
         &self,
         route: Route,
@@ -157,7 +158,8 @@ impl QueueUpstream {
             let opening = target.open(pace, &mut open);
             async move { Ok((opening.await?, target)) }
         });
-        let ((opened, slot), target) = opened.await?;
+        // Nothing else ends the wait for an answer that is lost with its connection (README, "Decisions").
+        let ((opened, slot), target) = Deadline::after(deadline::DEFAULT).limit(opened).await?;
         Ok((opened, QueueSlot { route, target, _slot: slot }))
     }
 

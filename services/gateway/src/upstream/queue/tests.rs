@@ -296,3 +296,13 @@ async fn a_stream_that_ends_because_its_shard_is_elsewhere_leads_the_next_one_th
     assert_eq!(codes::reason(&told), Some(Reason::UpstreamUnavailable));
     assert_eq!(asked(&upstream, SHARD, Repeat::Safe, |_| Ok(())).await.0, [C]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_nobody_opens_is_given_up_in_the_end() {
+    let upstream = upstream(&[A]);
+    let began = Instant::now();
+    let opened =
+        upstream.open(SHARD, Repeat::Safe, Pace::Client, |_| std::future::pending::<Result<(), Status>>()).await;
+    assert_eq!(opened.map(drop).unwrap_err().code(), tonic::Code::DeadlineExceeded);
+    assert_eq!(began.elapsed(), deadline::DEFAULT);
+}
