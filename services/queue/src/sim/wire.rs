@@ -367,6 +367,10 @@ impl World {
                 let failed: Vec<u32> = sent.failures.keys().copied().collect();
                 let of = sent.submission;
                 self.blows.retain(|(_, task), _| Some(task.0) != of || !failed.contains(&task.2));
+                // Also through the lease before, if this one is what was adopted of it, perhaps by a worker's next stream.
+                for (_, lease) in self.ledger.range_mut((generation, 0)..=(generation, u64::MAX)) {
+                    lease.tasks.retain(|task| Some(task.0) != of || !failed.contains(&task.2));
+                }
             }
             _ => {}
         }
