@@ -16,7 +16,7 @@ const LOAD: Load = Load { tasks: 150_000, batch_tasks: 300, window: 16, cut_afte
 async fn promise_12_an_up_that_is_stopped_under_load_exits_0_and_loses_nothing() {
     let _turn = heavy::turn().await;
     let mut up = Up::start("graceful-up", &[]).await;
-    let mut run = Run::start_with(&up.server, LOAD, 0);
+    let mut run = Run::start_held(&up.server, LOAD);
     let share = run.batch_count / 3;
     for stop in [0, share] {
         run.may_write(stop + share);

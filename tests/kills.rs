@@ -47,7 +47,7 @@ async fn promises_1_2_5_6_and_7_an_accepted_batch_survives_kill_9_of_the_whole_m
     let (tasks, kills) = size();
     let mut up = Up::start("kills", &[]).await;
     let load = Load { tasks, batch_tasks: 250, window: 16, cut_after: tasks / 7 };
-    let mut run = Run::start_with(&up.server, load, 0);
+    let mut run = Run::start_held(&up.server, load);
     for Moment { after, until } in moments(kills, run.batch_count) {
         run.may_write(until);
         run.acknowledged(after).await;
@@ -118,7 +118,7 @@ async fn promise_1_postgres_alone_may_be_killed_under_load() {
     let up = Up::start("kill-postgres", &[]).await;
     let tasks = 50_000;
     let load = Load { tasks, batch_tasks: 250, window: 8, cut_after: tasks / 3 };
-    let mut run = Run::start_with(&up.server, load, 0);
+    let mut run = Run::start_held(&up.server, load);
     for Moment { after, until } in moments(2, run.batch_count) {
         run.may_write(until);
         run.acknowledged(after).await;

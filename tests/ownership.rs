@@ -16,10 +16,7 @@ use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    history::{
-        check::check,
-        run::{Load, Run},
-    },
+    history::{run::Load, runs::Runs},
     support::{
         Mesh, MeshOptions, Role, heavy,
         raw::assert_refused,
@@ -134,28 +131,9 @@ impl Three {
 /// Several submissions at once, so that every process has some.
 const RUNS: usize = 6;
 
-/// Comes back in the middle of all of them. None goes on to its end before [`finish_runs`].
-async fn start_runs(mesh: &Mesh, tasks: usize) -> Vec<Run> {
+async fn start_runs(mesh: &Mesh, tasks: usize) -> Runs {
     let load = Load { tasks, batch_tasks: 100, window: 16, cut_after: tasks / 3 };
-    let mut runs: Vec<_> = (0..RUNS).map(|_| Run::start_with(&mesh.gateway.url(), load, 0)).collect();
-    for run in &runs {
-        run.may_write(run.batch_count / 4 * 3);
-    }
-    for run in &mut runs {
-        run.acknowledged(run.batch_count / 4).await;
-    }
-    runs
-}
-
-async fn finish_runs(runs: Vec<Run>, mesh: &Mesh) -> u32 {
-    let mut outages = 0;
-    runs.iter().for_each(Run::may_write_all);
-    for run in runs {
-        let (history, noticed) = run.finish(&mesh.database).await;
-        check(&history).assert_clean();
-        outages += noticed;
-    }
-    outages
+    Runs::in_their_middle(vec![vec![mesh.gateway.url()]; RUNS], load).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,7 +147,7 @@ async fn promises_1_and_2_the_others_take_over_from_a_process_that_is_killed_und
     let took = began.elapsed();
     eprintln!("after a kill the shards had owners again within {took:?}");
     assert!(took < TAKEOVER, "{took:?}");
-    finish_runs(runs, &mesh).await;
+    runs.finish(&mesh.database).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,5 +212,5 @@ async fn promise_12_processes_join_and_stop_under_load_and_no_task_is_lost_or_wa
     assert!(took < Duration::from_secs(4), "it waited for the ownership to lapse: {took:?}");
     others[0].restart().await;
     shared(&others[1], &[&mesh.queue, &others[0], &others[1]]).await;
-    finish_runs(runs, &mesh).await;
+    runs.finish(&mesh.database).await;
 }

@@ -30,7 +30,7 @@ async fn promises_2_3_and_9_all_tasks_finish_once_while_one_worker_is_killed_and
     let mut mesh = Mesh::start("workers", three_workers()).await;
     let tasks = if heavy::long() { 1_000_000 } else { 100_000 };
     let load = Load { tasks, batch_tasks: 500, window: 16, cut_after: tasks / 5 };
-    let mut run = Run::start_with(&mesh.gateway.url(), load, 0);
+    let mut run = Run::start_held(&mesh.gateway.url(), load);
     let share = run.batch_count / 10;
     run.may_write(2 * share);
     run.acknowledged(share).await;

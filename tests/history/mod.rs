@@ -12,6 +12,7 @@ mod defects;
 pub(crate) mod inputs;
 pub(crate) mod reader;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod writer;
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};

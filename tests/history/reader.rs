@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use hashmesh::{
-    gateway::v1::{StreamResultsRequest, stream_results_response::Frame},
+    gateway::v1::{StreamResultsRequest, StreamResultsResponse, stream_results_response::Frame},
     v1::{OutcomeStatus, PackedOutcomes, ResultShape, Submission},
 };
-use tonic::Status;
+use tonic::{Status, Streaming};
 
 use super::{Observed, Reader, Session, writer::transient};
 use crate::support::{
     Gateway,
-    wait::{PATIENCE, soon},
+    wait::{ANSWERED_WITHIN, PATIENCE},
 };
 
 /// Longer than any recovery.
@@ -26,12 +26,25 @@ pub(crate) async fn read(
     cut_after: Option<usize>,
 ) -> (Reader, Submission) {
     let mut reader = Reader { name: name.to_owned(), sessions: Vec::new() };
+    let mut unanswered = 0;
     loop {
         let after_position = reader.outcomes().last().map_or(0, |outcome| outcome.position);
         reader.sessions.push(Session { after_position, outcomes: Vec::new() });
         let place = reader.sessions.len() - 1;
         let session = reader.sessions.last_mut().expect("it was pushed");
-        match one_stream(Gateway::connect_patiently(&servers, place).await, &submission_id, session, cut_after).await {
+        let gateway = Gateway::connect_patiently(&servers, place).await;
+        let opening = open(gateway, &submission_id, after_position);
+        let Ok(opened) = tokio::time::timeout(ANSWERED_WITHIN, opening).await else {
+            unanswered += 1;
+            assert!(unanswered < 4, "{name}: StreamResults is not answered, {unanswered} times in a row");
+            continue;
+        };
+        unanswered = 0;
+        let read = match opened {
+            Ok(frames) => one_stream(frames, session, cut_after).await,
+            Err(status) => Err(status),
+        };
+        match read {
             Ok(Some(end)) => return (reader, end),
             Ok(None) => {}
             Err(status) if transient(&status) => {}
@@ -40,21 +53,27 @@ pub(crate) async fn read(
     }
 }
 
-/// `None`: the stream ended early.
-async fn one_stream(
+async fn open(
     mut gateway: Gateway,
     submission_id: &str,
-    session: &mut Session,
-    cut_after: Option<usize>,
-) -> Result<Option<Submission>, Status> {
+    after_position: u64,
+) -> Result<Streaming<StreamResultsResponse>, Status> {
     let request = StreamResultsRequest {
         submission_id: submission_id.to_owned(),
-        after_position: session.after_position,
+        after_position,
         follow: true,
         result_shape: ResultShape::Columns as i32,
         ..StreamResultsRequest::default()
     };
-    let mut frames = soon("StreamResults", gateway.stream_results(request)).await?.into_inner();
+    Ok(gateway.stream_results(request).await?.into_inner())
+}
+
+/// `None`: the stream ended early.
+async fn one_stream(
+    mut frames: Streaming<StreamResultsResponse>,
+    session: &mut Session,
+    cut_after: Option<usize>,
+) -> Result<Option<Submission>, Status> {
     loop {
         let Ok(frame) = tokio::time::timeout(BETWEEN_FRAMES, frames.message()).await else {
             panic!("no frame, not even a ping, for {BETWEEN_FRAMES:?}");

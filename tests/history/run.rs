@@ -41,15 +41,15 @@ impl Run {
         Self::begin(&[server.to_owned()], load, Duration::ZERO, u32::MAX)
     }
 
-    /// The same for no more than so many batches until [`Self::may_write`] allows more: what is to happen in the middle of
-    /// the work does, however slow a busy machine is to make it happen.
-    pub(crate) fn start_with(server: &str, load: Load, batches: u32) -> Self {
-        Self::start_between(&[server.to_owned()], load, batches)
+    /// The same, which writes no batch before [`Self::may_write`] allows some: what is to happen in the middle of the work
+    /// does, however slow a busy machine is to make it happen.
+    pub(crate) fn start_held(server: &str, load: Load) -> Self {
+        Self::start_between(&[server.to_owned()], load)
     }
 
     /// The same between several Gateways: whoever opens a stream again opens it at the next.
-    pub(crate) fn start_between(servers: &[String], load: Load, batches: u32) -> Self {
-        Self::begin(servers, load, Duration::ZERO, batches)
+    pub(crate) fn start_between(servers: &[String], load: Load) -> Self {
+        Self::begin(servers, load, Duration::ZERO, 0)
     }
 
     /// The same with a pause between two batches.

@@ -22,7 +22,7 @@ use super::Opening;
 use crate::support::{
     Gateway, SubmitStream,
     raw::{Frame, packed},
-    wait::{PATIENCE, Patience},
+    wait::{ANSWERED_WITHIN, PATIENCE, Patience},
 };
 
 /// What is to be written.
@@ -146,7 +146,7 @@ impl Work {
 
     /// The stream that is opened after so many have broken.
     async fn open(&self, outages: u32) -> (SubmitStream, Opened) {
-        let patience = Patience::new("the submission to open", PATIENCE);
+        let patience = Patience::new("the submission to open", 2 * PATIENCE);
         loop {
             let gateway = Gateway::connect_patiently(&self.servers, outages as usize).await;
             let known = self.submission.borrow().clone();
@@ -154,7 +154,11 @@ impl Work {
                 Some(submission_id) => OpenSubmission { submission_id, ..OpenSubmission::default() },
                 None => OpenSubmission { idempotency_key: self.key.clone(), ..OpenSubmission::default() },
             };
-            match gateway.open(open).await {
+            let Ok(opened) = tokio::time::timeout(ANSWERED_WITHIN, gateway.open(open)).await else {
+                patience.pause().await;
+                continue;
+            };
+            match opened {
                 Ok(opened) => return opened,
                 Err(status) if transient(&status) => patience.pause().await,
                 Err(status) => panic!("the writer was refused: {status:?}"),

@@ -6,9 +6,13 @@ use std::{
     path::Path,
 };
 
+/// How often the kernel's table is looked through: it is read in parts, and a row may pass from a part to the one before it
+/// meanwhile.
+const LOOKS: usize = 10;
+
 /// The arguments of the process that connected from this address; none if it is gone.
 pub(crate) fn arguments_of(peer: SocketAddr) -> Option<Vec<String>> {
-    let socket = format!("socket:[{}]", inode_of(peer)?);
+    let socket = format!("socket:[{}]", (0..LOOKS).find_map(|_| inode_of(peer))?);
     let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
     let process = processes.filter(|process| has_number(process)).find(|process| holds(process, &socket))?;
     let arguments = fs::read(process.join("cmdline")).ok()?;

@@ -1,6 +1,7 @@
 //! The public API by its generated types alone: what any client could send, sensible or not.
 
 use std::{
+    collections::VecDeque,
     ops::{Deref, DerefMut},
     time::Duration,
 };
@@ -24,7 +25,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Response, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use super::wait::{PATIENCE, Patience, soon, until};
+use super::wait::{PATIENCE, Patience, soon, until, within};
+
+/// Without a frame that says anything: pings come as long as there is a stream.
+const LONGEST: Duration = Duration::from_secs(2 * PATIENCE.as_secs());
 
 /// Between two pings of a connection, and how long an answer is waited for: less than [`PATIENCE`] in all.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -81,7 +85,11 @@ impl Gateway {
         let mut client = self.0.clone();
         // The server need not answer, not even with headers, before the first frame.
         let call = async move { client.submit_tasks(ReceiverStream::new(receiver)).await };
-        SubmitStream { sender: Some(sender), answers: Answers::Awaited(AbortOnDropHandle::new(tokio::spawn(call))) }
+        SubmitStream {
+            sender: Some(sender),
+            answers: Answers::Awaited(AbortOnDropHandle::new(tokio::spawn(call))),
+            early: VecDeque::new(),
+        }
     }
 
     /// Opens a stream and a submission on it.
@@ -147,19 +155,27 @@ impl Gateway {
     ) -> Result<(Vec<stream_results_response::Frame>, Vec<Outcome>), Status> {
         let mut stream = soon("StreamResults", self.0.stream_results(request)).await?.into_inner();
         let (mut frames, mut outcomes) = (Vec::new(), Vec::new());
-        while let Some(StreamResultsResponse { frame }) = soon("results", stream.message()).await? {
-            match frame.expect("a frame has something in it") {
-                stream_results_response::Frame::Ping(_) => continue,
-                frame => {
-                    if let stream_results_response::Frame::Results(results) = &frame {
-                        outcomes.extend_from_slice(&results.rows);
-                    }
-                    frames.push(frame);
-                }
+        while let Some(frame) = within(LONGEST, "results", next_results(&mut stream)).await? {
+            if let stream_results_response::Frame::Results(results) = &frame {
+                outcomes.extend_from_slice(&results.rows);
             }
+            frames.push(frame);
         }
         Ok((frames, outcomes))
     }
+}
+
+/// The next frame but pings.
+async fn next_results(
+    stream: &mut Streaming<StreamResultsResponse>,
+) -> Result<Option<stream_results_response::Frame>, Status> {
+    while let Some(StreamResultsResponse { frame }) = stream.message().await? {
+        match frame.expect("a frame has something in it") {
+            stream_results_response::Frame::Ping(_) => {}
+            frame => return Ok(Some(frame)),
+        }
+    }
+    Ok(None)
 }
 
 /// A `SubmitTasks` stream.
@@ -167,6 +183,8 @@ impl Gateway {
 pub(crate) struct SubmitStream {
     sender: Option<mpsc::Sender<SubmitTasksRequest>>,
     answers: Answers,
+    /// Outcomes that came before the answer that was waited for: they are on their own way, and may overtake it.
+    early: VecDeque<Frame>,
 }
 
 #[derive(Debug)]
@@ -199,24 +217,33 @@ impl SubmitStream {
 
     /// The next frame; pings are answered and left out.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Status> {
-        loop {
-            match self.next_unanswered().await? {
-                Some(Frame::Ping(ping)) => {
-                    self.send(submit_tasks_request::Frame::Pong(Pong { number: ping.number })).await;
-                }
-                frame => return Ok(frame),
-            }
+        if let Some(early) = self.early.pop_front() {
+            return Ok(Some(early));
         }
+        let next = async {
+            loop {
+                match self.next_unanswered().await? {
+                    Some(Frame::Ping(ping)) => {
+                        self.send(submit_tasks_request::Frame::Pong(Pong { number: ping.number })).await;
+                    }
+                    frame => return Ok(frame),
+                }
+            }
+        };
+        within(LONGEST, "a frame that is no ping", next).await
     }
 
     /// The next frame but pings, which are not answered.
     pub(crate) async fn next_in_silence(&mut self) -> Result<Option<Frame>, Status> {
-        loop {
-            match self.next_unanswered().await? {
-                Some(Frame::Ping(_)) => {}
-                frame => return Ok(frame),
+        let next = async {
+            loop {
+                match self.next_unanswered().await? {
+                    Some(Frame::Ping(_)) => {}
+                    frame => return Ok(frame),
+                }
             }
-        }
+        };
+        within(LONGEST, "a frame that is no ping", next).await
     }
 
     /// The next frame, whatever it is.
@@ -235,29 +262,42 @@ impl SubmitStream {
         }
     }
 
-    /// Waits until everything up to a sequence number is accepted. Any other answer but results is a failure.
+    /// Waits until everything up to a sequence number is accepted. Any other answer but results is a failure; those are kept for
+    /// [`Self::next`].
     pub(crate) async fn accepted(&mut self, through: u32) {
         loop {
-            match self.next().await.expect("the stream lives") {
+            match self.next_but_results().await {
                 Some(Frame::Accepted(accepted)) if accepted.through_sequence >= through => return,
-                Some(Frame::Accepted(_) | Frame::Results(_)) => {}
+                Some(Frame::Accepted(_)) => {}
                 other => panic!("wanted accepted through {through}, got {other:?}"),
             }
         }
     }
 
-    /// Waits for a refusal of a batch: its sequence number and the status.
+    /// Waits for a refusal of a batch: its sequence number and the status. Results are kept for [`Self::next`].
     pub(crate) async fn rejected(&mut self) -> (u32, Status) {
         loop {
-            match self.next().await.expect("the stream lives") {
+            match self.next_but_results().await {
                 Some(Frame::Rejected(Rejected { sequence, status })) => {
                     let status = status.expect("a refusal says why");
                     return (sequence, hashmesh::error::from_message(&status));
                 }
-                Some(Frame::Accepted(_) | Frame::Results(_)) => {}
+                Some(Frame::Accepted(_)) => {}
                 other => panic!("wanted rejected, got {other:?}"),
             }
         }
+    }
+
+    async fn next_but_results(&mut self) -> Option<Frame> {
+        let mut early = std::mem::take(&mut self.early);
+        let next = loop {
+            match self.next().await.expect("the stream lives") {
+                Some(results @ Frame::Results(_)) => early.push_back(results),
+                other => break other,
+            }
+        };
+        self.early = early;
+        next
     }
 
     /// Waits for the end of the stream: `Ok` or the status, and the frames before it.

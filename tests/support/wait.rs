@@ -67,11 +67,21 @@ pub(crate) async fn until_value<T: Debug>(
     }
 }
 
+/// An answer to the opening of a stream, before it is opened again. What is sent in the moment in which its connection is closed may
+/// never be answered, not even with an error: an unbounded channel of tokio's keeps what is put into it while its receiver is
+/// dropped, and hyper's client waits for that. So whoever opens a stream has to have a limit, as our own client has.
+pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(PATIENCE.as_secs() / 3);
+
 /// What a future gives, which must not take longer than [`PATIENCE`].
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
+    within(PATIENCE, what, future).await
+}
+
+/// What a future gives, which must not take longer than `limit`.
+pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited {PATIENCE:?} in vain: {what}"),
+        Err(_) => panic!("waited {limit:?} in vain: {what}"),
     }
 }
 

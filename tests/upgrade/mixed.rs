@@ -12,7 +12,8 @@ use crate::{
     history::{
         check::check,
         client::{ClientRun, Load},
-        run::{self, Run},
+        run,
+        runs::Runs,
     },
     ownership::shared,
     rolling::{
@@ -36,27 +37,17 @@ fn client(gateway: &Role) -> Client {
 
 /// Two submissions whose streams go to both Gateways in turns, the other one first for the second. Comes back when they are in
 /// their midst.
-async fn start_runs(gateways: [&Role; 2]) -> [Run; 2] {
+async fn start_runs(gateways: [&Role; 2]) -> Runs {
     let [one, other] = gateways.map(Role::url);
-    let between = [vec![one.clone(), other.clone()], vec![other, one]];
-    let mut runs = between.map(|servers| Run::start_between(&servers, INLINE, 0));
-    for run in &mut runs {
-        run.may_write(run.batch_count / 2);
-        run.acknowledged(run.batch_count / 4).await;
-    }
-    runs
+    Runs::in_their_middle([vec![one.clone(), other.clone()], vec![other, one]], INLINE).await
 }
 
 /// Lets them end. Gives how often a writer's stream moved to the other Gateway.
-async fn finish_runs(runs: [Run; 2], database: &Database) -> u32 {
-    runs.iter().for_each(Run::may_write_all);
-    let mut moved = 0;
-    for run in runs {
-        let (history, outages) = run.finish(database).await;
-        check(&history).assert_clean();
+async fn finish_runs(runs: Runs, database: &Database) -> u32 {
+    let (histories, moved) = runs.finish(database).await;
+    for reader in histories.iter().map(|history| &history.readers) {
         // Each of its streams but the first resumed what the other Gateway had told.
-        assert!(history.readers.iter().any(|reader| reader.sessions.len() > 5), "nobody resumed");
-        moved += outages;
+        assert!(reader.iter().any(|reader| reader.sessions.len() > 5), "nobody resumed");
     }
     moved
 }

@@ -3,7 +3,6 @@
 
 mod backward;
 mod forward;
-
 mod locks;
 mod mixed;
 mod secure;

@@ -10,10 +10,7 @@ use hashmesh::{
 
 use super::{newer, older};
 use crate::{
-    history::{
-        check::check,
-        run::{Load, Run},
-    },
+    history::{run::Load, runs::Runs},
     ownership::TAKEOVER,
     support::{
         Mesh, MeshOptions, Role, heavy,
@@ -50,26 +47,6 @@ impl Two {
     }
 }
 
-/// Comes back in the middle of all of them. The last quarter of each waits for [`finish_runs`].
-async fn start_runs(mesh: &Mesh) -> Vec<Run> {
-    let mut runs: Vec<Run> = (0..RUNS).map(|_| Run::start_with(&mesh.gateway.url(), LOAD, 0)).collect();
-    for run in &mut runs {
-        run.may_write(run.batch_count / 4 * 3);
-        run.acknowledged(run.batch_count / 4).await;
-    }
-    runs
-}
-
-async fn finish_runs(runs: Vec<Run>, mesh: &Mesh) {
-    runs.iter().for_each(Run::may_write_all);
-    for run in runs {
-        let batch_count = run.batch_count as usize;
-        let (history, _) = run.finish(&mesh.database).await;
-        check(&history).assert_clean();
-        assert_eq!(history.acknowledged.len(), batch_count, "the last quarter is whoever took over's");
-    }
-}
-
 /// Asks for a submission of many keys, of most shards. Gives their ids.
 async fn submit_keyed(mesh: &Mesh) -> Vec<String> {
     let client = Client::connect(ClientConfig::new(mesh.gateway.url())).expect("a URL");
@@ -90,7 +67,7 @@ async fn takes_over(name: &str, first: &Path, second: &Path) {
     let _turn = heavy::turn().await;
     let Two { mut mesh, mut waiting } = Two::start(name, first, second).await;
     let keyed = submit_keyed(&mesh).await;
-    let runs = start_runs(&mesh).await;
+    let runs = Runs::in_their_middle(vec![vec![mesh.gateway.url()]; RUNS], LOAD).await;
     assert_ne!(waiting.readiness().await.expect("it answers").0, 200, "it owns something beside one that lives");
     let began = Instant::now();
     mesh.queue.process.kill();
@@ -99,7 +76,7 @@ async fn takes_over(name: &str, first: &Path, second: &Path) {
     eprintln!("after a kill the other version owned the shards within {took:?}");
     assert!(took < TAKEOVER, "{took:?}");
     assert_eq!(submit_keyed(&mesh).await, keyed, "a key of the one version is not found by the other");
-    finish_runs(runs, &mesh).await;
+    runs.finish(&mesh.database).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,7 +98,7 @@ async fn promises_1_and_2_queues_of_both_versions_that_wait_for_the_same_shards_
     let (older, newer) = (older(), newer());
     let Two { mut mesh, waiting } = Two::start("upgrade-both-wait", &older, &newer).await;
     let mut also_waiting = mesh.second_queue().await;
-    let runs = start_runs(&mesh).await;
+    let runs = Runs::in_their_middle(vec![vec![mesh.gateway.url()]; RUNS], LOAD).await;
     let began = Instant::now();
     assert!(mesh.queue.terminate().await.success());
     // The older one takes all or nothing; what it took of a part lapses.
@@ -138,5 +115,5 @@ async fn promises_1_and_2_queues_of_both_versions_that_wait_for_the_same_shards_
     if owners.0 == "64" {
         assert!(also_waiting.terminate().await.success());
     }
-    finish_runs(runs, &mesh).await;
+    runs.finish(&mesh.database).await;
 }
