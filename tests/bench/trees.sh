@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Digests of a tree of many small files, and of a few large ones, from the page cache: `trees.sh HASHMESH DIRECTORY FILES ROUNDS LARGE MIB`.
-# Builds below DIRECTORY, which should be on a disk, FILES files of 64 B to 16 KiB (log-uniform; the same each time) and LARGE of MIB MiB;
+# Builds below DIRECTORY, which should be on a disk, FILES small files and LARGE of MIB MiB (tree.py);
 # runs `hashmesh sum` and the tools that people use instead, in turns, ROUNDS times; checks that all say the same; and prints the
 # best and the median of each, and how many times as long as `hashmesh sum` it took. `hashmesh submit` of the small files, with all results durable, is
 # measured too, the cache bypassed. Tools that are not installed are left out. The files are deleted in the end.
@@ -18,26 +18,7 @@ clean() { rm -rf "$work"; }
 trap clean EXIT
 out=$(mktemp -d /tmp/hashmesh-trees.XXXXXX)
 
-python3 - "$work" "$files" "$large" "$mib" <<'PYTHON'
-import math, os, random, sys
-work, files, large, mib = sys.argv[1], *map(int, sys.argv[2:])
-chance = random.Random(1)
-block = chance.randbytes(1 << 20)
-os.mkdir(f"{work}/small")
-for number in range(files):
-    directory = f"{work}/small/{number // 1000 // 32:03}/{number // 1000:05}"
-    if number % 1000 == 0:
-        os.makedirs(directory)
-    size = int(64 * math.exp(chance.random() * math.log(256)))
-    start = chance.randrange(len(block) - size)
-    with open(f"{directory}/{number:08}.dat", "wb") as file:
-        file.write(block[start:start + size])
-os.mkdir(f"{work}/large")
-for number in range(large):
-    with open(f"{work}/large/{number}.dat", "wb") as file:
-        for piece in range(mib):
-            file.write(number.to_bytes(4, "big") + piece.to_bytes(4, "big") + block[8:])
-PYTHON
+python3 "$here/tests/bench/tree.py" "$work" "$files" "$large" "$mib"
 cd "$work"
 small_bytes=$(find small -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }')
 large_bytes=$((large * mib << 20))

@@ -90,6 +90,34 @@ pub(super) trait Visitor {
     fn composite<K: Kernel>(self) -> Self::Output;
 }
 
+/// By what an algorithm is computed faster.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gains {
+    /// Several inputs than one after another.
+    pub(super) side_by_side: bool,
+    /// One input on several threads.
+    pub(super) on_threads: bool,
+}
+
+/// See [`Gains`]. A composite, or what computes nothing, gains by neither.
+pub(super) fn gains(algorithm: Algorithm) -> Gains {
+    visit(algorithm, GainsOf).unwrap_or_default()
+}
+
+struct GainsOf;
+
+impl Visitor for GainsOf {
+    type Output = Gains;
+
+    fn plain<K: Kernel>(self) -> Gains {
+        Gains { side_by_side: K::SIDE_BY_SIDE, on_threads: K::ON_THREADS }
+    }
+
+    fn composite<K: Kernel>(self) -> Gains {
+        Gains::default()
+    }
+}
+
 /// Lets `visitor` see the kernel of `algorithm`, if that computes something.
 pub(super) fn visit<V: Visitor>(algorithm: Algorithm, visitor: V) -> Option<V::Output> {
     Some(match algorithm {

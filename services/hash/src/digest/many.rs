@@ -8,7 +8,7 @@ use super::{
     CACHED_BYTES,
     composite::Composite,
     digest_into,
-    kernels::{Kernel, Visitor, visit},
+    kernels::{Kernel, Visitor, gains, visit},
 };
 use crate::{Recipe, Untrusted, kernels::Digests};
 
@@ -27,7 +27,7 @@ pub fn digest_many<'a>(
     out: &mut Vec<u8>,
 ) -> Result<(), Untrusted> {
     out.reserve(inputs.size_hint().0.saturating_mul(stride(recipe)));
-    if !recipe.iter().any(|algorithm| visit(*algorithm, SideBySide).unwrap_or(false)) {
+    if !recipe.iter().any(|algorithm| gains(*algorithm).side_by_side) {
         // One algorithm, the common case, is chosen once and not per input.
         if let [algorithm] = recipe[..] {
             super::digest_each(algorithm, recipe, inputs, out);
@@ -66,21 +66,6 @@ fn digest_together(recipe: &Recipe, inputs: &[&[u8]], out: &mut Vec<u8>) -> Resu
         at += algorithm.digest_bytes();
     }
     Ok(())
-}
-
-/// Whether an algorithm gains by several inputs side by side.
-struct SideBySide;
-
-impl Visitor for SideBySide {
-    type Output = bool;
-
-    fn plain<K: Kernel>(self) -> bool {
-        K::SIDE_BY_SIDE
-    }
-
-    fn composite<K: Kernel>(self) -> bool {
-        false
-    }
 }
 
 /// One algorithm's digests of inputs.

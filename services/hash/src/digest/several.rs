@@ -4,7 +4,7 @@ use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 
 use super::{
     CACHED_BYTES, MultiHasher,
-    kernels::{InLanes, Kernel, Visitor, visit},
+    kernels::{InLanes, gains},
     stream::{Stream, update_streams},
 };
 use crate::Recipe;
@@ -12,22 +12,7 @@ use crate::Recipe;
 impl Recipe {
     /// True if one long input is digested faster by [`MultiHasher::update_on`].
     pub(crate) fn gains_by_threads(&self) -> bool {
-        self.len() > 1 || self.iter().any(|algorithm| visit(*algorithm, OnThreads).unwrap_or(false))
-    }
-}
-
-/// Whether an algorithm gains by several threads for one input.
-struct OnThreads;
-
-impl Visitor for OnThreads {
-    type Output = bool;
-
-    fn plain<K: Kernel>(self) -> bool {
-        K::ON_THREADS
-    }
-
-    fn composite<K: Kernel>(self) -> bool {
-        false
+        self.len() > 1 || self.iter().any(|algorithm| gains(*algorithm).on_threads)
     }
 }
 

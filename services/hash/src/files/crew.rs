@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io, mem,
     num::NonZeroUsize,
     ops::ControlFlow,
     os::fd::AsFd as _,
@@ -17,7 +17,7 @@ use super::{
     inputs::SmallInputs,
     large::{Ended, Large, What, side_by_side},
     run::{Entry, Input, Outcome, RUN_ENTRIES, Run},
-    small::{Opened, SMALL_BYTES, read_small},
+    small::{Opened, SMALL_BYTES, ask_for, read_small},
 };
 use crate::{Recipe, digest_many};
 
@@ -155,6 +155,7 @@ where
         let mut large = Vec::new();
         // The places of what is among the inputs, with their recipes.
         let mut read: Vec<(usize, usize)> = Vec::with_capacity(run.len());
+        let mut asked = false;
         for index in 0..run.len() {
             let Some(entry) = run.entry(index) else { continue };
             let recipe = entry.recipe();
@@ -166,7 +167,13 @@ where
                     continue;
                 }
             };
-            match read_small(path, inputs) {
+            // The first whose bytes are on the disk only: then those behind it are likely to be there, too.
+            let waits = || {
+                if !mem::replace(&mut asked, true) {
+                    ask_for(run.paths_behind(index));
+                }
+            };
+            match read_small(path, inputs, waits) {
                 Ok(Opened::Small) => read.push((index, recipe)),
                 Ok(Opened::Large) => {
                     let what = What::Path(path.to_owned());

@@ -75,6 +75,14 @@ impl<E: Entry> Run<E> {
         self.entries.get(index).and_then(Option::as_ref)
     }
 
+    /// What is read behind this entry.
+    pub(super) fn paths_behind(&self, index: usize) -> impl Iterator<Item = &Path> {
+        self.entries.iter().skip(index + 1).flatten().filter_map(|entry| match entry.input() {
+            Input::File(path) => Some(path),
+            Input::Nothing | Input::Stdin => None,
+        })
+    }
+
     /// Nothing is known of it yet.
     pub(super) fn awaits(&self, index: usize) -> bool {
         matches!(self.outcomes[index], Outcome::Awaited)

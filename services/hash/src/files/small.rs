@@ -1,9 +1,9 @@
 //! Opening a file, and reading it if it is small.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, fstat, openat},
+    fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, stat},
     io::Errno,
 };
 
@@ -25,8 +25,8 @@ pub(super) enum Opened {
 
 /// Opens what is at `path` and, if it is a small regular file, reads all of it behind the other inputs, which must have room
 /// for [`SMALL_BYTES`] and one. What is there is what is read: that a file grows or shrinks meanwhile is no error, as for
-/// coreutils.
-pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs) -> io::Result<Opened> {
+/// coreutils. If its bytes are not in memory, `waits` is called before they are waited for.
+pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs, waits: impl FnOnce()) -> io::Result<Opened> {
     let file = open(path)?;
     let stat = fstat(&file)?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -39,11 +39,20 @@ pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs) -> io::Result<Op
     };
     let room = inputs.room();
     let mut filled = 0;
+    let mut waits = Some(waits);
     loop {
         // One byte more than it should have: then a short read is the end, without another.
         let most = room.len().min(if filled < size { size + 1 } else { SMALL_BYTES + 1 });
-        match rustix::io::read(&file, &mut room[filled..most]) {
+        let room = &mut room[filled..most];
+        let read = if waits.is_some() { read_now(&file, room) } else { rustix::io::read(&file, room) };
+        match read {
             Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if waits.is_some() => {
+                waits.take().into_iter().for_each(|waits| waits());
+            }
+            // Not every kernel and file system can say. What is wrong, or that it has become shorter, is said by a read that waits.
+            Err(_) if waits.is_some() => waits = None,
+            Ok(0) if waits.is_some() && filled < size => waits = None,
             Err(error) => return Err(error.into()),
             Ok(0) => break,
             Ok(bytes) => {
@@ -60,6 +69,43 @@ pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs) -> io::Result<Op
     }
     inputs.keep(filled);
     Ok(Opened::Small)
+}
+
+/// Reads what is in memory; AGAIN: nothing is.
+#[cfg(target_os = "linux")]
+fn read_now(file: &File, room: &mut [u8]) -> rustix::io::Result<usize> {
+    // As `read` does, from where the file stands.
+    const HERE: u64 = u64::MAX;
+    rustix::io::preadv2(file, &mut [io::IoSliceMut::new(room)], HERE, rustix::io::ReadWriteFlags::NOWAIT)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_now(_: &File, _: &mut [u8]) -> rustix::io::Result<usize> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// Has the disk read small files that will be read soon, all at once: one after another would leave it idle in between. What is no
+/// regular file is not touched, for opening it may do something. Returns how many were asked for.
+pub(super) fn ask_for<'a>(paths: impl Iterator<Item = &'a Path>) -> usize {
+    let small = |stat: &Stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && usize::try_from(stat.st_size).is_ok_and(|size| size <= SMALL_BYTES)
+    };
+    // It does not wait, should the file have become a pipe by now.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let asked = |path| openat(CWD, path, flags, Mode::empty()).is_ok_and(|file| ask(&file));
+    // Whoever reads it says what is wrong with it.
+    paths.filter(|path| stat(*path).is_ok_and(|stat| small(&stat)) && asked(*path)).count()
+}
+
+#[cfg(target_os = "linux")]
+fn ask(file: &OwnedFd) -> bool {
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::WillNeed).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask(_: &OwnedFd) -> bool {
+    false
 }
 
 /// Opens what is at `path`, waiting for a pipe's writer.

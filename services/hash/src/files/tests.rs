@@ -114,6 +114,37 @@ fn what_cannot_be_read_is_told_in_its_place_and_stops_nothing() {
 }
 
 #[test]
+fn what_is_not_in_memory_is_asked_for_ahead_and_pipes_behind_it_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let files: Vec<_> = (0..50).map(|number| file(directory.path(), &number.to_string(), 100 * number)).collect();
+    for (path, _) in &files {
+        let file = fs::File::open(path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    let (large, _) = file(directory.path(), "large", 100_000);
+    let pipe = directory.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // Who opened the pipe would wake its writer, and then fail it.
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, "through the pipe")
+    });
+    let missing = directory.path().join("missing");
+    let others = [pipe.as_path(), &large, &missing, directory.path()];
+    assert_eq!(small::ask_for(others.into_iter()), 0, "none of them is a small file");
+    assert_eq!(small::ask_for(files.iter().map(|(path, _)| path.as_path())), files.len());
+    let mut entries: Vec<_> = files.iter().map(|(path, _)| named(path, 0)).collect();
+    entries.push(named(&pipe, 0));
+    let told = told(entries, 1);
+    for ((_, content), (_, told)) in files.iter().zip(&told) {
+        assert_eq!(told, &Some(Ok(digests(0, content))));
+    }
+    assert_eq!(told.last().unwrap().1, Some(Ok(digests(0, b"through the pipe"))));
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
 fn one_large_file_is_shared_by_the_threads_where_its_algorithms_gain_by_them() {
     let directory = tempfile::tempdir().unwrap();
     // Nothing, less than a piece, exactly one, several and a rest.
