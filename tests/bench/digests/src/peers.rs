@@ -4,7 +4,7 @@ use hashmesh::v1::Algorithm;
 use sha2::Digest as _;
 
 /// A name, and what appends the digests of all inputs.
-pub(crate) type Contestant = (&'static str, Box<dyn Fn(&[&[u8]], &mut Vec<u8>)>);
+pub(crate) type Contestant = (&'static str, Box<dyn Fn(&[&[u8]], &mut Vec<u8>) + Sync>);
 
 pub(crate) fn peers(algorithm: Algorithm) -> Vec<Contestant> {
     let short = algorithm == Algorithm::Sha256;
