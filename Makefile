@@ -29,6 +29,7 @@
 # make bench-hash  SHA-256 and SHA-512 of many inputs on one core, ours beside sha2, ring and OpenSSL (BENCH_HASH_FEATURES=aws-lc-rs: that too)
 # make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
 # make bench-trees  hashmesh sum and submit beside sha256sum, openssl, hashdeep and b3sum: TREE_FILES small files and TREE_LARGE of TREE_MIB MiB below TREE_DIR
+# make bench-reading  read, openat, mmap, io_uring and O_DIRECT on such a tree, from the page cache and from the disk, with SHA-256 behind each
 # make bench-peers  hashmesh beside other queues (PEERS; default: all) on one Postgres; fails below RELATIVE_MINIMUMS
 
 SHELL := /bin/bash
@@ -44,6 +45,7 @@ CACHE_SECONDS ?= 10
 BENCH_MODES ?=
 TRACES_ROUNDS ?= 5
 OWNERS_ROUNDS ?= 5
+OWNERS_TASKS ?= 3000000
 BENCH_MINIMUM ?= 500000
 LINEAR_SIZES ?= 1000000 10000000 100000000
 PINNED_SECONDS ?= 60
@@ -73,7 +75,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all faults upgrade-test evidence compose-test load lint emulate-avx512 bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
+.PHONY: run up test test-all faults upgrade-test evidence compose-test load lint emulate-avx512 bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-reading bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
 
 
 run: release
@@ -155,7 +157,7 @@ bench-traces: release setup
 	@tests/tools/traces.sh $(HASHMESH) $(BENCH_TASKS) $(TRACES_ROUNDS)
 
 bench-owners: release
-	@tests/tools/owners.sh $(HASHMESH) $(BENCH_TASKS) $(OWNERS_ROUNDS)
+	@tests/tools/owners.sh $(HASHMESH) $(OWNERS_TASKS) $(OWNERS_ROUNDS)
 
 # The unit tests of the kernels, in an optimized build: an emulated processor is slow.
 emulate-avx512:
@@ -174,6 +176,9 @@ bench-peers: release
 
 bench-trees: release
 	@tests/bench/trees.sh $(HASHMESH) '$(TREE_DIR)' $(TREE_FILES) $(TREE_ROUNDS) $(TREE_LARGE) $(TREE_MIB)
+
+bench-reading:
+	@tests/bench/reading.sh '$(TREE_DIR)' $(TREE_FILES) $(TREE_ROUNDS) $(TREE_LARGE) $(TREE_MIB)
 
 bench-objects: release setup
 	@tests/tools/objects.sh $(HASHMESH) $(OBJECTS) $(OBJECT_GIB)
