@@ -10,6 +10,7 @@ use super::{
 };
 use super::{
     engine::Engine,
+    groups::{self, Grouped},
     messages::{Buffers, Digests, Messages},
     pieces::{Piece, Pieces},
     scheduler,
@@ -52,7 +53,7 @@ unsafe fn digests<E: Engine<LANES>, const LANES: usize>(
     worth: usize,
 ) {
     let mut buffers = Buffers::<LANES>::new();
-    let mut messages = Messages::new(algorithm, inputs, digests, &mut buffers);
+    let mut messages = Messages::new(algorithm, inputs.iter().copied().enumerate(), digests, &mut buffers);
     // SAFETY: the caller answers for the CPU.
     unsafe { scheduler::run::<E, LANES>(&mut messages, worth) }
 }
@@ -67,6 +68,11 @@ unsafe fn advance<E: Engine<LANES>, const LANES: usize>(pieces: &mut [Piece<'_, 
 #[cfg(target_arch = "x86_64")]
 const fn kernel<E: Engine<LANES>, const LANES: usize>(name: &'static str, detected: fn() -> bool) -> Kernel<E::Word> {
     Kernel { name, lanes: LANES, detected, digests: digests::<E, LANES>, advance: advance::<E, LANES> }
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn grouped<E: Grouped<LANES>, const LANES: usize>(name: &'static str, detected: fn() -> bool) -> Kernel<E::Word> {
+    Kernel { digests: groups::digests::<E, LANES>, ..kernel::<E, LANES>(name, detected) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -89,14 +95,14 @@ fn sha_ni() -> bool {
 // On Zen 3, three and four streams of SHA-NI are slower than two: their registers do not fit.
 #[cfg(target_arch = "x86_64")]
 pub(super) static SHA256_KERNELS: [Kernel<u32>; 3] = [
-    kernel::<Avx512x16, 16>("avx512-x16", avx512),
+    grouped::<Avx512x16, 16>("avx512-x16", avx512),
     kernel::<ShaNi<2>, 2>("sha-ni-x2", sha_ni),
     kernel::<Avx2x8, 8>("avx2-x8", avx2),
 ];
 
 #[cfg(target_arch = "x86_64")]
 pub(super) static SHA512_KERNELS: [Kernel<u64>; 2] =
-    [kernel::<Avx512x8, 8>("avx512-x8", avx512), kernel::<Avx2x4, 4>("avx2-x4", avx2)];
+    [grouped::<Avx512x8, 8>("avx512-x8", avx512), kernel::<Avx2x4, 4>("avx2-x4", avx2)];
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) static SHA256_KERNELS: [Kernel<u32>; 0] = [];

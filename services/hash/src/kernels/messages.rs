@@ -62,21 +62,20 @@ struct Ready {
 ///
 /// The next input is made ready while the lanes work on others: bytes that were written in small portions just now cannot
 /// be read in large ones without a wait.
-pub(super) struct Messages<'w, 'o, W, const LANES: usize> {
+pub(super) struct Messages<'w, 'o, W, I, const LANES: usize> {
     algorithm: Sha2<W>,
-    inputs: &'w [&'w [u8]],
+    /// Those that are neither taken by a lane nor ready, numbered.
+    inputs: I,
     digests: &'w mut Digests<'o>,
-    /// The first input that is neither taken by a lane nor ready.
-    next: usize,
     ready: Option<Ready>,
     lanes: [Ready; LANES],
 }
 
-impl<'w, 'o, W: Word, const LANES: usize> Messages<'w, 'o, W, LANES> {
+impl<'w, 'o, W: Word, I: Iterator<Item = (usize, &'w [u8])>, const LANES: usize> Messages<'w, 'o, W, I, LANES> {
     /// The buffers are this one's alone.
     pub(super) fn new(
         algorithm: Sha2<W>,
-        inputs: &'w [&'w [u8]],
+        inputs: I,
         digests: &'w mut Digests<'o>,
         buffers: &'w mut Buffers<LANES>,
     ) -> Self {
@@ -87,19 +86,17 @@ impl<'w, 'o, W: Word, const LANES: usize> Messages<'w, 'o, W, LANES> {
             // SAFETY: within the array.
             ready.buffer = unsafe { start.add(lane) }.cast();
         }
-        let mut messages = Self { algorithm, inputs, digests, next: 0, ready: None, lanes };
+        let mut messages = Self { algorithm, inputs, digests, ready: None, lanes };
         messages.prepare(buffers.spare.get().cast());
         messages
     }
 
     /// Makes the next input ready, if there is one, in a buffer that no lane has.
     fn prepare(&mut self, buffer: *mut u8) {
-        let number = self.next;
-        let Some(input) = self.inputs.get(number) else {
+        let Some((number, input)) = self.inputs.next() else {
             self.ready = None;
             return;
         };
-        self.next += 1;
         self.ready = Some(if padded_blocks::<W>(input.len()) <= SHORT_BLOCKS {
             let blocks = pad::<W>(buffer, input, input.len());
             Ready { number, first: Run { place: buffer, blocks }, buffer, padding: 0 }
@@ -137,7 +134,9 @@ pub(crate) fn padded_blocks<W: Word>(bytes: usize) -> usize {
 
 // SAFETY: runs are in inputs, which are borrowed for as long as this lives, or in the lane's buffer, which is written only
 // after the lane has ended its input and has given it back.
-unsafe impl<W: Word, const LANES: usize> Source<W> for Messages<'_, '_, W, LANES> {
+unsafe impl<'w, W: Word, I: Iterator<Item = (usize, &'w [u8])>, const LANES: usize> Source<W>
+    for Messages<'w, '_, W, I, LANES>
+{
     #[inline]
     fn begin(&mut self, lane: usize) -> Option<([W; 8], Run)> {
         let ready = self.ready?;

@@ -3,7 +3,7 @@
 //! - `standard`: words and constants of FIPS 180-4.
 //! - `lanes`: the block function over any vector registers; `avx2` and `avx512` are those. `sha_ni` has its own.
 //! - `engine`: what all three offer; `scheduler` keeps its lanes full, with whole inputs (`messages`) or the next pieces of
-//!   inputs (`pieces`).
+//!   inputs (`pieces`). `groups` are short inputs of as many blocks each, which `avx512` computes without a scheduler.
 //! - `kernel`: those of this build; `check` and `choice`: those of this machine.
 //!
 //! The only unsafe code of the workspace is in here. What is handed out is safe: slices in, digests out.
@@ -19,6 +19,7 @@ mod avx512;
 mod check;
 mod choice;
 mod engine;
+mod groups;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod lanes;

@@ -26,6 +26,16 @@ pub(crate) trait Word: Copy + Debug + Default + PartialEq + Send + Sync + 'stati
 
     /// Writes the start of the words, the most significant byte first.
     fn write(words: &[Self; 8], digest: &mut [u8]);
+
+    /// Writes the start of the words as they are in memory.
+    fn copy(words: &[Self; 8], digest: &mut [u8]);
+
+    /// The last word of an input's padding: its length in bits. Of a short input.
+    fn from_bits(bytes: usize) -> Self;
+
+    /// The schedule of the block that ends an input of `blocks - 1` whole blocks, the round constants added. At most
+    /// [`MOST_BLOCKS`].
+    fn padding_rounds(blocks: usize) -> &'static [Self];
 }
 
 impl Word for u32 {
@@ -48,6 +58,27 @@ impl Word for u32 {
         for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(words) {
             *bytes = word.to_be_bytes();
         }
+    }
+
+    fn copy(words: &[Self; 8], digest: &mut [u8]) {
+        let mut bytes = [0; 8 * size_of::<Self>()];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_ne_bytes();
+        }
+        // Of a fixed length where that is the common one.
+        if let Some(all) = digest.as_mut_array() {
+            *all = bytes;
+        } else {
+            digest.copy_from_slice(&bytes[..digest.len()]);
+        }
+    }
+
+    fn from_bits(bytes: usize) -> Self {
+        bytes as Self * 8
+    }
+
+    fn padding_rounds(blocks: usize) -> &'static [Self] {
+        &PADDING_32[blocks]
     }
 }
 
@@ -72,7 +103,68 @@ impl Word for u64 {
             *bytes = word.to_be_bytes();
         }
     }
+
+    fn copy(words: &[Self; 8], digest: &mut [u8]) {
+        let mut bytes = [0; 8 * size_of::<Self>()];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_ne_bytes();
+        }
+        // Of a fixed length where that is the common one.
+        if let Some(all) = digest.as_mut_array() {
+            *all = bytes;
+        } else {
+            digest.copy_from_slice(&bytes[..digest.len()]);
+        }
+    }
+
+    fn from_bits(bytes: usize) -> Self {
+        bytes as Self * 8
+    }
+
+    fn padding_rounds(blocks: usize) -> &'static [Self] {
+        &PADDING_64[blocks]
+    }
 }
+
+/// Inputs of so many blocks, padding included, are worth a look at how many blocks others have.
+pub(super) const MOST_BLOCKS: usize = 32;
+
+/// See [`Word::padding_rounds`]. The shifts are those of the two σ of FIPS 180-4, §4.1.
+macro_rules! padding_rounds {
+    ($name:ident, $word:ty, $rounds:literal, $constants:ident, [$a:literal $b:literal $c:literal], [$d:literal $e:literal $f:literal]) => {
+        static $name: [[$word; $rounds]; MOST_BLOCKS + 1] = {
+            const fn of(blocks: usize, constants: &[$word; $rounds]) -> [$word; $rounds] {
+                let mut words = [0; $rounds];
+                words[0] = 1 << (<$word>::BITS - 1);
+                words[15] = ((blocks - 1) * 16) as $word * <$word>::BITS as $word;
+                let mut at = 16;
+                while at < $rounds {
+                    let (near, far): ($word, $word) = (words[at - 2], words[at - 15]);
+                    let near = near.rotate_right($d) ^ near.rotate_right($e) ^ (near >> $f);
+                    let far = far.rotate_right($a) ^ far.rotate_right($b) ^ (far >> $c);
+                    words[at] = far.wrapping_add(words[at - 16]).wrapping_add(words[at - 7]).wrapping_add(near);
+                    at += 1;
+                }
+                at = 0;
+                while at < $rounds {
+                    words[at] = words[at].wrapping_add(constants[at]);
+                    at += 1;
+                }
+                words
+            }
+            let mut all = [[0; $rounds]; MOST_BLOCKS + 1];
+            let mut blocks = 1;
+            while blocks <= MOST_BLOCKS {
+                all[blocks] = of(blocks, &$constants);
+                blocks += 1;
+            }
+            all
+        };
+    };
+}
+
+padding_rounds!(PADDING_32, u32, 64, K32, [7 18 3], [17 19 10]);
+padding_rounds!(PADDING_64, u64, 80, K64, [1 8 7], [19 61 6]);
 
 /// One algorithm of the family: where it begins, and how much of the end is its digest.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,11 @@
 use proptest::prelude::*;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use super::{
     choice::{Plan, choose},
     kernel::{Kernel, SHA256_KERNELS, SHA512_KERNELS},
     messages::padded_blocks,
+    standard::MOST_BLOCKS,
     *,
 };
 
@@ -62,7 +64,9 @@ fn judge<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) {
 fn every_length_up_to_512_and_around_powers_of_two_is_right_in_every_kernel() {
     let bytes = pattern((1 << 16) + 20);
     let around = (10..=16).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 1]);
-    let lengths: Vec<usize> = (0..=512).chain(around).collect();
+    // Up to what is sorted by its blocks, and beyond: around every end of a block.
+    let ends = (1..=MOST_BLOCKS + 1).flat_map(|blocks| [64 * blocks - 9, 64 * blocks, 128 * blocks - 17, 128 * blocks]);
+    let lengths: Vec<usize> = (0..=512).chain(ends).chain(around).collect();
     // Alone in a lane's company of equals, and misaligned.
     for length in &lengths {
         let inputs: Vec<&[u8]> = (0..17).map(|start| &bytes[start..][..*length]).collect();
@@ -76,6 +80,53 @@ fn every_length_up_to_512_and_around_powers_of_two_is_right_in_every_kernel() {
     for inputs in [in_order, reversed, mixed] {
         for_every_kernel!(judge, &inputs);
     }
+}
+
+/// Pages that may be read, and one behind them that may not.
+struct Fenced {
+    start: *mut u8,
+    bytes: usize,
+}
+
+impl Fenced {
+    const PAGE: usize = 4096;
+
+    fn new() -> Self {
+        let bytes = 2 * Self::PAGE;
+        let all = bytes + Self::PAGE;
+        // SAFETY: the pages are new, and this one's until it is dropped.
+        unsafe {
+            let start =
+                mmap_anonymous(std::ptr::null_mut(), all, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+            let start = start.expect("three pages").cast::<u8>();
+            mprotect(start.add(bytes).cast(), Self::PAGE, MprotectFlags::empty()).expect("a fence");
+            std::slice::from_raw_parts_mut(start, bytes).copy_from_slice(&pattern(bytes));
+            Self { start, bytes }
+        }
+    }
+
+    /// What ends where the fence begins.
+    fn last(&self, bytes: usize) -> &[u8] {
+        // SAFETY: these are bytes of pages that may be read.
+        unsafe { std::slice::from_raw_parts(self.start.add(self.bytes - bytes), bytes) }
+    }
+}
+
+impl Drop for Fenced {
+    fn drop(&mut self) {
+        // SAFETY: nobody has a reference into it any more.
+        unsafe { munmap(self.start.cast(), self.bytes + Self::PAGE) }.expect("it was mapped");
+    }
+}
+
+#[test]
+fn nothing_behind_an_input_is_read() {
+    let fenced = Fenced::new();
+    for length in (0..300).chain([1_023, 1_024, 2_048, 4_097, 8_192]) {
+        for_every_kernel!(judge, &[fenced.last(length); 17]);
+    }
+    let mixed: Vec<&[u8]> = (0..70).map(|place| fenced.last(place * 97 % 1_031)).collect();
+    for_every_kernel!(judge, &mixed);
 }
 
 #[test]
