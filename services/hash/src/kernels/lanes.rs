@@ -4,8 +4,6 @@
 //! Everything here is `inline(always)`: the instructions are there only within the function that asked for them by
 //! `target_feature`, and into that function all of this is compiled.
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-
 use super::standard::Word;
 
 /// A register: word `lane` belongs to input `lane`.
@@ -280,15 +278,10 @@ pub(super) unsafe fn group<V: PartialLanes<LANES>, const LANES: usize>(
     V::digests(state)
 }
 
-/// Moves the places to the next block, and has the one behind that brought from memory: a CPU does not guess where so many readers
-/// go on.
+/// Moves the places to the next block.
 #[inline(always)]
 fn next_block<W: Word, const LANES: usize>(places: &mut [*const u8; LANES]) {
     for place in places {
         *place = place.wrapping_add(W::BLOCK_BYTES);
-        for line in (0..W::BLOCK_BYTES).step_by(64) {
-            // SAFETY: nothing is read, wherever this is.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(W::BLOCK_BYTES + line).cast()) };
-        }
     }
 }
