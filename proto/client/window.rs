@@ -42,6 +42,9 @@ pub(super) struct Window {
     kept: VecDeque<Entry>,
     sent: usize,
     sent_bytes: u64,
+    /// Batches below this one were sent, on this stream or on one before it. The server may still store what came on a stream that
+    /// is gone, and says so on this one.
+    ever_sent: u32,
     /// Batches below this one were stored before this window began and are sent again only so that the server compares
     /// them: that they are stored says nothing about them yet.
     compare_below: u32,
@@ -51,7 +54,8 @@ impl Window {
     /// A window whose first batch is `first`, where `stored` batches exist already.
     pub(super) fn new(limits: Limits, first: u32, stored: u32) -> Self {
         let window_bytes = limits.window_bytes;
-        Self { limits, window_bytes, first, kept: VecDeque::new(), sent: 0, sent_bytes: 0, compare_below: stored }
+        let kept = VecDeque::new();
+        Self { limits, window_bytes, first, kept, sent: 0, sent_bytes: 0, ever_sent: first, compare_below: stored }
     }
 
     /// The sequence number of the next new batch.
@@ -95,6 +99,7 @@ impl Window {
         let sequence = self.first.saturating_add(u32::try_from(self.sent).unwrap_or(u32::MAX));
         self.sent += 1;
         self.sent_bytes += entry.bytes;
+        self.ever_sent = self.ever_sent.max(sequence.saturating_add(1));
         let traceparent = entry.trace.as_ref().map(|trace| trace.traceparent().to_owned()).unwrap_or_default();
         Some((sequence, entry.tasks.clone(), traceparent))
     }
@@ -102,13 +107,12 @@ impl Window {
     /// The server has committed every batch up to this one, and from now on so many bytes should be under way; 0: as many
     /// as the limits say. Gives the number of newly acknowledged tasks.
     pub(super) fn accept(&mut self, through_sequence: u32, window_bytes: u32) -> Result<u64, Contradiction> {
-        let sent_end = self.first.saturating_add(u32::try_from(self.sent).unwrap_or(u32::MAX));
-        if through_sequence >= sent_end && through_sequence >= self.compare_below {
-            return Err(Contradiction::NeverSent { through_sequence, next_sequence: sent_end });
+        if through_sequence >= self.ever_sent.max(self.compare_below) {
+            return Err(Contradiction::NeverSent { through_sequence, next_sequence: self.ever_sent });
         }
         self.window_bytes = asked_window(window_bytes, self.limits.window_bytes);
         let mut tasks = 0;
-        while self.sent > 0 && self.first <= through_sequence {
+        while self.first <= through_sequence && (self.sent > 0 || self.sent_before()) {
             tasks += self.drop_first();
         }
         Ok(tasks)
@@ -136,6 +140,11 @@ impl Window {
         self.sent = 0;
         self.sent_bytes = 0;
         Ok(tasks)
+    }
+
+    /// True if the first kept batch was sent on a stream before this one, to be stored.
+    fn sent_before(&self) -> bool {
+        self.first >= self.compare_below && self.first < self.ever_sent
     }
 
     fn drop_first(&mut self) -> u64 {
@@ -229,6 +238,23 @@ mod tests {
     }
 
     #[test]
+    fn what_came_on_a_stream_that_is_gone_may_be_acknowledged_on_the_next_before_it_is_sent_again() {
+        let mut window = Window::new(limits(9, 1000), 0, 0);
+        for _ in 0..5 {
+            window.push(batch(1), None);
+        }
+        assert_eq!(send_all(&mut window), [0, 1, 2, 3, 4]);
+        assert_eq!(window.reopen(1, limits(9, 1000)), Ok(1));
+        assert_eq!(window.send().map(|(sequence, ..)| sequence), Some(1));
+        assert_eq!(window.accept(3, 0), Ok(3));
+        assert_eq!(send_all(&mut window), [4]);
+        let another = Contradiction::NeverSent { through_sequence: 5, next_sequence: 5 };
+        assert_eq!(window.accept(5, 0), Err(another));
+        assert_eq!(window.accept(4, 0), Ok(1));
+        assert!(window.empty() && window.takes());
+    }
+
+    #[test]
     fn a_server_that_lost_an_acknowledged_batch_is_found_out() {
         let mut window = Window::new(limits(9, 1000), 0, 0);
         window.push(batch(1), None);
@@ -258,6 +284,7 @@ mod tests {
         }
         assert_eq!(send_all(&mut window), [0, 1, 2]);
         assert_eq!(window.reopen(3, limits(9, 1000)), Ok(0));
+        assert_eq!(window.accept(2, 0), Ok(0), "nothing was compared on this stream");
         assert_eq!(send_all(&mut window), [0, 1, 2]);
         assert_eq!(window.accept(2, 0), Ok(3));
         assert!(window.empty());
@@ -270,7 +297,10 @@ mod tests {
         Arrive,
         Commit,
         HearAccepted,
-        Reconnect,
+        /// What the server has taken and not committed: it still commits that, or its process died too.
+        Reconnect {
+            forgets: bool,
+        },
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -280,14 +310,14 @@ mod tests {
             4 => Just(Step::Arrive),
             3 => Just(Step::Commit),
             3 => Just(Step::HearAccepted),
-            1 => Just(Step::Reconnect),
+            1 => any::<bool>().prop_map(|forgets| Step::Reconnect { forgets }),
         ]
     }
 
     proptest! {
-        /// A server that commits in order and forgets what is under way when the connection breaks: whatever happens, it
-        /// sees every batch once, in order, with its own tasks, never more at a time than the window allows, and at the
-        /// end everything is acknowledged.
+        /// A server that commits in order, and forgets what is under way when the connection breaks, or does not: whatever happens,
+        /// it sees every batch once, in order, with its own tasks, never more at a time than the window allows, and at the end
+        /// everything is acknowledged.
         #[test]
         fn whatever_breaks_every_batch_is_stored_once_in_order(
             steps in proptest::collection::vec(step(), 0..400), window_batches in 1..6_u32, window_bytes in 1..200_u32,
@@ -298,7 +328,7 @@ mod tests {
             let (mut pushed, mut wire, mut received, mut stored) = (Vec::new(), VecDeque::new(), VecDeque::new(), Vec::new());
             let mut acknowledged = 0_u64;
             let drain = std::iter::repeat_n([Step::Send, Step::Arrive, Step::Commit, Step::HearAccepted], 2000).flatten();
-            for step in steps.into_iter().chain([Step::Reconnect]).chain(drain) {
+            for step in steps.into_iter().chain([Step::Reconnect { forgets: true }]).chain(drain) {
                 match step {
                     Step::Push(bytes) => if window.takes() {
                         let sequence = window.push(batch(bytes), None);
@@ -310,7 +340,14 @@ mod tests {
                         prop_assert!(window.sent <= window_batches as usize);
                         prop_assert!(window.sent == 1 || window.sent_bytes <= u64::from(window_bytes));
                     },
-                    Step::Arrive => received.extend(wire.pop_front()),
+                    Step::Arrive => if let Some((sequence, bytes)) = wire.pop_front() {
+                        let next = stored.len() + received.len();
+                        prop_assert!(sequence as usize <= next, "no gap");
+                        // What is less is a repeat.
+                        if sequence as usize == next {
+                            received.push_back((sequence, bytes));
+                        }
+                    },
                     Step::Commit => if let Some((sequence, bytes)) = received.pop_front() {
                         prop_assert_eq!(sequence as usize, stored.len());
                         stored.push(bytes);
@@ -318,9 +355,11 @@ mod tests {
                     Step::HearAccepted => if let Some(through) = stored.len().checked_sub(1) {
                         acknowledged += window.accept(through as u32, advice).expect("no contradiction");
                     },
-                    Step::Reconnect => {
+                    Step::Reconnect { forgets } => {
                         wire.clear();
-                        received.clear();
+                        if forgets {
+                            received.clear();
+                        }
                         acknowledged += window.reopen(stored.len() as u32, limits).expect("no contradiction");
                     }
                 }

@@ -41,10 +41,11 @@ async fn run() -> Result<String, Box<dyn Error>> {
     let idempotency_key = Some(key).filter(|key| !key.is_empty());
     let submitter = client.submit(Target::New { options: SubmissionOptions::default(), idempotency_key }).await?;
     let (submission_id, progress) = (submitter.submission_id().to_owned(), submitter.progress());
-    // Both at once: outcomes that nobody reads are no burden to the mesh, but why wait?
-    let (sent, succeeded) = tokio::join!(write(submitter, tasks), check(&client, &submission_id));
-    sent?;
-    let (succeeded, reconnects) = (succeeded?, progress.reconnects());
+    // Both at once: outcomes that nobody reads are no burden to the mesh, but why wait? And until one fails: of a submission that is
+    // never sealed nobody reads the end.
+    let write = async { Ok(write(submitter, tasks).await?) };
+    let ((), succeeded) = tokio::try_join!(write, check(&client, &submission_id))?;
+    let reconnects = progress.reconnects();
     if succeeded != tasks {
         return Err(format!("{succeeded} of {tasks} tasks succeeded").into());
     }
