@@ -27,6 +27,7 @@
 # make bench-owners  tasks per second with one, two and three Queue processes; fails if two or three reach less than 90 % of one
 # make emulate-avx512  the tests of the hash kernels on an emulated processor that has AVX-512 (Debian, root; up to an hour)
 # make bench-hash  SHA-256 and SHA-512 of many inputs on one core, ours beside sha2, ring and OpenSSL (BENCH_HASH_FEATURES=aws-lc-rs: that too)
+# make bench-share  what the digests are of all that a task of 64 B, 1 KiB and 16 KiB costs, by `sha2` alone and by the kernels chosen
 # make bench-attack  an honest client's p99 beside each attack by HTTP/2 frames; fails above 1.5 times its p99 alone
 # make bench-trees  hashmesh sum and submit beside sha256sum, openssl, hashdeep and b3sum: TREE_FILES small files and TREE_LARGE of TREE_MIB MiB below TREE_DIR
 # make bench-reading  read, openat, mmap, io_uring and O_DIRECT on such a tree, from the page cache and from the disk, with SHA-256 behind each
@@ -54,6 +55,8 @@ OVERLOAD_PLACES ?= 2
 OBJECTS ?= 100000
 OBJECT_GIB ?= 20
 OVERLOAD_SECONDS ?= 10
+SHARE_BYTES ?= 100000000
+SHARE_ROUNDS ?= 3
 TREE_DIR ?= target/run
 TREE_FILES ?= 200000
 TREE_ROUNDS ?= 5
@@ -75,7 +78,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 HASHMESH := $(or $(CARGO_TARGET_DIR),target)/release/hashmesh
 SCRIPTS := .ci/run $(wildcard tests/tools/*.sh tests/bench/*.sh tests/bench/peers/*.sh tests/compose/*.sh deploy/*.sh deploy/*/*.sh examples/clients/*.sh)
 
-.PHONY: run up test test-all faults upgrade-test evidence compose-test load lint emulate-avx512 bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-reading bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
+.PHONY: run up test test-all faults upgrade-test evidence compose-test load lint emulate-avx512 bench bench-attack bench-backlog bench-tenants bench-linear bench-pinned bench-objects bench-cached bench-cache bench-hash bench-owners bench-peers bench-reading bench-share bench-traces bench-trees overload clients envoy metrics dashboards rules setup release require-tools
 
 
 run: release
@@ -176,6 +179,9 @@ bench-peers: release
 
 bench-trees: release
 	@tests/bench/trees.sh $(HASHMESH) '$(TREE_DIR)' $(TREE_FILES) $(TREE_ROUNDS) $(TREE_LARGE) $(TREE_MIB)
+
+bench-share: release
+	@tests/tools/share.sh $(HASHMESH) $(SHARE_BYTES) $(SHARE_ROUNDS)
 
 bench-reading:
 	@tests/bench/reading.sh '$(TREE_DIR)' $(TREE_FILES) $(TREE_ROUNDS) $(TREE_LARGE) $(TREE_MIB)
