@@ -61,7 +61,7 @@ impl Word for u32 {
     }
 
     fn copy(words: &[Self; 8], digest: &mut [u8]) {
-        let mut bytes = [0; 8 * size_of::<Self>()];
+        let mut bytes = [0; size_of::<[Self; 8]>()];
         for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
             *bytes = word.to_ne_bytes();
         }
@@ -105,7 +105,7 @@ impl Word for u64 {
     }
 
     fn copy(words: &[Self; 8], digest: &mut [u8]) {
-        let mut bytes = [0; 8 * size_of::<Self>()];
+        let mut bytes = [0; size_of::<[Self; 8]>()];
         for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
             *bytes = word.to_ne_bytes();
         }
