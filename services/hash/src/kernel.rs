@@ -7,7 +7,7 @@ use hashmesh::v1::Algorithm;
 use crate::kernels;
 
 /// Names the implementations of these algorithms and the CPU features that they found, each once, separated by commas: for
-/// example `hashmesh-sha256-1/sha-ni-x2,sha2-0.11/sha-ni+avx2,crc-fast-1.10/avx512`. Where several may have computed a
+/// example `hashmesh-sha256-2/sha-ni-x2,sha2-0.11/sha-ni+avx2,crc-fast-1.10/avx512`. Where several may have computed a
 /// digest, all are named. Stored with every result, so that a defect found later in one of
 /// them tells which results to compute again.
 #[must_use]
@@ -135,7 +135,7 @@ fn vector_features() -> [(bool, &'static str); 0] {
     []
 }
 
-/// Those of SHA-2, for example `hashmesh-sha256-1/sha-ni-x2,sha2-0.11/sha-ni+avx2,hashmesh-sha512-1/avx2-x4`.
+/// Those of SHA-2, for example `hashmesh-sha256-2/sha-ni-x2,sha2-0.11/sha-ni+avx2,hashmesh-sha512-2/avx2-x4`.
 #[must_use]
 pub fn kernel() -> &'static str {
     &BOTH
@@ -184,7 +184,7 @@ mod tests {
     fn a_kernel_names_what_may_compute_the_algorithms_and_nothing_else() {
         let of_sha256 = kernel_of(&[Algorithm::Sha256]);
         assert!(of_sha256.ends_with(sha2()), "{of_sha256}");
-        assert_eq!(of_sha256.contains("hashmesh-sha256-1/"), kernels::names::<u32>().is_some());
+        assert_eq!(of_sha256.contains(&format!("hashmesh-sha256-{REVISION}/")), kernels::names::<u32>().is_some());
         assert!(!of_sha256.contains("sha512"));
         assert_eq!(kernel_of(&[Algorithm::Sha256tree, Algorithm::Sha224]), of_sha256);
         assert_eq!(kernel_of(&[Algorithm::Sha384]), kernel_of(&[Algorithm::Sha512]));
