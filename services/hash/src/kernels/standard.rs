@@ -38,6 +38,24 @@ pub(crate) trait Word: Copy + Debug + Default + PartialEq + Send + Sync + 'stati
     fn padding_rounds(blocks: usize) -> &'static [Self];
 }
 
+/// [`Word::copy`], whose number of bytes is a constant only where the word is known.
+macro_rules! copy {
+    () => {
+        fn copy(words: &[Self; 8], digest: &mut [u8]) {
+            let mut bytes = [0; size_of::<[Self; 8]>()];
+            for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+                *bytes = word.to_ne_bytes();
+            }
+            // Of a fixed length where that is the common one.
+            if let Some(all) = digest.as_mut_array() {
+                *all = bytes;
+            } else {
+                digest.copy_from_slice(&bytes[..digest.len()]);
+            }
+        }
+    };
+}
+
 impl Word for u32 {
     const BLOCK_BYTES: usize = 64;
     const LENGTH_BYTES: usize = 8;
@@ -60,18 +78,7 @@ impl Word for u32 {
         }
     }
 
-    fn copy(words: &[Self; 8], digest: &mut [u8]) {
-        let mut bytes = [0; size_of::<[Self; 8]>()];
-        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-            *bytes = word.to_ne_bytes();
-        }
-        // Of a fixed length where that is the common one.
-        if let Some(all) = digest.as_mut_array() {
-            *all = bytes;
-        } else {
-            digest.copy_from_slice(&bytes[..digest.len()]);
-        }
-    }
+    copy!();
 
     fn from_bits(bytes: usize) -> Self {
         bytes as Self * 8
@@ -104,18 +111,7 @@ impl Word for u64 {
         }
     }
 
-    fn copy(words: &[Self; 8], digest: &mut [u8]) {
-        let mut bytes = [0; size_of::<[Self; 8]>()];
-        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-            *bytes = word.to_ne_bytes();
-        }
-        // Of a fixed length where that is the common one.
-        if let Some(all) = digest.as_mut_array() {
-            *all = bytes;
-        } else {
-            digest.copy_from_slice(&bytes[..digest.len()]);
-        }
-    }
+    copy!();
 
     fn from_bits(bytes: usize) -> Self {
         bytes as Self * 8
