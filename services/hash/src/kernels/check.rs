@@ -1,6 +1,6 @@
 //! The check of a kernel before it is used: known digests in every lane, and inputs of unequal lengths beside each other.
 
-use super::{choice::Plan, kernel::Family, messages::Digests, standard::Sha2};
+use super::{kernel::Family, messages::Digests, plan::Plan, standard::Sha2};
 
 /// A digest that came out wrong.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ const INPUTS: usize = 53;
 ///
 /// # Errors
 /// The first digest that is wrong.
-pub(super) fn known_answers<W: Family>(plan: Plan<W>) -> Result<(), Wrong> {
+pub(super) fn known_answers<W: Family>(plan: &Plan<W>) -> Result<(), Wrong> {
     let (algorithm, known) = W::examples();
     for (input, wanted) in EXAMPLES.into_iter().zip(known) {
         let wanted = hex::decode(wanted).unwrap_or_default();
@@ -69,7 +69,7 @@ pub(super) fn known_answers<W: Family>(plan: Plan<W>) -> Result<(), Wrong> {
 }
 
 fn compare<W: Family>(
-    plan: Plan<W>,
+    plan: &Plan<W>,
     algorithm: Sha2<W>,
     inputs: &[&[u8]],
     wanted: impl Fn(usize) -> Vec<u8>,
@@ -86,7 +86,7 @@ fn compare<W: Family>(
 }
 
 /// The states of inputs under way, each advanced by the whole blocks of its piece.
-fn advance<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) -> Result<(), Wrong> {
+fn advance<W: Family>(plan: &Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) -> Result<(), Wrong> {
     let whole = |input: &&[u8]| input.len() / W::BLOCK_BYTES * W::BLOCK_BYTES;
     let mut states = vec![algorithm.initial; inputs.len()];
     let mut pieces: Vec<_> =

@@ -1,4 +1,5 @@
-//! Which kernel is used, for which lengths: what the CPU has, what gives right digests, and of that what is fastest here.
+//! Which kernels are used, for which lengths and how many inputs: what the CPU has, what gives right digests, and of that what is
+//! fastest here.
 
 use std::{
     sync::OnceLock,
@@ -10,6 +11,7 @@ use super::{
     kernel::{Family, Kernel, SHA256_KERNELS, SHA512_KERNELS},
     messages::{Digests, padded_blocks},
     pieces::Piece,
+    plan::Plan,
     standard::{SHA256, SHA512, Sha2},
 };
 
@@ -26,17 +28,10 @@ const MEASURED_BLOCKS: [usize; 4] = [1, 3, 10, 32];
 const MEASURED_INPUTS: usize = 48;
 /// Each candidate's best of so many rounds counts, since others use this machine too.
 const ROUNDS: usize = 4;
+/// A wider kernel takes at most this percentage of a narrower one's time: measurements of the same differ by less.
+const MOST_PERCENT: u128 = 95;
 /// What measuring may take, for one family; then what is known must do.
 const MOST_TIME: Duration = Duration::from_millis(5);
-
-/// What computes inputs of one class.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan<W: 'static> {
-    /// None: one after another.
-    kernel: Option<&'static Kernel<W>>,
-    /// With fewer inputs, one after another is faster.
-    worth: usize,
-}
 
 /// What was chosen for one family.
 #[derive(Debug)]
@@ -69,18 +64,17 @@ impl Family for u64 {
 impl<W: Family> Chosen<W> {
     /// The names of the kernels that may compute something, the widest first, joined by `+`. None: only `sha2` does.
     pub(crate) fn names(&self) -> Option<String> {
-        let mut names: Vec<&str> = Vec::new();
-        for kernel in self.plans.iter().rev().filter_map(|plan| plan.kernel) {
-            if !names.contains(&kernel.name) {
-                names.push(kernel.name);
-            }
-        }
+        let mut kernels: Vec<_> =
+            self.plans.iter().flat_map(Plan::kernels).map(|kernel| (kernel.lanes, kernel.name)).collect();
+        kernels.sort_unstable_by(|left, right| right.cmp(left));
+        kernels.dedup();
+        let names: Vec<_> = kernels.into_iter().map(|(_, name)| name).collect();
         (!names.is_empty()).then(|| names.join("+"))
     }
 
-    fn plan(&self, blocks: usize) -> Plan<W> {
+    fn plan(&self, blocks: usize) -> &Plan<W> {
         let class = CLASSES.iter().position(|most| blocks <= *most).unwrap_or(CLASSES.len() - 1);
-        self.plans[class]
+        &self.plans[class]
     }
 
     /// Writes the digest of every input.
@@ -102,62 +96,34 @@ impl<W: Family> Chosen<W> {
     }
 }
 
-impl<W: Family> Plan<W> {
-    pub(super) const ALONE: Self = Self { kernel: None, worth: 1 };
-
-    /// `kernel` for any number of inputs.
-    pub(super) const fn only(kernel: &'static Kernel<W>) -> Self {
-        Self { kernel: Some(kernel), worth: 1 }
-    }
-
-    pub(super) fn digests(&self, algorithm: Sha2<W>, inputs: &[&[u8]], digests: &mut Digests<'_>) {
-        match self.kernel {
-            Some(kernel) if inputs.len() >= self.worth => {
-                // SAFETY: plans are made of kernels that were detected.
-                unsafe { (kernel.digests)(algorithm, inputs, digests, self.worth) }
-            }
-            _ => {
-                for (number, input) in inputs.iter().enumerate() {
-                    (algorithm.plain)(input, digests.of(number, algorithm.digest_bytes));
-                }
-            }
-        }
-    }
-
-    pub(super) fn advance(&self, pieces: &mut [Piece<'_, W>]) {
-        match self.kernel {
-            Some(kernel) if pieces.len() >= self.worth => {
-                // SAFETY: plans are made of kernels that were detected.
-                unsafe { (kernel.advance)(pieces, self.worth) }
-            }
-            _ => pieces.iter_mut().for_each(|(state, bytes)| W::compress(state, bytes)),
-        }
-    }
-}
-
 /// The fastest of the detected kernels that give right digests, per class. `allowed`: what the variable says.
 pub(super) fn choose<W: Family>(kernels: &'static [Kernel<W>], algorithm: Sha2<W>, allowed: Option<&str>) -> Chosen<W> {
     let allowed: Option<Vec<&str>> = allowed.map(|names| names.split(',').map(str::trim).collect());
     let may = |name: &str| allowed.as_ref().is_none_or(|names| names.contains(&name));
-    let mut candidates: Vec<Plan<W>> = Vec::with_capacity(kernels.len() + 1);
+    let mut candidates: Vec<&'static Kernel<W>> = Vec::with_capacity(kernels.len());
     for kernel in kernels.iter().filter(|kernel| (kernel.detected)() && may(kernel.name)) {
-        match check::known_answers(Plan::only(kernel)) {
-            Ok(()) => candidates.push(Plan::only(kernel)),
+        match check::known_answers(&Plan::only(kernel)) {
+            Ok(()) => candidates.push(kernel),
             Err(wrong) => {
                 tracing::error!(kernel = kernel.name, family = W::FAMILY, error = %wrong, "a kernel gives wrong digests on this machine and is not used");
             }
         }
     }
-    // What is named and is not here leaves this.
-    if may(PLAIN) || candidates.is_empty() {
-        candidates.push(Plan::ALONE);
-    }
     let begun = Instant::now();
-    Chosen { plans: MEASURED_BLOCKS.map(|blocks| fastest(&candidates, algorithm, blocks, begun)) }
+    let plain = may(PLAIN);
+    Chosen { plans: MEASURED_BLOCKS.map(|blocks| plan(plain, &measure(&candidates, algorithm, blocks, begun))) }
 }
 
-/// The fastest candidate for inputs of so many blocks, and from how many inputs on it is.
-fn fastest<W: Family>(candidates: &[Plan<W>], algorithm: Sha2<W>, blocks: usize, begun: Instant) -> Plan<W> {
+/// What each takes for the same inputs.
+#[derive(Debug)]
+pub(super) struct Times<W: 'static> {
+    /// One after another.
+    pub(super) alone: Duration,
+    pub(super) kernels: Vec<(&'static Kernel<W>, Duration)>,
+}
+
+/// Measures the kernels with inputs of so many blocks.
+fn measure<W: Family>(kernels: &[&'static Kernel<W>], algorithm: Sha2<W>, blocks: usize, begun: Instant) -> Times<W> {
     // Room for the padding, in the last block.
     let length = blocks * W::BLOCK_BYTES - W::BLOCK_BYTES / 2;
     let bytes = vec![0x5a; length];
@@ -169,20 +135,37 @@ fn fastest<W: Family>(candidates: &[Plan<W>], algorithm: Sha2<W>, blocks: usize,
         plan.digests(algorithm, &inputs, &mut digests);
         begun.elapsed()
     };
-    let mut alone = Duration::MAX;
-    let mut times = vec![Duration::MAX; candidates.len()];
+    let mut times =
+        Times { alone: Duration::MAX, kernels: kernels.iter().map(|kernel| (*kernel, Duration::MAX)).collect() };
     for round in 0..ROUNDS {
         if round > 0 && begun.elapsed() > MOST_TIME {
             break;
         }
-        alone = alone.min(time_of(&Plan::ALONE));
-        for (time, candidate) in times.iter_mut().zip(candidates) {
-            *time = (*time).min(time_of(candidate));
+        times.alone = times.alone.min(time_of(&Plan::ALONE));
+        for (kernel, time) in &mut times.kernels {
+            *time = (*time).min(time_of(&Plan::only(kernel)));
         }
     }
-    let best = times.iter().zip(candidates).min_by_key(|(time, _)| **time);
-    let Some((time, Plan { kernel: Some(kernel), .. })) = best else { return Plan::ALONE };
-    // A step of all lanes takes as long as so many inputs alone.
-    let worth = (kernel.lanes as u128 * time.as_nanos()).div_ceil(alone.as_nanos().max(1));
-    Plan { kernel: Some(kernel), worth: usize::try_from(worth).unwrap_or(kernel.lanes).clamp(2, kernel.lanes) }
+    times
+}
+
+/// Each kernel that is faster than all that are narrower, from as many inputs on as it is. `plain`: what is computed one after
+/// another is one of these; else a kernel is used even if it is slower.
+pub(super) fn plan<W: Family>(plain: bool, times: &Times<W>) -> Plan<W> {
+    let mut plan = Plan::ALONE;
+    let (mut least, mut beaten) = (times.alone, plain);
+    let mut kernels = times.kernels.clone();
+    kernels.sort_by_key(|(kernel, _)| kernel.lanes);
+    for (kernel, time) in kernels {
+        // The wider one waits for more inputs, for which a gain that may be none does not pay.
+        if beaten && time.as_nanos() * 100 > least.as_nanos() * MOST_PERCENT {
+            continue;
+        }
+        // A step of all lanes takes as long as so many inputs by what is narrower.
+        let worth = (kernel.lanes as u128 * time.as_nanos()).div_ceil(least.as_nanos().max(1));
+        let worth = usize::try_from(worth).unwrap_or(kernel.lanes).clamp(2, kernel.lanes);
+        plan = plan.wider(kernel, worth);
+        (least, beaten) = (time, true);
+    }
+    plan
 }

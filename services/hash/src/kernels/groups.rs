@@ -4,6 +4,7 @@
 use super::{
     engine::Engine,
     messages::{Buffers, Digests, Messages, padded_blocks},
+    plan::Rest,
     scheduler,
     standard::{MOST_BLOCKS, Sha2, Word},
 };
@@ -87,19 +88,19 @@ pub(super) unsafe fn digests<E: Grouped<LANES>, const LANES: usize>(
     algorithm: Sha2<E::Word>,
     inputs: &[&[u8]],
     digests: &mut Digests<'_>,
-    worth: usize,
+    rest: Rest<'_, E::Word>,
 ) {
     for (number, inputs) in inputs.chunks(TOGETHER).enumerate() {
         let first = number * TOGETHER;
         let Sorted { places, ends } = Sorted::new::<E::Word>(inputs);
         // What makes no group, where it was.
-        let (mut rest, mut left) = ([0; TOGETHER], 0);
+        let (mut others, mut left) = ([0; TOGETHER], 0);
         let mut keep = |places: &[u8]| {
-            rest[left..left + places.len()].copy_from_slice(places);
+            others[left..left + places.len()].copy_from_slice(places);
             left += places.len();
         };
         for blocks in 1..=MOST_BLOCKS {
-            let (groups, others) = places[ends[blocks - 1]..ends[blocks]].as_chunks::<LANES>();
+            let (groups, few) = places[ends[blocks - 1]..ends[blocks]].as_chunks::<LANES>();
             for group in groups {
                 let mut of: [&[u8]; LANES] = [&[]; LANES];
                 for (input, place) in of.iter_mut().zip(group) {
@@ -111,16 +112,16 @@ pub(super) unsafe fn digests<E: Grouped<LANES>, const LANES: usize>(
                     E::Word::copy(words, digests.of(first + usize::from(*place), algorithm.digest_bytes));
                 }
             }
-            keep(others);
+            keep(few);
         }
         keep(&places[ends[MOST_BLOCKS]..inputs.len()]);
         if left == 0 {
             continue;
         }
         let mut buffers = Buffers::<LANES>::new();
-        let rest = rest[..left].iter().map(|place| (first + usize::from(*place), inputs[usize::from(*place)]));
-        let mut messages = Messages::new(algorithm, rest, digests, &mut buffers);
+        let others = others[..left].iter().map(|place| (first + usize::from(*place), inputs[usize::from(*place)]));
+        let mut messages = Messages::new(algorithm, others, digests, &mut buffers);
         // SAFETY: the caller answers for the CPU.
-        unsafe { scheduler::run::<E, LANES>(&mut messages, worth) }
+        unsafe { scheduler::run::<E, LANES>(&mut messages, rest) }
     }
 }

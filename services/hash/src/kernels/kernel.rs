@@ -13,9 +13,13 @@ use super::{
     groups::{self, Grouped},
     messages::{Buffers, Digests, Messages},
     pieces::{Piece, Pieces},
+    plan::Rest,
     scheduler,
     standard::{Sha2, Word},
 };
+
+/// Writes the digest of every input, but those that remain are left to what is narrower.
+type WriteDigests<W> = unsafe fn(Sha2<W>, &[&[u8]], &mut Digests<'_>, Rest<'_, W>);
 
 /// A way to compute several digests side by side.
 ///
@@ -25,8 +29,8 @@ pub(crate) struct Kernel<W: 'static> {
     pub(super) name: &'static str,
     pub(super) lanes: usize,
     pub(super) detected: fn() -> bool,
-    pub(super) digests: unsafe fn(Sha2<W>, &[&[u8]], &mut Digests<'_>, usize),
-    pub(super) advance: unsafe fn(&mut [Piece<'_, W>], usize),
+    pub(super) digests: WriteDigests<W>,
+    pub(super) advance: unsafe fn(&mut [Piece<'_, W>], Rest<'_, W>),
 }
 
 impl<W> Debug for Kernel<W> {
@@ -50,19 +54,19 @@ unsafe fn digests<E: Engine<LANES>, const LANES: usize>(
     algorithm: Sha2<E::Word>,
     inputs: &[&[u8]],
     digests: &mut Digests<'_>,
-    worth: usize,
+    rest: Rest<'_, E::Word>,
 ) {
     let mut buffers = Buffers::<LANES>::new();
     let mut messages = Messages::new(algorithm, inputs.iter().copied().enumerate(), digests, &mut buffers);
     // SAFETY: the caller answers for the CPU.
-    unsafe { scheduler::run::<E, LANES>(&mut messages, worth) }
+    unsafe { scheduler::run::<E, LANES>(&mut messages, rest) }
 }
 
 /// # Safety
 /// The CPU has the engine's instructions.
-unsafe fn advance<E: Engine<LANES>, const LANES: usize>(pieces: &mut [Piece<'_, E::Word>], worth: usize) {
+unsafe fn advance<E: Engine<LANES>, const LANES: usize>(pieces: &mut [Piece<'_, E::Word>], rest: Rest<'_, E::Word>) {
     // SAFETY: the caller answers for the CPU.
-    unsafe { scheduler::run::<E, LANES>(&mut Pieces::<_, LANES>::new(pieces), worth) }
+    unsafe { scheduler::run::<E, LANES>(&mut Pieces::<_, LANES>::new(pieces), rest) }
 }
 
 #[cfg(target_arch = "x86_64")]

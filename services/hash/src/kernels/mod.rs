@@ -4,7 +4,7 @@
 //! - `lanes`: the block function over any vector registers; `avx2` and `avx512` are those. `sha_ni` has its own.
 //! - `engine`: what all three offer; `scheduler` keeps its lanes full, with whole inputs (`messages`) or the next pieces of
 //!   inputs (`pieces`). `groups` are short inputs of as many blocks each, which `avx512` computes without a scheduler.
-//! - `kernel`: those of this build; `check` and `choice`: those of this machine.
+//! - `kernel`: those of this build; `check` and `choice`: those of this machine; `plan`: how many inputs each is for.
 //!
 //! The only unsafe code of the workspace is in here. What is handed out is safe: slices in, digests out.
 
@@ -25,6 +25,7 @@ mod kernel;
 mod lanes;
 mod messages;
 mod pieces;
+mod plan;
 mod scheduler;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;

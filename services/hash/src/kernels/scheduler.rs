@@ -1,9 +1,9 @@
 //! Keeps the lanes of an engine full: a lane that has ended its input takes the next one, whatever the others do.
 //!
 //! All lanes go as far as the one that ends first. When no input is left for the lanes that ended, and few are still at
-//! work, these are finished one after another.
+//! work, what is narrower goes on with these.
 
-use super::{engine::Engine, standard::Word};
+use super::{engine::Engine, pieces::Piece, plan::Rest, standard::Word};
 
 /// Whole blocks of one input, in one place.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +31,14 @@ pub(super) unsafe trait Source<W> {
 /// The runs that are left of a lane without an input: more than any other's, so that it never ends first.
 const IDLE: usize = usize::MAX;
 
-/// Works on all inputs. `worth`: how many lanes must be at work for the engine to be faster than `sha2`, one after another.
+/// Works on all inputs, and leaves the last ones to `rest`.
 ///
 /// # Safety
 /// The CPU has the engine's instructions.
-pub(super) unsafe fn run<E: Engine<LANES>, const LANES: usize>(source: &mut impl Source<E::Word>, worth: usize) {
+pub(super) unsafe fn run<E: Engine<LANES>, const LANES: usize>(
+    source: &mut impl Source<E::Word>,
+    rest: Rest<'_, E::Word>,
+) {
     let mut states = E::states();
     let mut places = [std::ptr::null(); LANES];
     let mut left = [IDLE; LANES];
@@ -46,7 +49,7 @@ pub(super) unsafe fn run<E: Engine<LANES>, const LANES: usize>(source: &mut impl
         (places[lane], left[lane]) = (run.place, run.blocks);
         busy += 1;
     }
-    while busy >= worth.max(1) {
+    while busy >= rest.worth.max(1) {
         if busy < LANES {
             lend(&mut places, &left);
         }
@@ -77,12 +80,14 @@ pub(super) unsafe fn run<E: Engine<LANES>, const LANES: usize>(source: &mut impl
             }
         }
     }
+    let mut lanes = Vec::with_capacity(busy);
     for lane in 0..LANES {
         if left[lane] != IDLE {
             let run = Run { place: places[lane], blocks: left[lane] };
-            finish(source, lane, E::get(&states, lane), run);
+            lanes.push((lane, E::get(&states, lane), run));
         }
     }
+    finish(source, lanes, rest);
 }
 
 /// Gives idle lanes something to read: what a busy one reads. There is one.
@@ -95,18 +100,29 @@ fn lend<const LANES: usize>(places: &mut [*const u8; LANES], left: &[usize; LANE
     }
 }
 
-/// Works on what is left of a lane's input, and on all inputs that then come.
-fn finish<W: Word>(source: &mut impl Source<W>, lane: usize, state: [W; 8], run: Run) {
-    let mut begun = Some((state, run));
-    while let Some((mut state, run)) = begun {
-        let mut next = Some(run);
-        while let Some(run) = next {
+/// Works on what is left of the lanes' inputs, too few for the engine, and on all inputs that then come.
+fn finish<W: Word>(source: &mut impl Source<W>, mut lanes: Vec<(usize, [W; 8], Run)>, rest: Rest<'_, W>) {
+    while !lanes.is_empty() {
+        let mut pieces: Vec<Piece<'_, W>> = Vec::with_capacity(lanes.len());
+        for (_, state, run) in &mut lanes {
             // SAFETY: the source answers for the bytes of a run until the lane asks for more.
             let blocks = unsafe { std::slice::from_raw_parts(run.place, run.blocks * W::BLOCK_BYTES) };
-            W::compress(&mut state, blocks);
-            next = source.next_run(lane);
+            pieces.push((state, blocks));
         }
-        source.end(lane, &state);
-        begun = source.begin(lane);
+        rest.advance(&mut pieces);
+        lanes.retain_mut(|(lane, state, run)| {
+            let mut next = source.next_run(*lane);
+            if next.is_none() {
+                source.end(*lane, state);
+                if let Some((initial, first)) = source.begin(*lane) {
+                    *state = initial;
+                    next = Some(first);
+                }
+            }
+            next.is_some_and(|next| {
+                *run = next;
+                true
+            })
+        });
     }
 }

@@ -21,7 +21,7 @@ fn messages(file: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     found
 }
 
-fn judge_messages<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, file: &str) {
+fn judge_messages<W: Family>(plan: &Plan<W>, algorithm: Sha2<W>, file: &str) {
     let messages = messages(file);
     assert!(messages.len() > 7);
     // Seventeen times, each begun one further: every message is in every lane.
@@ -34,7 +34,7 @@ fn judge_messages<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, file: &str) {
 }
 
 /// The digest at the end of a chain of a thousand, each over the three before it, again and again.
-fn judge_monte_carlo<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, file: &str) {
+fn judge_monte_carlo<W: Family>(plan: &Plan<W>, algorithm: Sha2<W>, file: &str) {
     const LANES: usize = 16;
     let values: Vec<(&str, Vec<u8>)> = file
         .lines()
@@ -69,13 +69,13 @@ macro_rules! file {
 macro_rules! for_every_algorithm {
     ($judge:ident, $kind:literal) => {
         for plan in plans(&SHA256_KERNELS) {
-            $judge(plan, SHA224, file!("SHA224", $kind));
-            $judge(plan, SHA256, file!("SHA256", $kind));
+            $judge(&plan, SHA224, file!("SHA224", $kind));
+            $judge(&plan, SHA256, file!("SHA256", $kind));
         }
         for plan in plans(&SHA512_KERNELS) {
-            $judge(plan, SHA384, file!("SHA384", $kind));
-            $judge(plan, SHA512, file!("SHA512", $kind));
-            $judge(plan, SHA512_256, file!("SHA512_256", $kind));
+            $judge(&plan, SHA384, file!("SHA384", $kind));
+            $judge(&plan, SHA512, file!("SHA512", $kind));
+            $judge(&plan, SHA512_256, file!("SHA512_256", $kind));
         }
     };
 }

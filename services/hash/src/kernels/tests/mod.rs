@@ -2,32 +2,44 @@ use proptest::prelude::*;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use super::{
-    choice::{Plan, choose},
+    choice::choose,
     kernel::{Kernel, SHA256_KERNELS, SHA512_KERNELS},
     messages::padded_blocks,
+    plan::{Plan, Rest},
     standard::MOST_BLOCKS,
     *,
 };
 
 mod cavp;
+mod plans;
 
-/// The kernels that this CPU has, and `sha2` itself.
+/// The kernels that this CPU has, each alone and each with every narrower one behind it, and `sha2` itself.
 fn plans<W: Family>(kernels: &'static [Kernel<W>]) -> Vec<Plan<W>> {
-    let here = kernels.iter().filter(|kernel| (kernel.detected)());
-    here.map(Plan::only).chain([Plan::ALONE]).collect()
+    let here: Vec<_> = kernels.iter().filter(|kernel| (kernel.detected)()).collect();
+    let mut plans: Vec<_> = here.iter().map(|kernel| Plan::only(kernel)).chain([Plan::ALONE]).collect();
+    for narrow in &here {
+        // With fewer than so many lanes at work, the wide one leaves off.
+        for (wide, worth) in here.iter().flat_map(|wide| [2, wide.lanes / 2 + 1, wide.lanes].map(|worth| (wide, worth)))
+        {
+            if wide.lanes > narrow.lanes {
+                plans.push(Plan::ALONE.wider(narrow, 2).wider(wide, worth));
+            }
+        }
+    }
+    plans
 }
 
 /// Every algorithm with every kernel of its family: what is said of them is said of all.
 macro_rules! for_every_kernel {
     ($judge:ident $(, $argument:expr)*) => {
         for plan in plans(&SHA256_KERNELS) {
-            $judge(plan, SHA224 $(, $argument)*);
-            $judge(plan, SHA256 $(, $argument)*);
+            $judge(&plan, SHA224 $(, $argument)*);
+            $judge(&plan, SHA256 $(, $argument)*);
         }
         for plan in plans(&SHA512_KERNELS) {
-            $judge(plan, SHA384 $(, $argument)*);
-            $judge(plan, SHA512 $(, $argument)*);
-            $judge(plan, SHA512_256 $(, $argument)*);
+            $judge(&plan, SHA384 $(, $argument)*);
+            $judge(&plan, SHA512 $(, $argument)*);
+            $judge(&plan, SHA512_256 $(, $argument)*);
         }
     };
 }
@@ -36,7 +48,7 @@ fn pattern(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|place| (place * 31 % 251) as u8).collect()
 }
 
-fn computed<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) -> Vec<Vec<u8>> {
+fn computed<W: Family>(plan: &Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) -> Vec<Vec<u8>> {
     // Wider than the digests, and begun in the middle: what lies between them must stay as it is.
     let stride = algorithm.digest_bytes + 3;
     let mut out = vec![0xee; 5 + inputs.len() * stride];
@@ -52,7 +64,7 @@ fn computed<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) -> V
 }
 
 /// The digests are those of `sha2`.
-fn judge<W: Family>(plan: Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) {
+fn judge<W: Family>(plan: &Plan<W>, algorithm: Sha2<W>, inputs: &[&[u8]]) {
     for (place, (input, found)) in inputs.iter().zip(computed(plan, algorithm, inputs)).enumerate() {
         let mut wanted = vec![0; algorithm.digest_bytes];
         (algorithm.plain)(input, &mut wanted);
@@ -148,7 +160,7 @@ fn any_number_of_inputs_is_computed_and_none_is_no_error() {
         let chosen = <u32 as Family>::chosen();
         let mut out = vec![0; count * 32];
         chosen.digests(SHA256, &inputs, &mut Digests { out: &mut out, at: 0, stride: 32 });
-        assert_eq!(out.chunks(32).map(<[u8]>::to_vec).collect::<Vec<_>>(), computed(Plan::ALONE, SHA256, &inputs));
+        assert_eq!(out.chunks(32).map(<[u8]>::to_vec).collect::<Vec<_>>(), computed(&Plan::ALONE, SHA256, &inputs));
     }
 }
 
@@ -180,21 +192,21 @@ proptest! {
 }
 
 /// Zeros, in no time.
-unsafe fn zeros(algorithm: Sha2<u32>, inputs: &[&[u8]], digests: &mut Digests<'_>, _: usize) {
+unsafe fn zeros(algorithm: Sha2<u32>, inputs: &[&[u8]], digests: &mut Digests<'_>, _: Rest<'_, u32>) {
     (0..inputs.len()).for_each(|number| digests.of(number, algorithm.digest_bytes).fill(0));
 }
 
 /// What is right, in twice the time.
-unsafe fn slow(algorithm: Sha2<u32>, inputs: &[&[u8]], digests: &mut Digests<'_>, _: usize) {
+unsafe fn slow(algorithm: Sha2<u32>, inputs: &[&[u8]], digests: &mut Digests<'_>, _: Rest<'_, u32>) {
     Plan::ALONE.digests(algorithm, inputs, digests);
     Plan::ALONE.digests(algorithm, inputs, digests);
 }
 
-unsafe fn right(pieces: &mut [Piece<'_, u32>], _: usize) {
+unsafe fn right(pieces: &mut [Piece<'_, u32>], _: Rest<'_, u32>) {
     Plan::ALONE.advance(pieces);
 }
 
-unsafe fn idle(_: &mut [Piece<'_, u32>], _: usize) {}
+unsafe fn idle(_: &mut [Piece<'_, u32>], _: Rest<'_, u32>) {}
 
 #[test]
 fn a_kernel_that_gives_a_wrong_digest_or_state_is_left_out_and_the_next_is_taken() {
