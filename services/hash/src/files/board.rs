@@ -53,6 +53,8 @@ struct State<S, E, K> {
     /// The number of the oldest.
     first: u64,
     large: VecDeque<Large>,
+    /// Threads that read large files or streams.
+    reading: usize,
     hired: usize,
     waiting: usize,
 }
@@ -73,6 +75,7 @@ where
             runs: VecDeque::new(),
             first: 0,
             large: VecDeque::new(),
+            reading: 0,
             hired: 1,
             waiting: 0,
         };
@@ -92,7 +95,9 @@ where
             }
             // First, for what is taken is opened and held.
             if let Some(large) = state.take_large(self.threads) {
-                let alone = state.source_ended && state.in_hand == 0 && state.large.is_empty();
+                let others = state.reading > 0 || state.in_hand > 0 || !state.large.is_empty();
+                let alone = state.source_ended && !others;
+                state.reading += 1;
                 return Some(match <[Large; 1]>::try_from(large) {
                     Ok([last]) if alone && self.threads > 1 => Duty::ReadLast(last),
                     Ok([stream]) if stream.stream() => Duty::ReadStream(stream),
@@ -117,10 +122,18 @@ where
         }
     }
 
-    /// One more for a thread that reads several side by side already.
-    pub(super) fn next_large(&self) -> Option<Large> {
+    /// One more for a thread that reads so many side by side already, if others do not go without by that.
+    pub(super) fn next_large(&self, read: usize) -> Option<Large> {
         let mut state = self.lock();
-        if state.large.front()?.stream() { None } else { state.large.pop_front() }
+        // This one is among those that read.
+        let takers = (self.threads + 1).saturating_sub(state.reading);
+        let more = !state.large.front()?.stream() && read < share(read + state.large.len(), takers);
+        if more { state.large.pop_front() } else { None }
+    }
+
+    /// What a thread was given to read is at its end.
+    pub(super) fn have_read(&self) {
+        self.lock().reading -= 1;
     }
 
     /// True if another thread is worth it; it is then counted as hired.
@@ -223,17 +236,22 @@ impl<S, E, K> State<S, E, K> {
         self.runs.get_mut(index)
     }
 
-    /// A thread's share of the large files: a stream, or as many as there are for each.
+    /// What a thread that reads nothing takes of the large files: a stream, or its share.
     fn take_large(&mut self, threads: usize) -> Option<Vec<Large>> {
+        let share = share(self.large.len(), threads.saturating_sub(self.reading));
         let first = self.large.pop_front()?;
         if first.stream() {
             return Some(vec![first]);
         }
-        let share = (self.large.len() + 1).div_ceil(threads).min(LANES);
         let mut large = vec![first];
         while large.len() < share && self.large.front().is_some_and(|next| !next.stream()) {
             large.extend(self.large.pop_front());
         }
         Some(large)
     }
+}
+
+/// As many of so many large files as there are for each of the threads that may take them.
+fn share(files: usize, takers: usize) -> usize {
+    files.div_ceil(takers.max(1)).min(LANES)
 }

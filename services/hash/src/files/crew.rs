@@ -91,12 +91,18 @@ where
                 Duty::ReadStream(stream) => {
                     self.hire(scope);
                     self.read_alone(stream, false);
+                    self.board.have_read();
                 }
                 Duty::Read(large) => {
                     self.hire(scope);
-                    side_by_side(self.recipes, large, || self.board.next_large(), |ended| self.board.fill(ended));
+                    let next = |read| self.board.next_large(read);
+                    side_by_side(self.recipes, large, next, |ended| self.board.fill(ended));
+                    self.board.have_read();
                 }
-                Duty::ReadLast(large) => self.read_alone(large, true),
+                Duty::ReadLast(large) => {
+                    self.read_alone(large, true);
+                    self.board.have_read();
+                }
             }
         }
     }

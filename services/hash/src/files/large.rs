@@ -73,12 +73,12 @@ pub(super) struct Ended {
     pub(super) digests: io::Result<Vec<u8>>,
 }
 
-/// Reads `begun` side by side; what `next` gives takes the place of a file that has ended. Each that ends is told to `ended`, which says
-/// whether to go on.
+/// Reads `begun` side by side; what `next` gives to so many that are under way comes beside them. Each
+/// that ends is told to `ended`, which says whether to go on.
 pub(super) fn side_by_side(
     recipes: &[Recipe],
     begun: Vec<Large>,
-    mut next: impl FnMut() -> Option<Large>,
+    mut next: impl FnMut(usize) -> Option<Large>,
     mut ended: impl FnMut(Ended) -> bool,
 ) {
     let mut lanes: Vec<Lane> = Vec::with_capacity(begun.len());
@@ -87,7 +87,7 @@ pub(super) fn side_by_side(
     let mut buffers: Vec<Vec<u8>> = Vec::new();
     loop {
         while lanes.len() < LANES
-            && let Some(large) = begun.next().or_else(|| if lanes.is_empty() { None } else { next() })
+            && let Some(large) = begun.next().or_else(|| if lanes.is_empty() { None } else { next(lanes.len()) })
         {
             let (run, index) = (large.run, large.index);
             match large.what.open() {

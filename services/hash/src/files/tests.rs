@@ -7,7 +7,12 @@ use std::{
 
 use hashmesh::v1::Algorithm;
 
-use super::*;
+use super::{
+    board::{Board, Duty},
+    large::{Large, What},
+    run::Run,
+    *,
+};
 use crate::{Recipe, digest_into};
 
 #[derive(Debug)]
@@ -224,4 +229,56 @@ fn a_panic_of_the_sink_ends_all_threads() {
     let entries = std::iter::repeat_with(|| named(&small, 0));
     let run = || digest_files(&recipes, 4.try_into().unwrap(), entries, |_, _| panic!("for the test"));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+}
+
+/// Large files, as many as each thread is given that asks in turn, and whether a thread that has so many is given another.
+fn shared(files: usize, threads: usize) -> (Vec<usize>, bool) {
+    let board = Board::new(std::iter::empty::<Named>(), |_, _| std::ops::ControlFlow::Continue(()), threads);
+    let Some(Duty::Take { number, .. }) = board.next() else { panic!("there is a source") };
+    board.give_back(None);
+    let entries = (0..files).map(|index| named(index.to_string(), 0)).collect();
+    let large = |index: usize| Large { run: number, index, recipe: 0, what: What::Path(index.to_string().into()) };
+    board.post(number, Run::new(entries), (0..files).map(large).collect());
+    let mut given = Vec::new();
+    let mut more = false;
+    while let Some(duty) = (given.len() < threads).then(|| board.next()).flatten() {
+        given.push(match duty {
+            Duty::Read(large) => large.len(),
+            Duty::ReadLast(_) => 1,
+            Duty::Take { .. } | Duty::ReadStream(_) => panic!("there are large files only"),
+        });
+        more |= board.next_large(given[given.len() - 1]).is_some();
+        if given.iter().sum::<usize>() == files {
+            break;
+        }
+    }
+    (given, more)
+}
+
+#[test]
+fn large_files_are_shared_alike_whoever_comes_first() {
+    assert_eq!(shared(8, 2), (vec![4, 4], false));
+    assert_eq!(shared(5, 2), (vec![3, 2], false));
+    assert_eq!(shared(3, 4), (vec![1, 1, 1], false));
+    assert_eq!(shared(1, 2), (vec![1], false));
+    // No more than lanes.
+    assert_eq!(shared(100, 2), (vec![8, 8], false));
+}
+
+#[test]
+fn who_reads_large_files_takes_another_once_all_have_their_share() {
+    let board = Board::new(std::iter::empty::<Named>(), |_, _| std::ops::ControlFlow::Continue(()), 2);
+    let Some(Duty::Take { number, .. }) = board.next() else { panic!("there is a source") };
+    board.give_back(None);
+    let large = |index: usize| Large { run: number, index, recipe: 0, what: What::Path(index.to_string().into()) };
+    board.post(number, Run::new((0..18).map(|_| named("", 0)).collect()), (0..18).map(large).collect());
+    assert!(matches!(board.next(), Some(Duty::Read(large)) if large.len() == 8));
+    assert!(matches!(board.next(), Some(Duty::Read(large)) if large.len() == 8));
+    // One of the eight has ended.
+    assert!(board.next_large(7).is_some());
+    board.have_read();
+    // The other thread has its share to take: the one that is left.
+    assert!(board.next_large(1).is_none());
+    // It is not alone: another is read yet.
+    assert!(matches!(board.next(), Some(Duty::Read(large)) if large.len() == 1));
 }
