@@ -16,6 +16,7 @@ use super::{
     board::{Board, Duty},
     inputs::SmallInputs,
     large::{Ended, Large, What, side_by_side},
+    open::Neighbours,
     run::{Entry, Input, Outcome, RUN_ENTRIES, Run},
     small::{Opened, SMALL_BYTES, ask_for, read_small},
 };
@@ -162,6 +163,7 @@ where
         // The places of what is among the inputs, with their recipes.
         let mut read: Vec<(usize, usize)> = Vec::with_capacity(run.len());
         let mut asked = false;
+        let mut neighbours = Neighbours::default();
         for index in 0..run.len() {
             let Some(entry) = run.entry(index) else { continue };
             let recipe = entry.recipe();
@@ -179,7 +181,7 @@ where
                     ask_for(run.paths_behind(index));
                 }
             };
-            match read_small(path, inputs, waits) {
+            match neighbours.open(path).and_then(|file| read_small(file, inputs, waits)) {
                 Ok(Opened::Small) => read.push((index, recipe)),
                 Ok(Opened::Large) => {
                     let what = What::Path(path.to_owned());

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{Advice, fadvise};
 
-use super::small::open;
+use super::open::open;
 use crate::{MultiHasher, Recipe};
 
 /// What is read of a file at a time. A few of them are within a core's own cache, and a read costs little beside digesting it.

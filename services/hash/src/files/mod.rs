@@ -6,7 +6,7 @@
 //! - [`crew`]: the threads. Each takes runs, reads their small files and digests them in one call, and leaves large ones to
 //!   whoever is free.
 //! - [`inputs`]: small inputs behind one another in one buffer, also for the Worker.
-//! - [`small`]: opening a file, and reading it if it is small. [`large`]: reading several large ones side by side.
+//! - [`open`]: opening files. [`small`]: reading one that is small. [`large`]: reading several large ones side by side.
 //!   [`ahead`]: a thread that reads while another digests.
 
 mod ahead;
@@ -14,6 +14,7 @@ mod board;
 mod crew;
 mod inputs;
 mod large;
+mod open;
 mod run;
 mod small;
 

@@ -1,4 +1,4 @@
-//! Opening a file, and reading it if it is small.
+//! Reading a file that is small.
 
 use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 
@@ -23,11 +23,17 @@ pub(super) enum Opened {
     Stream(File),
 }
 
-/// Opens what is at `path` and, if it is a small regular file, reads all of it behind the other inputs, which must have room
+/// Reads all of a file that was just opened, if it is a small regular file, behind the other inputs, which must have room
 /// for [`SMALL_BYTES`] and one. What is there is what is read: that a file grows or shrinks meanwhile is no error, as for
 /// coreutils. If its bytes are not in memory, `waits` is called before they are waited for.
-pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs, waits: impl FnOnce()) -> io::Result<Opened> {
-    let file = open(path)?;
+pub(super) fn read_small(file: File, inputs: &mut SmallInputs, waits: impl FnOnce()) -> io::Result<Opened> {
+    let now = read_now(&file, &mut inputs.room()[..=SMALL_BYTES], START);
+    if let Ok(bytes) = now
+        && ends_behind(bytes)
+    {
+        inputs.keep(bytes);
+        return Ok(Opened::Small);
+    }
     let stat = fstat(&file)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
@@ -39,12 +45,13 @@ pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs, waits: impl FnOn
     };
     let room = inputs.room();
     let mut filled = 0;
-    let mut waits = Some(waits);
+    // Not every file system can say what is in memory.
+    let mut waits = (now != Err(Errno::OPNOTSUPP)).then_some(waits);
     loop {
         // One byte more than it should have: then a short read is the end, without another.
         let most = room.len().min(if filled < size { size + 1 } else { SMALL_BYTES + 1 });
         let room = &mut room[filled..most];
-        let read = if waits.is_some() { read_now(&file, room) } else { rustix::io::read(&file, room) };
+        let read = if waits.is_some() { read_now(&file, room, HERE) } else { rustix::io::read(&file, room) };
         match read {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if waits.is_some() => {
@@ -71,16 +78,27 @@ pub(super) fn read_small(path: &Path, inputs: &mut SmallInputs, waits: impl FnOn
     Ok(Opened::Small)
 }
 
+/// True if a first read that did not wait, of so many bytes, has read a small regular file to its end: nobody need ask then what
+/// it is and how long. What is in memory without the bytes behind it ends with a block of the file system, whose length is a
+/// multiple of 512, and so does a disk. Pipes and terminals cannot be read at an offset, files that the kernel makes up not without
+/// waiting, and `/dev/zero` and its like fill what is to be read.
+fn ends_behind(bytes: usize) -> bool {
+    bytes <= SMALL_BYTES && !bytes.is_multiple_of(512)
+}
+
+/// Where a read begins: where the file stands, as for `read`.
+const HERE: u64 = u64::MAX;
+/// At the first byte; the file stands where it stood.
+const START: u64 = 0;
+
 /// Reads what is in memory; AGAIN: nothing is.
 #[cfg(target_os = "linux")]
-fn read_now(file: &File, room: &mut [u8]) -> rustix::io::Result<usize> {
-    // As `read` does, from where the file stands.
-    const HERE: u64 = u64::MAX;
-    rustix::io::preadv2(file, &mut [io::IoSliceMut::new(room)], HERE, rustix::io::ReadWriteFlags::NOWAIT)
+fn read_now(file: &File, room: &mut [u8], from: u64) -> rustix::io::Result<usize> {
+    rustix::io::preadv2(file, &mut [io::IoSliceMut::new(room)], from, rustix::io::ReadWriteFlags::NOWAIT)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn read_now(_: &File, _: &mut [u8]) -> rustix::io::Result<usize> {
+fn read_now(_: &File, _: &mut [u8], _: u64) -> rustix::io::Result<usize> {
     Err(Errno::OPNOTSUPP)
 }
 
@@ -106,10 +124,4 @@ fn ask(file: &OwnedFd) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn ask(_: &OwnedFd) -> bool {
     false
-}
-
-/// Opens what is at `path`, waiting for a pipe's writer.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    let opened = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(File::from(opened))
 }
