@@ -9,6 +9,7 @@
 
 pub mod catalogue;
 mod definition;
+mod file_system;
 mod instrument;
 mod process;
 mod registry;
@@ -17,8 +18,9 @@ mod text;
 
 pub use self::{
     definition::{Definition, Kind, Label, Section, Values},
+    file_system::directory,
     instrument::{Counter, Gauge, Histogram, Total, Watch},
-    process::{directory, ready},
+    process::ready,
     registry::start,
     table::{explain, table},
     text::{CONTENT_TYPE, scrape},

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -30,17 +29,6 @@ pub(super) fn watch() {
 /// Exports whether a role does its work, as long as the process runs.
 pub fn ready(role: &str, health: Health) {
     catalogue::READY.watch(&[role], move || if health.state().is_ok() { 1.0 } else { 0.0 }).forever();
-}
-
-/// Exports how full the file system of a directory is. It need not exist yet.
-pub fn directory(name: &str, path: &Path) {
-    let (free, size) = (path.to_owned(), path.to_owned());
-    #[allow(clippy::cast_precision_loss)] // exact up to 2^53
-    let space = |path: &Path, bytes: fn(&rustix::fs::StatVfs) -> u64| {
-        rustix::fs::statvfs(path).map_or(f64::NAN, |found| bytes(&found) as f64)
-    };
-    catalogue::FILESYSTEM_FREE.watch(&[name], move || space(&free, |found| found.f_bavail * found.f_frsize)).forever();
-    catalogue::FILESYSTEM_SIZE.watch(&[name], move || space(&size, |found| found.f_blocks * found.f_frsize)).forever();
 }
 
 /// User and system time, from the clock of the process.

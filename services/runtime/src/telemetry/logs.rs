@@ -1,6 +1,6 @@
 //! Logs: structured, on standard error, because standard output belongs to data.
 
-use std::{env, error::Error, io, iter, panic};
+use std::{env, error::Error, io, iter};
 
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::{Event, Level, Subscriber};
@@ -14,7 +14,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::json::{TraceIds, WithTrace};
+use super::{
+    json::{TraceIds, WithTrace},
+    panics,
+};
 use crate::{metrics::catalogue::process::LOG_LINES, trace};
 
 /// How log lines look.
@@ -68,7 +71,7 @@ pub(super) fn init(format: LogFormat, tracer: Option<SdkTracer>) {
     if let Some(complaint) = complaint {
         tracing::warn!("{complaint}");
     }
-    log_panics();
+    panics::log();
 }
 
 /// A document per line: its own fields, those of the spans that it is within, and of these the trace at the top.
@@ -110,16 +113,6 @@ fn filter() -> (EnvFilter, Option<String>) {
             (EnvFilter::new(format!("{QUIET},{DEFAULT_FILTER}")), Some(complaint))
         }
     }
-}
-
-/// Panics become events with the span they happened in, in the format that a collector expects.
-fn log_panics() {
-    panic::set_hook(Box::new(|info| {
-        let location = info.location().map(ToString::to_string).unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("a panic without a text");
-        let backtrace = std::backtrace::Backtrace::capture();
-        tracing::error!(panic = message, location, %backtrace, "panicked");
-    }));
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod json;
 mod logs;
 mod otlp;
+mod panics;
 mod repeated;
 
 use std::{env, sync::OnceLock, time::Duration};
