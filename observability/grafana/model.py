@@ -128,7 +128,19 @@ def dashboard(name, title, description, *rows):
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
         "timezone": "browser",
-        "links": [{"type": "dashboards", "title": "hashmesh", "tags": ["hashmesh"], "asDropdown": True, "keepTime": True, "includeVars": True}],
+        "links": [
+            {
+                "type": "dashboards",
+                "title": "hashmesh",
+                "tooltip": "",
+                "icon": "external link",
+                "tags": ["hashmesh"],
+                "asDropdown": True,
+                "targetBlank": False,
+                "keepTime": True,
+                "includeVars": True,
+            }
+        ],
         "templating": {
             "list": [
                 source,
