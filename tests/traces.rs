@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::ffi::OsStrExt as _,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -9,7 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hashmesh::gateway::v1::{ComputeDigestRequest, GetStatsRequest};
+use hashmesh::{
+    gateway::v1::{ComputeDigestRequest, CreateSubmissionRequest, GetStatsRequest},
+    tasks::file_uri,
+    v1::{Expansion, SubmissionOptions, SubmissionState},
+};
 use tonic::{Code, metadata::MetadataValue};
 
 use crate::support::{
@@ -18,7 +24,7 @@ use crate::support::{
     collector::{Collector, Kind, Span, Status},
     envoy::Envoy,
     mesh::{Role, own_host},
-    scripted_web,
+    rundir, scripted_web,
     wait::{PATIENCE, soon, until},
 };
 
@@ -194,6 +200,46 @@ async fn one_submission_is_one_linked_picture_from_the_client_through_envoy_and_
     let received = named(&picture, "hashmesh-client", "receive results");
     assert!(received.iter().any(|span| delivered.iter().any(|sent| linked(span, sent))), "\n{drawing}");
     assert!(received.iter().all(|span| span.trace_id == root.trace_id), "\n{drawing}");
+}
+
+#[tokio::test]
+async fn a_page_of_a_listing_is_linked_to_the_call_that_created_the_submission_and_what_it_brought_goes_on_from_it() {
+    const CALLER: &str = "00-2cf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let collector = Collector::start("listing").await;
+    let directory = rundir::directory("traced-listing");
+    for name in ["one", "two"] {
+        fs::write(directory.join(name), name).expect("a file");
+    }
+    let mut mesh = traced("listing", &collector, "0", 0).await;
+    mesh.options.sources.push(directory.clone());
+    mesh.add_worker().await;
+    let mut gateway = mesh.connect().await;
+    let source_uri = format!("{}/", file_uri(directory.as_os_str().as_bytes()));
+    let options = SubmissionOptions { expansion: Some(Expansion { source_uri }), ..SubmissionOptions::default() };
+    let message = CreateSubmissionRequest { options: Some(options), ..CreateSubmissionRequest::default() };
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("traceparent", MetadataValue::from_static(CALLER));
+    let created = soon("a submission", gateway.create_submission(request)).await.expect("it is created").into_inner();
+    let id = created.opened.expect("it is there").submission_id;
+    gateway.reaches(&id, SubmissionState::Completed).await;
+
+    let way = |spans: &[Span]| {
+        let linked = |span: &Span, to: &Span| span.links.contains(&(to.trace_id.clone(), to.span_id.clone()));
+        let created = spans.iter().find(|span| {
+            span.trace_id == CALLER[3..35]
+                && span.kind == Kind::Server
+                && span.name.ends_with("QueueService/CreateSubmission")
+        })?;
+        let page = *named(spans, "hashmesh-worker", "worker list").iter().find(|page| linked(page, created))?;
+        let commit =
+            *named(spans, "hashmesh-queue", "queue commit").iter().find(|one| one.parent_span_id == page.span_id)?;
+        let lease = *named(spans, "hashmesh-queue", "queue lease").iter().find(|lease| linked(lease, commit))?;
+        Some((page.clone(), commit.clone(), lease.clone()))
+    };
+    let (page, commit, lease) = collector.wait_for("the way of a page", way).await;
+    assert_eq!(page.attributes["messaging.batch.message_count"], "2", "{page:?}");
+    assert_eq!((commit.trace_id == page.trace_id, page.trace_id == CALLER[3..35]), (true, false));
+    assert_eq!(lease.attributes["hashmesh.submission_id"], id);
 }
 
 #[tokio::test]

@@ -226,6 +226,7 @@ impl Expansions {
                 // Known to the caller.
                 sources: None,
                 algorithms: Vec::new(),
+                traceparent: String::new(),
             };
             questions.push((worker, id, question));
         }

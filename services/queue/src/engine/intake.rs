@@ -28,7 +28,7 @@ use crate::{
 impl Engine {
     /// Creates a submission, or finds the unfinished one with the same key.
     pub(super) fn create(&mut self, create: CreateSubmission) -> Result<Created, QueueError> {
-        let CreateSubmission { new, whole } = create;
+        let CreateSubmission { new, whole, trace } = create;
         let Some(shard) = self.shard_for(&new) else { return Err(QueueError::NotOwner { owner: None }) };
         if let Some(IdempotencyKey { key, .. }) = &new.idempotency
             && let Some((id, fingerprint)) = self.keys.get(&(new.tenant.clone(), key.clone()))
@@ -46,6 +46,9 @@ impl Engine {
         if let Some(uri) = &new.expansion_uri {
             let now = self.now();
             self.expansions.begin(now, id, uri, Bytes::new());
+            if let Some(live) = self.live.get_mut(&id) {
+                live.listing_cause = trace;
+            }
         }
         let mut writes = vec![Write::Create(new)];
         let mut after = After { created: true, ..After::default() };
@@ -271,8 +274,17 @@ impl Engine {
             self.keys.insert(key.clone(), (id, idempotency.options_fingerprint));
         }
         let NewSubmission { keep_inputs, part_bytes, cache, .. } = *new;
-        let (shared, contexts) = (Arc::clone(&handle), BTreeMap::new());
-        self.live.insert(id, Live { handle: shared, tail: sender, key, keep_inputs, part_bytes, cache, contexts });
+        let live = Live {
+            handle: Arc::clone(&handle),
+            tail: sender,
+            key,
+            keep_inputs,
+            part_bytes,
+            cache,
+            contexts: BTreeMap::new(),
+            listing_cause: None,
+        };
+        self.live.insert(id, live);
         handle
     }
 }

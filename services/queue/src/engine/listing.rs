@@ -79,7 +79,9 @@ impl Engine {
         for (worker, id, question) in questions {
             let sources = self.sources_of(id);
             let algorithms = self.core.algorithms(id).map(numbers).unwrap_or_default();
-            self.send(worker, Frame::List(ListSource { sources, algorithms, ..question }));
+            let cause = self.live.get(&id).and_then(|live| live.listing_cause);
+            let traceparent = cause.map(|cause| cause.to_string()).unwrap_or_default();
+            self.send(worker, Frame::List(ListSource { sources, algorithms, traceparent, ..question }));
         }
     }
 

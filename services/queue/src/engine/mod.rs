@@ -90,6 +90,8 @@ pub(crate) struct CreateSubmission {
     pub(crate) new: NewSubmission,
     /// Its only batch: stored, with the seal, in the transaction that creates it.
     pub(crate) whole: Option<(IncomingBatch, Admitted)>,
+    /// The call, if it is traced.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// What becomes of a create.

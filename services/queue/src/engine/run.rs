@@ -95,6 +95,8 @@ pub(super) struct Live {
     pub(super) cache: CacheMode,
     /// Of its batches in memory, those that are traced.
     pub(super) contexts: BTreeMap<u32, TraceContext>,
+    /// Of the call that created it, which the pages of its listing are linked to. A next owner does not know it.
+    pub(super) listing_cause: Option<TraceContext>,
 }
 
 /// A worker as the engine talks to it.

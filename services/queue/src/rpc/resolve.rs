@@ -7,6 +7,7 @@ use hashmesh::{
     queue::v1::OpenSubmission,
     v1::{Opened, Submission, SubmissionState, WaitReason},
 };
+use hashmesh_runtime::trace;
 use uuid::Uuid;
 
 use super::{Shared, convert};
@@ -157,7 +158,8 @@ impl Shared {
             };
             // Kept in case that the key turns out to be taken.
             let spare = admitted.as_ref().map(|(batch, _)| batch.again());
-            let created = engine.create(CreateSubmission { new: new.clone(), whole: admitted }).await?;
+            let created =
+                engine.create(CreateSubmission { new: new.clone(), whole: admitted, trace: trace::current() }).await?;
             let (handle, is_new) = match created {
                 Created::New(handle) => (handle, true),
                 Created::Found(handle, fingerprint) => {

@@ -12,7 +12,7 @@ use hashmesh::{
     },
     v1::{Accepted, Completed, Draining, Rejected, Seal},
 };
-use hashmesh_runtime::trace::TraceContext;
+use hashmesh_runtime::trace::{self, TraceContext};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
@@ -64,7 +64,7 @@ async fn open_and_write(
     let Some(In::Open(open)) = first.and_then(|request| request.frame) else {
         return Err(QueueError::Protocol("the first frame must be `open`").into());
     };
-    let (found, _) = shared.open(&open, None, None).await?;
+    let (found, _) = trace::within(within, shared.open(&open, None, None)).await?;
     let engine = shared.engine_for(found.id())?;
     let admission = engine.admission().clone();
     let writer = match &found {

@@ -252,7 +252,10 @@ impl World {
             Some((batch, permit))
         });
         let (reply, answer) = oneshot::channel();
-        self.post(generation, Command::Create { create: Box::new(CreateSubmission { new, whole }), reply });
+        self.post(
+            generation,
+            Command::Create { create: Box::new(CreateSubmission { new, whole, trace: None }), reply },
+        );
         Step::Creating(generation, answer)
     }
 

@@ -180,7 +180,7 @@ async fn a_process_whose_lane_breaks_takes_its_own_shards_again_and_leaves_those
                  ORDER BY backend_start LIMIT 1";
     db.pooled().await.unwrap().execute(ended, &[]).await.unwrap();
     // It learns of that by what it wants to write next.
-    let created = queues[0].engine().create(CreateSubmission { new: new_submission(), whole: None }).await;
+    let created = queues[0].engine().create(CreateSubmission { new: new_submission(), whole: None, trace: None }).await;
     assert!(matches!(created, Ok(Created::New(_))), "{created:?}");
     queues[0].sees(|picture| epochs(picture, broken) > epochs(&before, broken)).await;
     shared(&mut queues).await;

@@ -114,7 +114,7 @@ async fn what_a_batch_brings_goes_to_its_worker_and_what_the_worker_says_to_foll
     let tasks = tasks.encode_to_vec().into();
     let incoming_batch = IncomingBatch { meta, tasks, names: None, received: Instant::now(), trace };
     let permit = engine.admission().admit_now(incoming_batch.memory_bytes()).unwrap();
-    let create = CreateSubmission { new: new_submission(), whole: Some((incoming_batch, permit)) };
+    let create = CreateSubmission { new: new_submission(), whole: Some((incoming_batch, permit)), trace: None };
     let Created::New(submission) = engine.create(create).await.unwrap() else { panic!("it is new") };
 
     let lease: Lease = loop {

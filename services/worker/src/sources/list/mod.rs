@@ -165,8 +165,7 @@ mod tests {
             cursor,
             max_tasks,
             max_bytes: 1 << 20,
-            sources: None,
-            algorithms: Vec::new(),
+            ..ListSource::default()
         }
     }
 
