@@ -29,7 +29,7 @@ mod validate;
 pub use config::HashConfig;
 pub use digest::{MultiHasher, digest_into, digest_many};
 pub use error::{HashError, HashServiceError};
-pub use files::{Entry, Input, SmallInputs, digest_files};
+pub use files::{Entry, Input, SmallInputs, ask_disk, digest_files, must_wait, read_now};
 pub use kernel::{kernel, kernel_of};
 pub use pool::{HashPool, PoolLimits};
 pub use recipe::{NoPartSize, Recipe};

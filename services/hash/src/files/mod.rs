@@ -6,12 +6,14 @@
 //! - [`crew`]: the threads. Each takes runs, reads their small files and digests them in one call, and leaves large ones to
 //!   whoever is free.
 //! - [`inputs`]: small inputs behind one another in one buffer, also for the Worker.
+//! - [`disk`]: reading what is in memory, and asking for the rest, also for the Worker.
 //! - [`open`]: opening files. [`small`]: reading one that is small. [`large`]: reading several large ones side by side.
 //!   [`ahead`]: a thread that reads while another digests.
 
 mod ahead;
 mod board;
 mod crew;
+mod disk;
 mod inputs;
 mod large;
 mod open;
@@ -23,6 +25,7 @@ mod tests;
 
 pub use self::{
     crew::digest_files,
+    disk::{ask_disk, must_wait, read_now},
     inputs::SmallInputs,
     run::{Entry, Input},
 };

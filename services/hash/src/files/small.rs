@@ -1,13 +1,20 @@
 //! Reading a file that is small.
 
-use std::{fs::File, io, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read as _},
+    path::Path,
+};
 
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, stat},
     io::Errno,
 };
 
-use super::inputs::SmallInputs;
+use super::{
+    disk::{ask_disk, must_wait, read_now},
+    inputs::SmallInputs,
+};
 
 /// What is larger is read in pieces. A small file is in the CPU's cache when it is digested.
 pub(super) const SMALL_BYTES: usize = 64 * 1024;
@@ -27,11 +34,11 @@ pub(super) enum Opened {
 /// for [`SMALL_BYTES`] and one. What is there is what is read: that a file grows or shrinks meanwhile is no error, as for
 /// coreutils. If its bytes are not in memory, `waits` is called before they are waited for.
 pub(super) fn read_small(file: File, inputs: &mut SmallInputs, waits: impl FnOnce()) -> io::Result<Opened> {
-    let now = read_now(&file, &mut inputs.room()[..=SMALL_BYTES], START);
-    if let Ok(bytes) = now
-        && ends_behind(bytes)
+    let now = read_now(&file, &mut inputs.room()[..=SMALL_BYTES], Some(0));
+    if let Ok(bytes) = &now
+        && ends_behind(*bytes)
     {
-        inputs.keep(bytes);
+        inputs.keep(*bytes);
         return Ok(Opened::Small);
     }
     let stat = fstat(&file)?;
@@ -46,21 +53,22 @@ pub(super) fn read_small(file: File, inputs: &mut SmallInputs, waits: impl FnOnc
     let room = inputs.room();
     let mut filled = 0;
     // Not every file system can say what is in memory.
-    let mut waits = (now != Err(Errno::OPNOTSUPP)).then_some(waits);
+    let unsupported = now.is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+    let mut waits = (!unsupported).then_some(waits);
     loop {
         // One byte more than it should have: then a short read is the end, without another.
         let most = room.len().min(if filled < size { size + 1 } else { SMALL_BYTES + 1 });
         let room = &mut room[filled..most];
-        let read = if waits.is_some() { read_now(&file, room, HERE) } else { rustix::io::read(&file, room) };
+        let read = if waits.is_some() { read_now(&file, room, None) } else { (&file).read(room) };
         match read {
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if waits.is_some() => {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if must_wait(&error) && waits.is_some() => {
                 waits.take().into_iter().for_each(|waits| waits());
             }
-            // Not every kernel and file system can say. What is wrong, or that it has become shorter, is said by a read that waits.
+            // What is wrong, or that it has become shorter, is said by a read that waits.
             Err(_) if waits.is_some() => waits = None,
             Ok(0) if waits.is_some() && filled < size => waits = None,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
             Ok(0) => break,
             Ok(bytes) => {
                 filled += bytes;
@@ -86,22 +94,6 @@ fn ends_behind(bytes: usize) -> bool {
     bytes <= SMALL_BYTES && !bytes.is_multiple_of(512)
 }
 
-/// Where a read begins: where the file stands, as for `read`.
-const HERE: u64 = u64::MAX;
-/// At the first byte; the file stands where it stood.
-const START: u64 = 0;
-
-/// Reads what is in memory; AGAIN: nothing is.
-#[cfg(target_os = "linux")]
-fn read_now(file: &File, room: &mut [u8], from: u64) -> rustix::io::Result<usize> {
-    rustix::io::preadv2(file, &mut [io::IoSliceMut::new(room)], from, rustix::io::ReadWriteFlags::NOWAIT)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn read_now(_: &File, _: &mut [u8], _: u64) -> rustix::io::Result<usize> {
-    Err(Errno::OPNOTSUPP)
-}
-
 /// Has the disk read small files that will be read soon, all at once: one after another would leave it idle in between. What is no
 /// regular file is not touched, for opening it may do something. Returns how many were asked for.
 pub(super) fn ask_for<'a>(paths: impl Iterator<Item = &'a Path>) -> usize {
@@ -111,17 +103,7 @@ pub(super) fn ask_for<'a>(paths: impl Iterator<Item = &'a Path>) -> usize {
     };
     // It does not wait, should the file have become a pipe by now.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let asked = |path| openat(CWD, path, flags, Mode::empty()).is_ok_and(|file| ask(&file));
+    let asked = |path| openat(CWD, path, flags, Mode::empty()).is_ok_and(|file| ask_disk(&file, 0, None));
     // Whoever reads it says what is wrong with it.
     paths.filter(|path| stat(*path).is_ok_and(|stat| small(&stat)) && asked(*path)).count()
-}
-
-#[cfg(target_os = "linux")]
-fn ask(file: &OwnedFd) -> bool {
-    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::WillNeed).is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask(_: &OwnedFd) -> bool {
-    false
 }

@@ -1,6 +1,7 @@
 //! The work of one thread on one group of tasks.
 
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -8,7 +9,7 @@ use std::{
 use hashmesh::{
     algorithm::stride,
     tasks::{Input, TaskView},
-    v1::{Algorithm, ByteRange, ObjectIdentity, OutcomeStatus},
+    v1::{Algorithm, ByteRange, ObjectIdentity, OutcomeStatus, PackedTasks},
 };
 use hashmesh_hash::{digest_into, digest_many};
 
@@ -98,6 +99,7 @@ impl GroupWork {
         // The plan checked the columns and cut the groups: neither can fail.
         let Ok(tasks) = self.plan.tasks.slice(first, count) else { return Ok(()) };
         let Ok(views) = tasks.views() else { return Ok(()) };
+        let mut asked = false;
         let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
         let mut waiting = Waiting::new();
         for (number, view) in (first..).zip(views) {
@@ -105,7 +107,13 @@ impl GroupWork {
                 return Err(Stopped);
             }
             let mut digests = Vec::new();
-            let known = match catch_task(|| self.begin(number, &view, &mut waiting, &mut digests)) {
+            // The first whose bytes are on the disk only: then those behind it are likely to be there, too.
+            let mut waits = || {
+                if !mem::replace(&mut asked, true) {
+                    self.ask_behind(&tasks, number);
+                }
+            };
+            let known = match catch_task(|| self.begin(number, &view, &mut waiting, &mut digests, &mut waits)) {
                 Ok(Found::Small(read)) => Known::Read(read),
                 Ok(Found::Known(read)) => Known::Digested(read, digests),
                 Ok(Found::Large(file)) => {
@@ -157,6 +165,7 @@ impl GroupWork {
         view: &TaskView,
         waiting: &mut Waiting,
         digests: &mut Vec<u8>,
+        waits: &mut dyn FnMut(),
     ) -> Result<Found, ReadError> {
         match &view.input {
             Input::Inline(bytes) => {
@@ -169,7 +178,21 @@ impl GroupWork {
             }
             Input::Object { uri, range } => {
                 let wanted = wanted(&self.plan, &self.memo, number, uri, *range);
-                self.sources.read(wanted, waiting.inputs(), digests, &LeaseReading(&self.held))
+                self.sources.read(wanted, waiting.inputs(), digests, &LeaseReading(&self.held), waits)
+            }
+        }
+    }
+
+    /// Has the disk read the files behind this task all at once: one after another would leave it idle in between. Those that are known
+    /// need not be read.
+    fn ask_behind(&self, tasks: &PackedTasks, number: usize) {
+        let Ok(views) = tasks.views() else { return };
+        for (number, view) in (self.group.first..).zip(views).skip(number + 1 - self.group.first) {
+            if let Input::Object { uri, range } = &view.input {
+                let wanted = wanted(&self.plan, &self.memo, number, uri, *range);
+                if wanted.known.is_none() && !self.held.cancelled() {
+                    self.sources.ask_for(&wanted);
+                }
             }
         }
     }

@@ -5,12 +5,13 @@ use std::{
     cell::RefCell,
     fs::{File, Metadata},
     io,
+    num::NonZeroU64,
     os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
     time::SystemTime,
 };
 
 use hashmesh::v1::{ByteRange, ObjectIdentity};
-use hashmesh_hash::{MultiHasher, Recipe, SmallInputs};
+use hashmesh_hash::{MultiHasher, Recipe, SmallInputs, ask_disk, must_wait, read_now};
 use prost_types::Timestamp;
 use rustix::fs::{Advice, fadvise};
 
@@ -63,13 +64,14 @@ pub(crate) struct LargeFile {
 
 /// Reads what is wanted of the file behind the other inputs, if that is little and they have room for it. If it is the same that is
 /// known, its digests are appended to `digests` and nothing is read. The file must be the same before and after. On an error `inputs` and
-/// `digests` are as they were.
+/// `digests` are as they were. `waits` is called before the disk is waited for.
 pub(super) fn read_file(
     file: File,
     wanted: &Wanted<'_>,
     inputs: &mut SmallInputs,
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
+    waits: &mut dyn FnMut(),
 ) -> Result<Found, DigestFileError> {
     // On the descriptor: what is opened is what is judged, whatever the path names by now.
     let before = file.metadata().map_err(|error| Failure::from_read(&error))?;
@@ -83,10 +85,20 @@ pub(super) fn read_file(
     }
     let read = Read { hashed_bytes: part.length(), identity: identity(&before), state };
     if part.length() <= SMALL_FILE_BYTES as u64 && part.length() < inputs.room().len() as u64 {
-        read_small(&file, part, &before, inputs, progress)?;
+        read_small(&file, part, &before, inputs, progress, waits)?;
         return Ok(Found::Small(read));
     }
     Ok(Found::Large(Box::new(LargeFile { file, part, before, read })))
+}
+
+/// Has the disk read what [`read_file`] will want of a small file.
+pub(super) fn ask_for(file: &File, range: Option<ByteRange>) {
+    let regular = file.metadata().ok().filter(Metadata::is_file);
+    let part = regular.and_then(|metadata| Part::of(range, metadata.len()).ok());
+    if let Some(part) = part.filter(|part| part.length() <= SMALL_FILE_BYTES as u64) {
+        // Who reads it waits a little longer, if it cannot be asked.
+        let _asked = ask_disk(file, part.start, NonZeroU64::new(part.length()));
+    }
 }
 
 impl LargeFile {
@@ -134,21 +146,33 @@ impl Part {
     }
 }
 
-/// Fits the room with a byte to spare: read, compared, then kept.
+/// Fits the room with a byte to spare: read, compared, then kept. If its bytes are not in memory, `waits` is called before they are waited
+/// for.
 fn read_small(
     file: &File,
     part: Part,
     before: &Metadata,
     inputs: &mut SmallInputs,
     progress: &dyn Progress,
+    waits: &mut dyn FnMut(),
 ) -> Result<(), DigestFileError> {
     // At most SMALL_FILE_BYTES, hence a usize.
     let length = part.length() as usize;
     // One byte more, if the end matters: some file systems (procfs) say that a file is empty and then it is not.
     let wanted = if part.to_the_end { length + 1 } else { length };
     let room = inputs.room();
-    let mut filled = 0;
-    while filled < wanted {
+    let mut filled = match read_now(file, &mut room[..wanted], Some(part.start)) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if must_wait(&error) {
+                waits();
+            }
+            // What else is wrong, the read that waits says.
+            0
+        }
+    };
+    // A read that fell short of the byte more has found the end.
+    while filled < length.max(1) {
         let bytes = read_at(file, &mut room[filled..wanted], part.start + filled as u64)?;
         if bytes == 0 {
             break;
@@ -177,7 +201,7 @@ fn digest_large(
     buffer: &mut [u8],
 ) -> Result<(), DigestFileError> {
     // Only a hint: file systems without read-ahead refuse it.
-    let _refused = fadvise(file, part.start, std::num::NonZero::new(part.length()), Advice::Sequential);
+    let _refused = fadvise(file, part.start, NonZeroU64::new(part.length()), Advice::Sequential);
     let mut hasher = MultiHasher::new(algorithms);
     let mut place = part.start;
     loop {

@@ -21,6 +21,8 @@ mod root;
 mod state;
 mod uploads;
 
+use std::fs::File;
+
 use hashmesh::{
     cache::v1::ObjectState,
     tasks::{AllowedSource, AllowedSources, BucketRoot, Scheme, SiteRoot, file_path, path_names},
@@ -171,7 +173,8 @@ impl Sources {
     }
 
     /// Opens what is wanted of a file and, if it is small, reads it behind the other inputs, which are then hashed together; or appends
-    /// its digests to `digests` if they are known. On an error `inputs` and `digests` are as they were.
+    /// its digests to `digests` if they are known. On an error `inputs` and `digests` are as they were. `waits` is called before the disk
+    /// is waited for.
     ///
     /// Blocks on the disk; not for async threads.
     pub(crate) fn read(
@@ -180,12 +183,28 @@ impl Sources {
         inputs: &mut SmallInputs,
         digests: &mut Vec<u8>,
         progress: &dyn Progress,
+        waits: &mut dyn FnMut(),
     ) -> Result<Found, ReadError> {
         self.not_of_the_store(wanted.uri)?;
-        let path = file_path(wanted.uri).ok_or_else(|| ReadError::Failed(Failure::cannot_reach()))?;
-        let (root, place) = self.place(&path, wanted.allowed).map_err(ReadError::Failed)?;
-        let file = root.open_file(&place).map_err(|error| ReadError::Failed(Failure::from_open(&error)))?;
-        Ok(file::read_file(file, &wanted, inputs, digests, progress)?)
+        let file = self.open_file(&wanted).map_err(ReadError::Failed)?;
+        Ok(file::read_file(file, &wanted, inputs, digests, progress, waits)?)
+    }
+
+    /// Has the disk read a small file that will be read soon. Whatever is wrong with it, whoever reads it says.
+    ///
+    /// Blocks on the disk until it has found the file.
+    pub(crate) fn ask_for(&self, wanted: &Wanted<'_>) {
+        if self.not_of_the_store(wanted.uri).is_ok()
+            && let Ok(file) = self.open_file(wanted)
+        {
+            file::ask_for(&file, wanted.range);
+        }
+    }
+
+    fn open_file(&self, wanted: &Wanted<'_>) -> Result<File, Failure> {
+        let path = file_path(wanted.uri).ok_or_else(Failure::cannot_reach)?;
+        let (root, place) = self.place(&path, wanted.allowed)?;
+        root.open_file(&place).map_err(|error| Failure::from_open(&error))
     }
 
     /// Refuses what belongs to the mesh's own store, other than by the URIs of uploads.

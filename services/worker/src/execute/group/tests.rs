@@ -97,6 +97,13 @@ fn work(cases: &[Case], roots: &[&Path]) -> hashmesh::queue::v1::LeaseOutcomes {
     pieces.remove(0).into_outcomes(&LeaseRange::default(), String::new(), true)
 }
 
+/// Has the system forget the bytes of a file, so that they are on the disk only, if they are on one.
+fn forget(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
 #[test]
 fn each_of_a_group_of_files_of_all_kinds_has_its_own_outcome() {
     let directory = tempfile::tempdir().unwrap();
@@ -145,10 +152,15 @@ fn each_of_a_group_of_files_of_all_kinds_has_its_own_outcome() {
         },
         small,
     ];
-    // In every rotation: each kind is once the first, the last, and beside every other.
-    for rotation in 0..kinds.len() {
+    // In every rotation: each kind is once the first, the last, and beside every other. In memory, and on the disk only.
+    for (rotation, in_memory) in (0..kinds.len()).flat_map(|rotation| [(rotation, true), (rotation, false)]) {
         let mut cases = kinds.to_vec();
         cases.rotate_left(rotation);
+        if !in_memory {
+            for entry in fs::read_dir(&root).unwrap() {
+                forget(&entry.unwrap().path());
+            }
+        }
         let outcomes = work(&cases, &[&root, Path::new("/proc")]);
         assert_eq!(outcomes.task_count as usize, cases.len());
         for (place, case) in cases.iter().enumerate() {

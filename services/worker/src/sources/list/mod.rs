@@ -159,14 +159,7 @@ mod tests {
 
     fn question(uri: &str, cursor: &[u8], max_tasks: u32) -> ListSource {
         let (source_uri, cursor) = (uri.to_owned(), cursor.to_vec().into());
-        ListSource {
-            question: 7,
-            source_uri,
-            cursor,
-            max_tasks,
-            max_bytes: 1 << 20,
-            ..ListSource::default()
-        }
+        ListSource { question: 7, source_uri, cursor, max_tasks, max_bytes: 1 << 20, ..ListSource::default() }
     }
 
     fn reason(page: &SourcePage) -> &str {

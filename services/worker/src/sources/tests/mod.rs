@@ -15,7 +15,7 @@ use hashmesh::{
     v1::{Algorithm, TenantSources},
 };
 use hashmesh_hash::{HashPool, MultiHasher, PoolLimits, digest_into};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{Advice, CWD, FileType, Mode, fadvise, mknodat};
 use tempfile::TempDir;
 
 use super::*;
@@ -92,7 +92,7 @@ fn read(sources: &Sources, wanted: Wanted<'_>, watch: &dyn Fn(u64) -> bool) -> R
     // Another's, before it.
     inputs.keep(7);
     let algorithms = wanted.algorithms;
-    let found = sources.read(wanted, &mut inputs, &mut digests, &Watch(watch));
+    let found = sources.read(wanted, &mut inputs, &mut digests, &Watch(watch), &mut || ());
     let read = found.and_then(|found| match found {
         Found::Known(read) => Ok(read),
         Found::Small(read) => {
@@ -108,20 +108,12 @@ fn read(sources: &Sources, wanted: Wanted<'_>, watch: &dyn Fn(u64) -> bool) -> R
 
 /// All of it, whoever asks.
 fn read_all(sources: &Sources, uri: &str) -> Result<(Vec<u8>, u64), ReadError> {
-    let recipe = recipe();
-    read(
-        sources,
-        Wanted {
-            uri: uri.as_bytes(),
-            range: None,
-            algorithms: &recipe,
-            allowed: None,
-            known: None,
-            listed: None,
-            keeps: false,
-        },
-        &|_| true,
-    )
+    read(sources, all_of(uri, &recipe()), &|_| true)
+}
+
+fn all_of<'a>(uri: &'a str, algorithms: &'a Recipe) -> Wanted<'a> {
+    let uri = uri.as_bytes();
+    Wanted { uri, range: None, algorithms, allowed: None, known: None, listed: None, keeps: false }
 }
 
 struct Watch<'a>(&'a dyn Fn(u64) -> bool);
@@ -249,6 +241,44 @@ fn a_file_whose_size_is_not_what_it_says_has_no_digest() {
     let sources = open(&[PathBuf::from("/proc/sys/kernel")]).unwrap();
     let read = read_all(&sources, "file:///proc/sys/kernel/ostype");
     assert!(matches!(read, Err(ReadError::Failed(Failure { reason: "SOURCE_CHANGED", .. }))), "{read:?}");
+}
+
+/// What this thread had disks read so far.
+fn read_from_disks() -> u64 {
+    let counters = fs::read_to_string("/proc/thread-self/io").unwrap();
+    counters.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn before_the_disk_is_waited_for_that_is_told_and_a_small_file_that_is_asked_for_is_read_from_it() {
+    let tree = Tree::new();
+    let bytes = pattern(SMALL_FILE_BYTES);
+    let uris = ["one", "two", "large"].map(|name| {
+        tree.write(name, &bytes);
+        let file = File::options().append(true).open(tree.path(name)).unwrap();
+        file.set_len((SMALL_FILE_BYTES + usize::from(name == "large")) as u64).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        file_uri(tree.path(name).as_os_str().as_bytes())
+    });
+    let (recipe, mut inputs, mut waited) = (recipe(), SmallInputs::new(3 * SMALL_FILE_BYTES), 0);
+    let mut read = || {
+        let (before, wanted) = (read_from_disks(), all_of(&uris[0], &recipe));
+        tree.sources.read(wanted, &mut inputs, &mut Vec::new(), &Watch(&|_| true), &mut || waited += 1).unwrap();
+        (read_from_disks() - before, waited)
+    };
+    let (from_disk, waits) = read();
+    assert!(waits == 0 || from_disk >= bytes.len() as u64, "{waits} {from_disk}");
+    assert_eq!(read(), (0, waits), "it is in memory");
+    assert!(inputs.iter().eq([bytes.as_slice(); 2]));
+
+    let asked = |uri| {
+        let before = read_from_disks();
+        tree.sources.ask_for(&all_of(uri, &recipe));
+        read_from_disks() - before
+    };
+    assert_eq!(asked(&uris[1]), from_disk, "as much as one that is read");
+    assert_eq!((asked(&uris[1]), asked(&uris[2])), (0, 0), "one is in memory, and a large one is left alone");
 }
 
 #[test]
