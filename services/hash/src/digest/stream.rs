@@ -89,8 +89,7 @@ impl<W: Family> Stream<W> {
 
     /// Takes the input's next bytes.
     fn update(&mut self, piece: &[u8]) {
-        let (state, blocks) = self.take(piece);
-        W::compress(state, blocks);
+        kernels::advance(&mut [self.take(piece)]);
     }
 
     /// Ends the input (FIPS 180-4, §5.1) and appends its digest to `out`.

@@ -163,7 +163,7 @@ pub(super) fn plan<W: Family>(plain: bool, times: &Times<W>) -> Plan<W> {
         }
         // A step of all lanes takes as long as so many inputs by what is narrower.
         let worth = (kernel.lanes as u128 * time.as_nanos()).div_ceil(least.as_nanos().max(1));
-        let worth = usize::try_from(worth).unwrap_or(kernel.lanes).clamp(2, kernel.lanes);
+        let worth = usize::try_from(worth).unwrap_or(kernel.lanes).clamp(kernel.lanes.min(2), kernel.lanes);
         plan = plan.wider(kernel, worth);
         (least, beaten) = (time, true);
     }

@@ -7,6 +7,7 @@ use super::{
     avx2::{Avx2x4, Avx2x8},
     avx512::{Avx512x8, Avx512x16},
     sha_ni::ShaNi,
+    single::{Avx2x1, Avx512x1},
 };
 use super::{
     engine::Engine,
@@ -90,6 +91,11 @@ fn avx2() -> bool {
 }
 
 #[cfg(target_arch = "x86_64")]
+fn bmi() -> bool {
+    std::arch::is_x86_feature_detected!("bmi1") && std::arch::is_x86_feature_detected!("bmi2")
+}
+
+#[cfg(target_arch = "x86_64")]
 fn sha_ni() -> bool {
     std::arch::is_x86_feature_detected!("sha")
         && std::arch::is_x86_feature_detected!("sse4.1")
@@ -105,8 +111,14 @@ pub(super) static SHA256_KERNELS: [Kernel<u32>; 3] = [
 ];
 
 #[cfg(target_arch = "x86_64")]
-pub(super) static SHA512_KERNELS: [Kernel<u64>; 2] =
-    [grouped::<Avx512x8, 8>("avx512-x8", avx512), kernel::<Avx2x4, 4>("avx2-x4", avx2)];
+pub(super) static SHA512_KERNELS: [Kernel<u64>; 4] = [
+    grouped::<Avx512x8, 8>("avx512-x8", avx512),
+    kernel::<Avx2x4, 4>("avx2-x4", avx2),
+    kernel::<Avx512x1, 1>("avx512-x1", || {
+        avx512() && std::arch::is_x86_feature_detected!("avx512vl") && avx2() && bmi()
+    }),
+    kernel::<Avx2x1, 1>("avx2-x1", || avx2() && bmi()),
+];
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) static SHA256_KERNELS: [Kernel<u32>; 0] = [];

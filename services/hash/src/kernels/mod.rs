@@ -1,8 +1,9 @@
 //! SHA-2 of many inputs at once, by instructions that work on several of them.
 //!
 //! - `standard`: words and constants of FIPS 180-4.
-//! - `lanes`: the block function over any vector registers; `avx2` and `avx512` are those. `sha_ni` has its own.
-//! - `engine`: what all three offer; `scheduler` keeps its lanes full, with whole inputs (`messages`) or the next pieces of
+//! - `lanes`: the block function over any vector registers; `avx2` and `avx512` are those. `sha_ni` has its own, and so has `single`, for
+//!   one input.
+//! - `engine`: what all of them offer; `scheduler` keeps its lanes full, with whole inputs (`messages`) or the next pieces of
 //!   inputs (`pieces`). `groups` are short inputs of as many blocks each, which `avx512` computes without a scheduler.
 //! - `kernel`: those of this build; `check` and `choice`: those of this machine; `plan`: how many inputs each is for.
 //!
@@ -29,6 +30,8 @@ mod plan;
 mod scheduler;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
+#[cfg(target_arch = "x86_64")]
+mod single;
 mod standard;
 
 pub(crate) use self::{
