@@ -9,6 +9,7 @@ mod config;
 mod database_url;
 mod explain;
 mod healthcheck;
+mod kernels;
 mod output;
 mod postgres;
 mod report;

@@ -7,7 +7,7 @@ use hashmesh::v1::Algorithm;
 use crate::kernels;
 
 /// Names the implementations of these algorithms and the CPU features that they found, each once, separated by commas: for
-/// example `hashmesh-sha256-2/sha-ni-x2,sha2-0.11/sha-ni+avx2,crc-fast-1.10/avx512`. Where several may have computed a
+/// example `hashmesh-sha256-3/sha-ni-x2,sha2-0.11/sha-ni+avx2,crc-fast-1.10/avx512`. Where several may have computed a
 /// digest, all are named. Stored with every result, so that a defect found later in one of
 /// them tells which results to compute again.
 #[must_use]
@@ -135,7 +135,7 @@ fn vector_features() -> [(bool, &'static str); 0] {
     []
 }
 
-/// Those of SHA-2, for example `hashmesh-sha256-2/sha-ni-x2,sha2-0.11/sha-ni+avx2,hashmesh-sha512-2/avx2-x4`.
+/// Those of SHA-2, for example `hashmesh-sha256-3/sha-ni-x2,sha2-0.11/sha-ni+avx2,hashmesh-sha512-3/avx2-x4`.
 #[must_use]
 pub fn kernel() -> &'static str {
     &BOTH

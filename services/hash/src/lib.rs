@@ -31,6 +31,7 @@ pub use digest::{MultiHasher, digest_into, digest_many};
 pub use error::{HashError, HashServiceError};
 pub use files::{Entry, Input, SmallInputs, ask_disk, digest_files, must_wait, read_now};
 pub use kernel::{kernel, kernel_of};
+pub use kernels::{KernelNames, UnknownKernel, allow_kernels};
 pub use pool::{HashPool, PoolLimits};
 pub use recipe::{NoPartSize, Recipe};
 pub use sample::Untrusted;

@@ -8,7 +8,7 @@ use hashmesh_runtime::tls::Role;
 use serde_json::json;
 
 use super::{access::ReachArgs, default_threads, process::Process, tls::TlsArgs};
-use crate::address::HostPort;
+use crate::{address::HostPort, kernels::KernelArgs};
 
 /// Synchronous digests, for the Gateway's ComputeDigest.
 #[derive(Args, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct HashArgs {
     #[arg(long, value_name = "N", default_value_t = default_threads())]
     threads: usize,
     #[command(flatten)]
+    kernels: KernelArgs,
+    #[command(flatten)]
     reach: ReachArgs,
     #[command(flatten)]
     tls: TlsArgs,
@@ -30,6 +32,7 @@ pub(crate) struct HashArgs {
 
 impl HashArgs {
     pub(crate) async fn run(self) -> Result<()> {
+        self.kernels.allow();
         let process = Process::bind("hash", &self.listen, self.admin_listen.as_ref()).await?;
         let tls = self.tls.open(Role::Hash).await?;
         self.reach.check(process.address()?, tls.is_some())?;

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::{
     access::ReachArgs, default_threads, process::Process, sources::SourceArgs, tls::TlsArgs, uploads::UploadArgs,
 };
-use crate::address::HostPort;
+use crate::{address::HostPort, kernels::KernelArgs};
 
 /// Takes leases from the Queue, reads sources, hashes.
 #[derive(Args, Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct WorkerArgs {
     /// How many threads hash.
     #[arg(long, value_name = "N", default_value_t = default_threads())]
     threads: usize,
+    #[command(flatten)]
+    kernels: KernelArgs,
     /// How long it finishes what it has begun, once it is told to stop; what takes longer is given back, for others to
     /// begin it anew. Whoever stops it must wait a few seconds longer before it kills it.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -54,6 +56,7 @@ pub(crate) struct WorkerArgs {
 
 impl WorkerArgs {
     pub(crate) async fn run(self) -> Result<()> {
+        self.kernels.allow();
         let process = Process::bind("worker", &self.listen, self.admin_listen.as_ref()).await?;
         let tls = self.tls.open(Role::Worker).await?;
         self.reach.check(process.address()?, tls.is_some())?;

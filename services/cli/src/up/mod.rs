@@ -32,6 +32,7 @@ use self::{
 };
 use crate::{
     address::{HostPort, bind_pair, local},
+    kernels::KernelArgs,
     postgres::{Cluster, ClusterConfig, Postgres},
     roles::{
         AccessArgs, EntriesArgs, LimitArgs, ReplicaArgs, SourceArgs, StorageArgs, TlsArgs, UploadArgs, UploadLimitArgs,
@@ -70,6 +71,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "N", default_value_t = default_threads())]
     threads: usize,
     #[command(flatten)]
+    kernels: KernelArgs,
+    #[command(flatten)]
     storage: StorageArgs,
     #[command(flatten)]
     replicas: ReplicaArgs,
@@ -103,6 +106,7 @@ fn default_postgres_cache() -> PathBuf {
 impl UpArgs {
     /// Runs the mesh until a signal comes, or a part of it fails.
     pub(crate) async fn run(self) -> Result<()> {
+        self.kernels.allow();
         metrics::start(&Section::ALL);
         let shutdown = Shutdown::new();
         shutdown.on_signals();

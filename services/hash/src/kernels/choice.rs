@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    allowed::{PLAIN, allowed},
     check,
     kernel::{Family, Kernel, SHA256_KERNELS, SHA512_KERNELS},
     messages::{Digests, padded_blocks},
@@ -14,11 +15,6 @@ use super::{
     plan::Plan,
     standard::{SHA256, SHA512, Sha2},
 };
-
-/// `HASHMESH_KERNELS` names those that may be used, separated by commas: `sha2` is one input after another.
-const VARIABLE: &str = "HASHMESH_KERNELS";
-/// One input after another: the library that the kernels are checked with.
-pub(super) const PLAIN: &str = "sha2";
 
 /// Inputs are classed by their blocks, padding included: so many at most, and for the last any number.
 const CLASSES: [usize; 4] = [1, 4, 16, usize::MAX];
@@ -46,7 +42,7 @@ impl Family for u32 {
 
     fn chosen() -> &'static Chosen<Self> {
         static CHOSEN: OnceLock<Chosen<u32>> = OnceLock::new();
-        CHOSEN.get_or_init(|| choose(&SHA256_KERNELS, SHA256, std::env::var(VARIABLE).ok().as_deref()))
+        CHOSEN.get_or_init(|| choose(&SHA256_KERNELS, SHA256, allowed()))
     }
 }
 
@@ -57,7 +53,7 @@ impl Family for u64 {
 
     fn chosen() -> &'static Chosen<Self> {
         static CHOSEN: OnceLock<Chosen<u64>> = OnceLock::new();
-        CHOSEN.get_or_init(|| choose(&SHA512_KERNELS, SHA512, std::env::var(VARIABLE).ok().as_deref()))
+        CHOSEN.get_or_init(|| choose(&SHA512_KERNELS, SHA512, allowed()))
     }
 }
 
@@ -96,10 +92,13 @@ impl<W: Family> Chosen<W> {
     }
 }
 
-/// The fastest of the detected kernels that give right digests, per class. `allowed`: what the variable says.
-pub(super) fn choose<W: Family>(kernels: &'static [Kernel<W>], algorithm: Sha2<W>, allowed: Option<&str>) -> Chosen<W> {
-    let allowed: Option<Vec<&str>> = allowed.map(|names| names.split(',').map(str::trim).collect());
-    let may = |name: &str| allowed.as_ref().is_none_or(|names| names.contains(&name));
+/// The fastest of the detected kernels that give right digests, per class, of those that are `allowed`.
+pub(super) fn choose<W: Family>(
+    kernels: &'static [Kernel<W>],
+    algorithm: Sha2<W>,
+    allowed: Option<&[&str]>,
+) -> Chosen<W> {
+    let may = |name: &str| allowed.is_none_or(|names| names.contains(&name));
     let mut candidates: Vec<&'static Kernel<W>> = Vec::with_capacity(kernels.len());
     for kernel in kernels.iter().filter(|kernel| (kernel.detected)() && may(kernel.name)) {
         match check::known_answers(&Plan::only(kernel)) {

@@ -5,7 +5,7 @@
 //!   one input.
 //! - `engine`: what all of them offer; `scheduler` keeps its lanes full, with whole inputs (`messages`) or the next pieces of
 //!   inputs (`pieces`). `groups` are short inputs of as many blocks each, which `avx512` computes without a scheduler.
-//! - `kernel`: those of this build; `check` and `choice`: those of this machine; `plan`: how many inputs each is for.
+//! - `kernel`: those of this build; `check` and `choice`: those of this machine, of which `allowed` are used; `plan`: how many inputs each is for.
 //!
 //! The only unsafe code of the workspace is in here. What is handed out is safe: slices in, digests out.
 
@@ -13,6 +13,7 @@
 // Elsewhere there is no kernel yet, and what would keep its lanes full has nothing to do.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
+mod allowed;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +35,7 @@ mod sha_ni;
 mod single;
 mod standard;
 
+pub use self::allowed::{KernelNames, UnknownKernel, allow_kernels};
 pub(crate) use self::{
     kernel::Family,
     messages::Digests,

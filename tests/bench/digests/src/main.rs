@@ -28,6 +28,9 @@ const MIXED_INPUTS: usize = 512;
 fn main() {
     let argument = |place| std::env::args().nth(place).and_then(|text| text.parse().ok());
     let (rounds, threads) = (argument(1).unwrap_or(30), argument(2).unwrap_or(1).max(1));
+    if let Ok(names) = std::env::var("HASHMESH_KERNELS") {
+        hashmesh_hash::allow_kernels(names.parse().expect("names of kernels"));
+    }
     let most = LARGE_LENGTHS.into_iter().chain([2 * ROUND_BYTES]).max().unwrap_or_default();
     let bytes: Vec<u8> = (0..most).map(|place| (place * 31 % 251) as u8).collect();
     println!("kernels: {}", hashmesh_hash::kernel());

@@ -32,6 +32,7 @@ use super::{
     failure::{OK, TROUBLE},
     manifest::End,
 };
+use crate::kernels::KernelArgs;
 
 /// Print or check digests of files of this machine, as sha256sum and b3sum do; no mesh is needed.
 ///
@@ -85,10 +86,13 @@ pub(crate) struct SumArgs {
     /// Threads that read and digest [default: one per CPU].
     #[arg(long, value_name = "N", alias = "num-threads")]
     threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    kernels: KernelArgs,
 }
 
 impl SumArgs {
     pub(super) fn run(self) -> Result<u8, Failure> {
+        self.kernels.allow();
         let mut talk = Talk::new();
         if let Some(text) = self.contradiction() {
             talk.complain(&format!("{text}\nTry '{PROGRAM} --help' for more information."));

@@ -216,22 +216,22 @@ fn a_kernel_that_gives_a_wrong_digest_or_state_is_left_out_and_the_next_is_taken
         Kernel { name: "absent", lanes: 2, detected: || false, digests: slow, advance: right },
         Kernel { name: "slow", lanes: 2, detected: || true, digests: slow, advance: right },
     ];
-    let chosen = choose(&KERNELS, SHA256, Some("zeros, idle, absent, slow"));
+    let chosen = choose(&KERNELS, SHA256, Some(&["zeros", "idle", "absent", "slow"]));
     assert_eq!(chosen.names().as_deref(), Some("slow"));
     let chosen = choose(&KERNELS, SHA256, None);
     assert_eq!(chosen.names(), None, "sha2 is faster");
-    let chosen = choose(&KERNELS, SHA256, Some("zeros"));
+    let chosen = choose(&KERNELS, SHA256, Some(&["zeros"]));
     assert_eq!(chosen.names(), None, "sha2 is what is left");
 }
 
 #[test]
 fn a_kernel_that_is_named_is_the_only_one_and_without_a_name_that_is_here_sha2_is() {
     for kernel in SHA256_KERNELS.iter().filter(|kernel| (kernel.detected)()) {
-        assert_eq!(choose(&SHA256_KERNELS, SHA256, Some(kernel.name)).names().as_deref(), Some(kernel.name));
+        assert_eq!(choose(&SHA256_KERNELS, SHA256, Some(&[kernel.name])).names().as_deref(), Some(kernel.name));
     }
     for kernel in SHA512_KERNELS.iter().filter(|kernel| (kernel.detected)()) {
-        assert_eq!(choose(&SHA512_KERNELS, SHA512, Some(kernel.name)).names().as_deref(), Some(kernel.name));
+        assert_eq!(choose(&SHA512_KERNELS, SHA512, Some(&[kernel.name])).names().as_deref(), Some(kernel.name));
     }
-    assert_eq!(choose(&SHA256_KERNELS, SHA256, Some("sha2")).names(), None);
-    assert_eq!(choose(&SHA256_KERNELS, SHA256, Some("none such")).names(), None);
+    assert_eq!(choose(&SHA256_KERNELS, SHA256, Some(&["sha2"])).names(), None);
+    assert_eq!(choose(&SHA256_KERNELS, SHA256, Some(&["none such"])).names(), None);
 }
