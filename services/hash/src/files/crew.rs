@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io, mem,
+    io,
     num::NonZeroUsize,
     ops::ControlFlow,
     os::fd::AsFd as _,
@@ -14,6 +14,7 @@ use hashmesh::algorithm::stride;
 use super::{
     ahead::{digest_ahead, digest_alone},
     board::{Board, Duty},
+    disk::Foresight,
     inputs::SmallInputs,
     large::{Ended, Large, What, side_by_side},
     open::Neighbours,
@@ -58,6 +59,20 @@ impl<S, E, K> Clone for Crew<'_, S, E, K> {
 
 impl<S, E, K> Copy for Crew<'_, S, E, K> {}
 
+/// What a thread reads small files with.
+#[derive(Debug)]
+struct Reading {
+    inputs: SmallInputs,
+    foresight: Foresight,
+}
+
+impl Reading {
+    fn new() -> Self {
+        let inputs = SmallInputs::new(SMALL_BUFFER_BYTES + SMALL_BYTES + 1);
+        Self { inputs, foresight: Foresight::new() }
+    }
+}
+
 /// Lets the others end if this thread panics.
 #[derive(Debug)]
 struct OnPanic<F: FnMut()>(F);
@@ -85,10 +100,10 @@ where
         K: 'scope,
     {
         let _stops = OnPanic(|| self.board.stop());
-        let mut inputs = SmallInputs::new(SMALL_BUFFER_BYTES + SMALL_BYTES + 1);
+        let mut reading = Reading::new();
         while let Some(duty) = self.board.next() {
             match duty {
-                Duty::Take { source, number } => self.take(scope, source, number, &mut inputs),
+                Duty::Take { source, number } => self.take(scope, source, number, &mut reading),
                 Duty::ReadStream(stream) => {
                     self.hire(scope);
                     self.read_alone(stream, false);
@@ -121,7 +136,7 @@ where
         }
     }
 
-    fn take<'scope>(self, scope: &'scope Scope<'scope, '_>, mut source: S, number: u64, inputs: &mut SmallInputs)
+    fn take<'scope>(self, scope: &'scope Scope<'scope, '_>, mut source: S, number: u64, reading: &mut Reading)
     where
         'a: 'scope,
         S: 'scope,
@@ -143,7 +158,7 @@ where
             self.hire(scope);
         }
         let mut run = Run::new(entries);
-        let large = self.read_smalls(number, &mut run, inputs);
+        let large = self.read_smalls(number, &mut run, reading);
         if stdin {
             let last = run.len() - 1;
             let mut digests = Vec::new();
@@ -158,11 +173,12 @@ where
     }
 
     /// Digests the small files of a run, and returns the large ones.
-    fn read_smalls(self, number: u64, run: &mut Run<E>, inputs: &mut SmallInputs) -> Vec<Large> {
+    fn read_smalls(self, number: u64, run: &mut Run<E>, reading: &mut Reading) -> Vec<Large> {
+        let Reading { inputs, foresight } = reading;
         let mut large = Vec::new();
         // The places of what is among the inputs, with their recipes.
         let mut read: Vec<(usize, usize)> = Vec::with_capacity(run.len());
-        let mut asked = false;
+        foresight.begin();
         let mut neighbours = Neighbours::default();
         for index in 0..run.len() {
             let Some(entry) = run.entry(index) else { continue };
@@ -175,14 +191,18 @@ where
                     continue;
                 }
             };
-            // The first whose bytes are on the disk only: then those behind it are likely to be there, too.
+            let mut waited = false;
             let waits = || {
-                if !mem::replace(&mut asked, true) {
-                    ask_for(run.paths_behind(index));
-                }
+                waited = true;
+                ask_for(run.paths(foresight.missed(index, run.len())));
             };
             match neighbours.open(path).and_then(|file| read_small(file, inputs, waits)) {
-                Ok(Opened::Small) => read.push((index, recipe)),
+                Ok(Opened::Small) => {
+                    read.push((index, recipe));
+                    if !waited {
+                        foresight.found(index);
+                    }
+                }
                 Ok(Opened::Large) => {
                     let what = What::Path(path.to_owned());
                     large.push(Large { run: number, index, recipe, what });

@@ -25,7 +25,7 @@ mod tests;
 
 pub use self::{
     crew::digest_files,
-    disk::{ask_disk, must_wait, read_now},
+    disk::{Foresight, ask_disk, must_wait, read_now},
     inputs::SmallInputs,
     run::{Entry, Input},
 };

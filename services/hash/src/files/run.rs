@@ -1,6 +1,10 @@
 //! Neighbouring entries, and what became of each.
 
-use std::{io, mem, ops::ControlFlow, path::Path};
+use std::{
+    io, mem,
+    ops::{ControlFlow, Range},
+    path::Path,
+};
 
 /// What is told in order.
 pub trait Entry: Send {
@@ -75,9 +79,9 @@ impl<E: Entry> Run<E> {
         self.entries.get(index).and_then(Option::as_ref)
     }
 
-    /// What is read behind this entry.
-    pub(super) fn paths_behind(&self, index: usize) -> impl Iterator<Item = &Path> {
-        self.entries.iter().skip(index + 1).flatten().filter_map(|entry| match entry.input() {
+    /// What is read of these entries.
+    pub(super) fn paths(&self, places: Range<usize>) -> impl Iterator<Item = &Path> {
+        self.entries[places].iter().flatten().filter_map(|entry| match entry.input() {
             Input::File(path) => Some(path),
             Input::Nothing | Input::Stdin => None,
         })

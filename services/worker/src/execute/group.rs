@@ -1,7 +1,8 @@
 //! The work of one thread on one group of tasks.
 
 use std::{
-    mem,
+    cell::Cell,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -11,7 +12,7 @@ use hashmesh::{
     tasks::{Input, TaskView},
     v1::{Algorithm, ByteRange, ObjectIdentity, OutcomeStatus, PackedTasks},
 };
-use hashmesh_hash::{digest_into, digest_many};
+use hashmesh_hash::{Foresight, digest_into, digest_many};
 
 use super::{
     collect::Collector,
@@ -41,6 +42,11 @@ pub(crate) struct GroupWork {
     pub(crate) trust: Arc<Trust>,
     /// Whose lines of the log it writes.
     pub(crate) log: tracing::Span,
+}
+
+thread_local! {
+    /// Of each reading thread, for all files that it ever reads.
+    static FORESIGHT: Cell<Foresight> = const { Cell::new(Foresight::new()) };
 }
 
 /// The lease was cancelled.
@@ -99,7 +105,8 @@ impl GroupWork {
         // The plan checked the columns and cut the groups: neither can fail.
         let Ok(tasks) = self.plan.tasks.slice(first, count) else { return Ok(()) };
         let Ok(views) = tasks.views() else { return Ok(()) };
-        let mut asked = false;
+        let mut foresight = FORESIGHT.take();
+        foresight.begin();
         let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
         let mut waiting = Waiting::new();
         for (number, view) in (first..).zip(views) {
@@ -107,14 +114,18 @@ impl GroupWork {
                 return Err(Stopped);
             }
             let mut digests = Vec::new();
-            // The first whose bytes are on the disk only: then those behind it are likely to be there, too.
+            let mut waited = false;
             let mut waits = || {
-                if !mem::replace(&mut asked, true) {
-                    self.ask_behind(&tasks, number);
-                }
+                waited = true;
+                self.ask_for(&tasks, foresight.missed(number - first, count));
             };
             let known = match catch_task(|| self.begin(number, &view, &mut waiting, &mut digests, &mut waits)) {
-                Ok(Found::Small(read)) => Known::Read(read),
+                Ok(Found::Small(read)) => {
+                    if !waited {
+                        foresight.found(number - first);
+                    }
+                    Known::Read(read)
+                }
                 Ok(Found::Known(read)) => Known::Digested(read, digests),
                 Ok(Found::Large(file)) => {
                     // What was read before need not wait for it.
@@ -134,6 +145,7 @@ impl GroupWork {
                 self.collect(&mut waiting, &mut collector)?;
             }
         }
+        FORESIGHT.set(foresight);
         self.collect(&mut waiting, &mut collector)?;
         collector.finish();
         Ok(())
@@ -183,11 +195,11 @@ impl GroupWork {
         }
     }
 
-    /// Has the disk read the files behind this task all at once: one after another would leave it idle in between. Those that are known
-    /// need not be read.
-    fn ask_behind(&self, tasks: &PackedTasks, number: usize) {
+    /// Has the disk read the files of these tasks of the group all at once: one after another would leave it idle in between. Those that
+    /// are known need not be read.
+    fn ask_for(&self, tasks: &PackedTasks, places: Range<usize>) {
         let Ok(views) = tasks.views() else { return };
-        for (number, view) in (self.group.first..).zip(views).skip(number + 1 - self.group.first) {
+        for (number, view) in (self.group.first..).zip(views).take(places.end).skip(places.start) {
             if let Input::Object { uri, range } = &view.input {
                 let wanted = wanted(&self.plan, &self.memo, number, uri, *range);
                 if wanted.known.is_none() && !self.held.cancelled() {
