@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Digests of a tree of many small files, and of a few large ones, from the page cache: `trees.sh HASHMESH DIRECTORY FILES ROUNDS LARGE MIB`.
 # Builds below DIRECTORY, which should be on a disk, FILES small files and LARGE of MIB MiB (tree.py);
-# runs `hashmesh sum` and the tools that people use instead, in turns, ROUNDS times; checks that all say the same; and prints the
+# runs `hashmesh sum` and the tools that people use instead, in changing order, ROUNDS times; checks that all say the same; and prints the
 # best and the median of each, and how many times as long as `hashmesh sum` it took. `hashmesh submit` of the small files, with all results durable, is
 # measured too, the cache bypassed. Tools that are not installed are left out. The files are deleted in the end.
 set -euo pipefail
@@ -77,7 +77,9 @@ start_mesh "$hashmesh"
 trap 'abandon_mesh; clean' EXIT
 cd "$work"
 for ((round = 0; round < rounds; round++)); do
-    for run in "${runs[@]}"; do measure "$run"; done
+    # In another order each time, the same at every start: what comes behind the large files finds the CPU's caches full of them.
+    mapfile -t order < <(printf '%s\n' "${runs[@]}" | shuf --random-source=<(yes "$round"))
+    for run in "${order[@]}"; do measure "$run"; done
 done
 for run in "${runs[@]}"; do
     case $run in
