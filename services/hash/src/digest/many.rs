@@ -8,7 +8,7 @@ use super::{
     CACHED_BYTES,
     composite::Composite,
     digest_into,
-    kernels::{Kernel, Visitor, gains, visit},
+    kernels::{Kernel, Visitor, visit},
 };
 use crate::{Recipe, Untrusted, kernels::Digests};
 
@@ -27,7 +27,7 @@ pub fn digest_many<'a>(
     out: &mut Vec<u8>,
 ) -> Result<(), Untrusted> {
     out.reserve(inputs.size_hint().0.saturating_mul(stride(recipe)));
-    if !recipe.iter().any(|algorithm| gains(*algorithm).side_by_side) {
+    if !recipe.gains_side_by_side() {
         // One algorithm, the common case, is chosen once and not per input.
         if let [algorithm] = recipe[..] {
             super::digest_each(algorithm, recipe, inputs, out);

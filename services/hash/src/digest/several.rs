@@ -10,6 +10,12 @@ use super::{
 use crate::Recipe;
 
 impl Recipe {
+    /// True if several long inputs are digested faster by [`MultiHasher::update_each`] than one after another.
+    #[must_use]
+    pub fn gains_side_by_side(&self) -> bool {
+        self.iter().any(|algorithm| gains(*algorithm).side_by_side)
+    }
+
     /// True if one long input is digested faster by [`MultiHasher::update_on`].
     pub(crate) fn gains_by_threads(&self) -> bool {
         self.len() > 1 || self.iter().any(|algorithm| gains(*algorithm).on_threads)

@@ -25,7 +25,10 @@ use crate::{
     hung::Busy,
     leases::HeldLease,
     poison,
-    sources::{Failure, Found, Progress, Read, ReadError, Sources, Wanted},
+    sources::{
+        Cancelled, Failure, Found, LargeFile, Progress, Read, ReadError, ReadLarge, SIDE_BY_SIDE, Sources, Wanted,
+        read_side_by_side,
+    },
     trust::Trust,
 };
 
@@ -109,6 +112,7 @@ impl GroupWork {
         foresight.begin();
         let mut collector = Collector::new(first, &self.plan.algorithms, &self.held, &self.shelf);
         let mut waiting = Waiting::new();
+        let most_large = if self.plan.algorithms.gains_side_by_side() { SIDE_BY_SIDE } else { 1 };
         for (number, view) in (first..).zip(views) {
             if self.held.cancelled() {
                 return Err(Stopped);
@@ -129,19 +133,16 @@ impl GroupWork {
                 Ok(Found::Known(read)) => Known::Digested(read, digests),
                 Ok(Found::Large(file)) => {
                     // What was read before need not wait for it.
-                    self.collect(&mut waiting, &mut collector)?;
-                    let reading = LeaseReading(&self.held);
-                    match catch_task(|| file.digest(&self.plan.algorithms, &mut digests, &reading)) {
-                        Ok(read) => Known::Digested(read, digests),
-                        Err(ReadError::Failed(failure)) => Known::Failed(failure),
-                        Err(ReadError::Cancelled) => return Err(Stopped),
+                    if waiting.large() == 0 {
+                        self.collect(&mut waiting, &mut collector)?;
                     }
+                    Known::Large(file)
                 }
                 Err(ReadError::Failed(failure)) => Known::Failed(failure),
                 Err(ReadError::Cancelled) => return Err(Stopped),
             };
             waiting.push(number, view, known);
-            if waiting.full() {
+            if waiting.full() || waiting.large() == most_large {
                 self.collect(&mut waiting, &mut collector)?;
             }
         }
@@ -157,7 +158,8 @@ impl GroupWork {
             self.trust.lose(untrusted);
             Stopped
         };
-        waiting.finish(&self.plan.algorithms, lose, |number, view, outcome| {
+        let large = waiting.read_large(|files| self.read_large(files))?;
+        waiting.finish(&self.plan.algorithms, &large, lose, |number, view, outcome| {
             let digests = collector.next_task()?;
             let worked = match outcome {
                 Ok((read, computed)) => {
@@ -168,6 +170,22 @@ impl GroupWork {
             };
             collector.collect(worked)
         })
+    }
+
+    /// Reads large files, side by side. One whose reading panics fails alone.
+    fn read_large(&self, files: &[&LargeFile]) -> Result<Vec<ReadLarge>, Stopped> {
+        let read = |files: &[&LargeFile]| {
+            let reading = LeaseReading(&self.held);
+            catch_unwind(AssertUnwindSafe(|| read_side_by_side(files, &self.plan.algorithms, &reading)))
+        };
+        if let Ok(read) = read(files) {
+            return read.map_err(|Cancelled| Stopped);
+        }
+        let alone = files.iter().map(|file| match read(&[file]) {
+            Ok(read) => read.map_err(|Cancelled| Stopped),
+            Err(_) => Ok(vec![Err(Failure::panicked())]),
+        });
+        Ok(alone.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     /// Reads what a task names, if that is little; computes the digests of inline bytes.

@@ -107,7 +107,7 @@ impl Plan {
         let reads_objects = tasks.kinds.iter().any(|kind| *kind != 0);
         let plain = !reads_objects && tasks.expected.is_empty();
         let groups = if reads_objects {
-            object_groups(&tasks, threads)
+            object_groups(&tasks, threads, algorithms.gains_side_by_side())
         } else {
             inline_groups(&tasks.lengths, threads, &algorithms)
         };
@@ -128,10 +128,12 @@ fn inline_groups(lengths: &[u32], threads: usize, algorithms: &[Algorithm]) -> V
     cut(lengths, |group, group_cost| group_cost >= wanted_cost || group.count >= max_count, cost)
 }
 
-/// Groups of what is read over the network, and of what is not.
-fn object_groups(tasks: &PackedTasks, threads: usize) -> Vec<Group> {
-    let count = tasks.lengths.len();
-    let wanted = count.div_ceil(threads.max(1) * OBJECT_GROUPS_PER_THREAD).min(MAX_GROUP_OBJECTS);
+/// Groups of what is read over the network, and of what is not. `pairs`: two large ones are hashed faster beside each other than one after
+/// the other, and every thread should have two.
+fn object_groups(tasks: &PackedTasks, threads: usize, pairs: bool) -> Vec<Group> {
+    let (count, threads) = (tasks.lengths.len(), threads.max(1));
+    let least = if pairs { (count / threads).clamp(1, 2) } else { 1 };
+    let wanted = count.div_ceil(threads * OBJECT_GROUPS_PER_THREAD).clamp(least, MAX_GROUP_OBJECTS);
     let mut start = 0;
     let remote: Vec<bool> = tasks
         .lengths
@@ -246,10 +248,12 @@ mod tests {
 
     #[test]
     fn objects_are_spread_thinly() {
-        for (objects, largest) in [(1, 1), (8, 1), (16, 2), (10_000, 32)] {
-            let cut = object_groups(&objects_of(&vec!["file:///srv/file"; objects]), 2);
-            assert_eq!(cut[0].count, largest, "{objects} objects");
-            assert_covers(&cut, &vec![16; objects]);
+        for (objects, largest, in_pairs) in [(1, 1, 1), (3, 1, 1), (4, 1, 2), (8, 1, 2), (16, 2, 2), (10_000, 32, 32)] {
+            for (pairs, largest) in [(false, largest), (true, in_pairs)] {
+                let cut = object_groups(&objects_of(&vec!["file:///srv/file"; objects]), 2, pairs);
+                assert_eq!(cut[0].count, largest, "{objects} objects, {pairs}");
+                assert_covers(&cut, &vec![16; objects]);
+            }
         }
     }
 
@@ -268,7 +272,7 @@ mod tests {
         uris[40..43].fill("s3://bucket/key");
         uris[60] = "https://example.com/";
         let tasks = objects_of(&uris);
-        let cut = object_groups(&tasks, 1);
+        let cut = object_groups(&tasks, 1, false);
         assert_covers(&cut, &tasks.lengths);
         let remote: Vec<_> = cut.iter().filter(|group| group.remote).map(|group| (group.first, group.count)).collect();
         assert_eq!(remote, [(40, 3), (60, 1)]);

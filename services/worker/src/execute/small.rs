@@ -1,5 +1,5 @@
-//! Outcomes of a group that wait for one another: small files that were read and are hashed together, and whatever lies between
-//! them.
+//! Outcomes of a group that wait for one another: small files that were read and are hashed together, large ones that are read side by
+//! side, and whatever lies between them.
 
 use std::{
     cell::RefCell,
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::PART_INTERVAL;
 use crate::{
     config::{SMALL_FILE_BYTES, SMALL_FILES_BYTES},
-    sources::{Failure, Read},
+    sources::{Failure, LargeFile, Read, ReadLarge},
 };
 
 thread_local! {
@@ -26,6 +26,7 @@ thread_local! {
 pub(super) struct Waiting {
     inputs: SmallInputs,
     tasks: Vec<WaitingTask>,
+    large: usize,
     begun: Instant,
 }
 
@@ -45,6 +46,8 @@ pub(super) enum Known {
     Read(Read),
     /// Its digests, too.
     Digested(Read, Vec<u8>),
+    /// It is to be read.
+    Large(Box<LargeFile>),
     Failed(Failure),
 }
 
@@ -52,7 +55,7 @@ impl Waiting {
     /// With this thread's buffer.
     pub(super) fn new() -> Self {
         let inputs = INPUTS.take().unwrap_or_else(|| SmallInputs::new(SMALL_FILES_BYTES));
-        Self { inputs, tasks: Vec::new(), begun: Instant::now() }
+        Self { inputs, tasks: Vec::new(), large: 0, begun: Instant::now() }
     }
 
     /// Where small files are read to. What is kept there must be pushed, as [`Known::Read`].
@@ -64,7 +67,25 @@ impl Waiting {
         if self.tasks.is_empty() {
             self.begun = Instant::now();
         }
+        self.large += usize::from(matches!(known, Known::Large(_)));
         self.tasks.push(WaitingTask { number, view, known });
+    }
+
+    /// Large files that wait.
+    pub(super) fn large(&self) -> usize {
+        self.large
+    }
+
+    /// Has the large files read, if there are any.
+    pub(super) fn read_large<E>(
+        &self,
+        read: impl FnOnce(&[&LargeFile]) -> Result<Vec<ReadLarge>, E>,
+    ) -> Result<Vec<ReadLarge>, E> {
+        let large = self.tasks.iter().filter_map(|task| match &task.known {
+            Known::Large(file) => Some(&**file),
+            _ => None,
+        });
+        if self.large == 0 { Ok(Vec::new()) } else { read(&large.collect::<Vec<_>>()) }
     }
 
     /// No more should wait: there is no room, or the first has waited long enough.
@@ -72,11 +93,12 @@ impl Waiting {
         self.inputs.room().len() <= SMALL_FILE_BYTES || self.begun.elapsed() >= PART_INTERVAL
     }
 
-    /// Hashes the small files, and gives every task in order to `collect`, with what was read of it and its digests. Then nobody waits any
-    /// more. After an error of `collect` this is over, and so it is if the digests are not to be trusted, which `lose` is told.
+    /// Hashes the small files, and gives every task in order to `collect`, with what was read of it and its digests; those of large files
+    /// are given. Then nobody waits any more. After an error of `collect` this is over, and so it is if the digests are not to be trusted, which `lose` is told.
     pub(super) fn finish<E>(
         &mut self,
         recipe: &Recipe,
+        large: &[ReadLarge],
         lose: impl FnOnce(Untrusted) -> E,
         mut collect: impl FnMut(usize, &TaskView, Result<(Read, &[u8]), Failure>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -88,10 +110,17 @@ impl Waiting {
             hashed => hashed.is_ok(),
         };
         let mut inputs = self.inputs.iter().enumerate();
+        let mut large = large.iter();
+        self.large = 0;
         for WaitingTask { number, view, known } in self.tasks.drain(..) {
             let outcome = match &known {
                 Known::Failed(failure) => Err(failure.clone()),
                 Known::Digested(read, digests) => Ok((read.clone(), digests.as_slice())),
+                Known::Large(_) => match large.next() {
+                    Some(Ok((read, digests))) => Ok((read.clone(), digests.as_slice())),
+                    Some(Err(failure)) => Err(failure.clone()),
+                    None => Err(Failure::panicked()),
+                },
                 Known::Read(read) => match inputs.next() {
                     Some((place, _)) if hashed => Ok((read.clone(), &together[place * stride..][..stride])),
                     Some((_, input)) => digest_alone(recipe, input, &mut alone).map(|digests| (read.clone(), digests)),

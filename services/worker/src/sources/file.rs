@@ -1,8 +1,6 @@
-//! Reads one open file once: a small one behind others that are hashed together, a large one through a fixed buffer while it is
-//! hashed.
+//! Reads one open file once, if it is small: behind others that are hashed together.
 
 use std::{
-    cell::RefCell,
     fs::{File, Metadata},
     io,
     num::NonZeroU64,
@@ -11,12 +9,11 @@ use std::{
 };
 
 use hashmesh::v1::{ByteRange, ObjectIdentity};
-use hashmesh_hash::{MultiHasher, Recipe, SmallInputs, ask_disk, must_wait, read_now};
+use hashmesh_hash::{SmallInputs, ask_disk, must_wait, read_now};
 use prost_types::Timestamp;
-use rustix::fs::{Advice, fadvise};
 
-use super::{Failure, Found, Read, ReadError, Wanted, state};
-use crate::config::{BUFFER_BYTES, SMALL_FILE_BYTES};
+use super::{Failure, Found, LargeFile, Read, ReadError, Wanted, state};
+use crate::config::SMALL_FILE_BYTES;
 
 /// Follows the reading, and may stop it.
 pub(crate) trait Progress {
@@ -46,20 +43,6 @@ impl From<Failure> for DigestFileError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
-}
-
-thread_local! {
-    /// One per hashing thread, for all files that it ever reads.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
-}
-
-/// A large file, open and not yet read.
-#[derive(Debug)]
-pub(crate) struct LargeFile {
-    file: File,
-    part: Part,
-    before: Metadata,
-    read: Read,
 }
 
 /// Reads what is wanted of the file behind the other inputs, if that is little and they have room for it. If it is the same that is
@@ -101,21 +84,6 @@ pub(super) fn ask_for(file: &File, range: Option<ByteRange>) {
     }
 }
 
-impl LargeFile {
-    /// Reads it and appends its digests to `digests`. It must be the same before and after. On an error `digests` is as it was.
-    pub(crate) fn digest(
-        self,
-        algorithms: &Recipe,
-        digests: &mut Vec<u8>,
-        progress: &dyn Progress,
-    ) -> Result<Read, ReadError> {
-        BUFFER.with_borrow_mut(|buffer| {
-            digest_large(&self.file, self.part, &self.before, algorithms, digests, progress, buffer)
-        })?;
-        Ok(self.read)
-    }
-}
-
 pub(super) fn identity(metadata: &Metadata) -> ObjectIdentity {
     // Below a thousand million.
     let modify_time = Timestamp { seconds: metadata.mtime(), nanos: metadata.mtime_nsec() as i32 };
@@ -124,11 +92,11 @@ pub(super) fn identity(metadata: &Metadata) -> ObjectIdentity {
 
 /// The bytes to hash: from `start` up to, not including, `end`.
 #[derive(Clone, Copy, Debug)]
-struct Part {
-    start: u64,
-    end: u64,
+pub(super) struct Part {
+    pub(super) start: u64,
+    pub(super) end: u64,
     /// `end` is the file's end, so nothing may follow.
-    to_the_end: bool,
+    pub(super) to_the_end: bool,
 }
 
 impl Part {
@@ -141,7 +109,7 @@ impl Part {
         }
     }
 
-    fn length(self) -> u64 {
+    pub(super) fn length(self) -> u64 {
         self.end - self.start
     }
 }
@@ -190,49 +158,7 @@ fn read_small(
     Ok(())
 }
 
-/// Hashed while it is read.
-fn digest_large(
-    file: &File,
-    part: Part,
-    before: &Metadata,
-    algorithms: &Recipe,
-    digests: &mut Vec<u8>,
-    progress: &dyn Progress,
-    buffer: &mut [u8],
-) -> Result<(), DigestFileError> {
-    // Only a hint: file systems without read-ahead refuse it.
-    let _refused = fadvise(file, part.start, NonZeroU64::new(part.length()), Advice::Sequential);
-    let mut hasher = MultiHasher::new(algorithms);
-    let mut place = part.start;
-    loop {
-        let left = part.end - place;
-        // Behind the last byte one more read must find the end, if the end matters.
-        if left == 0 && !part.to_the_end {
-            break;
-        }
-        let wanted = usize::try_from(left.max(1)).unwrap_or(usize::MAX).min(buffer.len());
-        let bytes = read_at(file, &mut buffer[..wanted], place)?;
-        if bytes == 0 {
-            break;
-        }
-        if left == 0 {
-            return Err(Failure::changed("size").into());
-        }
-        hasher.update(&buffer[..bytes]);
-        place += bytes as u64;
-        if !progress.read(bytes as u64) {
-            return Err(DigestFileError::Cancelled);
-        }
-    }
-    if place != part.end {
-        return Err(Failure::changed("size").into());
-    }
-    require_unchanged(before, file)?;
-    hasher.finalize_into(digests);
-    Ok(())
-}
-
-fn read_at(file: &File, buffer: &mut [u8], place: u64) -> Result<usize, Failure> {
+pub(super) fn read_at(file: &File, buffer: &mut [u8], place: u64) -> Result<usize, Failure> {
     loop {
         match file.read_at(buffer, place) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -257,7 +183,7 @@ pub(super) fn require_regular(metadata: &Metadata) -> Result<(), Failure> {
 
 /// The kernel's clock for these times ticks every few milliseconds: a change within the same tick as an earlier one, that
 /// also keeps the size, goes unseen. `ctime` cannot be set back, `mtime` can.
-fn require_unchanged(before: &Metadata, file: &File) -> Result<(), Failure> {
+pub(super) fn require_unchanged(before: &Metadata, file: &File) -> Result<(), Failure> {
     let after = file.metadata().map_err(|error| Failure::from_read(&error))?;
     let changed = if (after.dev(), after.ino()) != (before.dev(), before.ino()) {
         "identity"

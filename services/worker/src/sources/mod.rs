@@ -3,7 +3,7 @@
 //! Nothing is read that it was not started with ([`AllowedSource`]), and nothing that the task's tenant may not name
 //! ([`AllowedSources`]).
 //!
-//! - [`root`], [`file`]: files, by blocking threads.
+//! - [`root`], [`file`], [`large`]: files, by blocking threads.
 //! - [`remote`]: objects of hosts and buckets, by async tasks; [`uploads`]: likewise, of the mesh's own store.
 //! - [`list`]: which objects a directory or bucket has.
 //! - [`state`]: what tells that an object is still the same, for the cache.
@@ -15,6 +15,7 @@
 mod error;
 mod failure;
 mod file;
+mod large;
 mod list;
 mod remote;
 mod root;
@@ -37,7 +38,8 @@ pub use self::{
 };
 pub(crate) use self::{
     failure::Failure,
-    file::{LargeFile, Progress},
+    file::Progress,
+    large::{Cancelled, LargeFile, ReadLarge, SIDE_BY_SIDE, read_side_by_side},
     list::list,
     remote::{READ_BYTES, Remote},
     state::Known,

@@ -1,6 +1,7 @@
-//! Reading files below roots; [`fences`]: what stays unread.
+//! Reading files below roots; [`large`]: large ones; [`fences`]: what stays unread.
 
 mod fences;
+mod large;
 
 use std::{
     cell::Cell,
@@ -100,7 +101,14 @@ fn read(sources: &Sources, wanted: Wanted<'_>, watch: &dyn Fn(u64) -> bool) -> R
             digest_into(algorithms, inputs.iter().nth(1).unwrap(), &mut digests);
             Ok(read)
         }
-        Found::Large(file) => file.digest(algorithms, &mut digests, &Watch(watch)),
+        Found::Large(file) => match read_side_by_side(&[&file], algorithms, &Watch(watch)) {
+            Ok(mut read) => {
+                let (read, computed) = read.remove(0).map_err(ReadError::Failed)?;
+                digests.extend(computed);
+                Ok(read)
+            }
+            Err(Cancelled) => Err(ReadError::Cancelled),
+        },
     });
     assert!(read.is_ok() || (digests.is_empty() && inputs.len() == 1), "a failed read leaves nothing behind");
     Ok((digests, read?.hashed_bytes))
@@ -166,28 +174,6 @@ fn names_that_are_not_utf8_and_names_with_every_hostile_byte_are_read() {
         tree.write(name, b"x");
         assert_eq!(tree.digest(name, None).unwrap().0, digests_of(b"x"), "{name:?}");
     }
-}
-
-#[test]
-fn a_big_sparse_file_is_read_through_the_fixed_buffer_and_its_progress_rises() {
-    const LENGTH: u64 = 64 * 1024 * 1024;
-    let tree = Tree::new();
-    File::create(tree.path("sparse")).unwrap().set_len(LENGTH).unwrap();
-    let (reads, read_bytes) = (Cell::new(0_u32), Cell::new(0));
-    let watch = |bytes| {
-        reads.set(reads.get() + 1);
-        read_bytes.set(read_bytes.get() + bytes);
-        assert!(bytes <= BUFFER_BYTES as u64);
-        true
-    };
-    let (digests, hashed_bytes) = tree.digest_watched("sparse", None, &watch).unwrap();
-    assert_eq!((hashed_bytes, read_bytes.get()), (LENGTH, LENGTH));
-    assert!(reads.get() >= 256);
-    let mut hasher = MultiHasher::new(&recipe());
-    (0..64).for_each(|_| hasher.update(&vec![0; 1024 * 1024]));
-    let mut wanted = Vec::new();
-    hasher.finalize_into(&mut wanted);
-    assert_eq!(digests, wanted);
 }
 
 #[test]
