@@ -2,7 +2,7 @@
 
 use std::{
     backtrace::Backtrace,
-    collections::HashMap,
+    collections::BTreeMap,
     panic::{self, PanicHookInfo},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -10,7 +10,7 @@ use std::{
 use super::Repeated;
 
 /// Where it has panicked. There are no more of these than the program has places that can.
-static PLACES: Mutex<Option<HashMap<String, Arc<Repeated>>>> = Mutex::new(None);
+static PLACES: Mutex<BTreeMap<String, Arc<Repeated>>> = Mutex::new(BTreeMap::new());
 
 /// Panics become events with the span they happened in, in the format that a collector expects. What panics in one place again and
 /// again, because clients ask for it, makes a line a minute.
@@ -32,10 +32,6 @@ fn line(info: &PanicHookInfo<'_>, location: &str, left_out: u64) {
 fn place(location: &str) -> Arc<Repeated> {
     // No code panics while it holds the lock.
     let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-    let places = places.get_or_insert_default();
-    if let Some(known) = places.get(location) {
-        return Arc::clone(known);
-    }
     Arc::clone(places.entry(location.to_owned()).or_default())
 }
 
