@@ -21,30 +21,6 @@ pub(crate) trait Progress {
     fn read(&self, bytes: u64) -> bool;
 }
 
-/// What became of a file.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum DigestFileError {
-    /// The task failed.
-    Failed(Failure),
-    /// [`Progress::read`] said so.
-    Cancelled,
-}
-
-impl From<DigestFileError> for ReadError {
-    fn from(error: DigestFileError) -> Self {
-        match error {
-            DigestFileError::Failed(failure) => Self::Failed(failure),
-            DigestFileError::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl From<Failure> for DigestFileError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 /// Reads what is wanted of the file behind the other inputs, if that is little and they have room for it. If it is the same that is
 /// known, its digests are appended to `digests` and nothing is read. The file must be the same before and after. On an error `inputs` and
 /// `digests` are as they were. `waits` is called before the disk is waited for.
@@ -55,7 +31,7 @@ pub(super) fn read_file(
     digests: &mut Vec<u8>,
     progress: &dyn Progress,
     waits: &mut dyn FnMut(),
-) -> Result<Found, DigestFileError> {
+) -> Result<Found, ReadError> {
     // On the descriptor: what is opened is what is judged, whatever the path names by now.
     let before = file.metadata().map_err(|error| Failure::from_read(&error))?;
     require_regular(&before)?;
@@ -123,7 +99,7 @@ fn read_small(
     inputs: &mut SmallInputs,
     progress: &dyn Progress,
     waits: &mut dyn FnMut(),
-) -> Result<(), DigestFileError> {
+) -> Result<(), ReadError> {
     // At most SMALL_FILE_BYTES, hence a usize.
     let length = part.length() as usize;
     // One byte more, if the end matters: some file systems (procfs) say that a file is empty and then it is not.
@@ -148,7 +124,7 @@ fn read_small(
         filled += bytes;
     }
     if !progress.read(filled as u64) {
-        return Err(DigestFileError::Cancelled);
+        return Err(ReadError::Cancelled);
     }
     if filled != length {
         return Err(Failure::changed("size").into());

@@ -116,6 +116,12 @@ pub(crate) enum ReadError {
     Cancelled,
 }
 
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl Sources {
     /// Opens the roots. What comes over the network is hashed on `pool`.
     ///
@@ -188,8 +194,8 @@ impl Sources {
         waits: &mut dyn FnMut(),
     ) -> Result<Found, ReadError> {
         self.not_of_the_store(wanted.uri)?;
-        let file = self.open_file(&wanted).map_err(ReadError::Failed)?;
-        Ok(file::read_file(file, &wanted, inputs, digests, progress, waits)?)
+        let file = self.open_file(&wanted)?;
+        file::read_file(file, &wanted, inputs, digests, progress, waits)
     }
 
     /// Has the disk read a small file that will be read soon. Whatever is wrong with it, whoever reads it says.
