@@ -29,7 +29,10 @@ mod validate;
 pub use config::HashConfig;
 pub use digest::{MultiHasher, digest_into, digest_many};
 pub use error::{HashError, HashServiceError};
-pub use files::{Entry, Foresight, Input, SmallInputs, ask_disk, digest_files, must_wait, read_now};
+pub use files::{
+    Entry, Foresight, Help, Helpers, Input, LargeInput, SideBySide, SmallInputs, ask_disk, digest_files, must_wait,
+    read_now,
+};
 pub use kernel::{kernel, kernel_of};
 pub use kernels::{KernelNames, UnknownKernel, allow_kernels};
 pub use pool::{HashPool, PoolLimits};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hashmesh::tasks::AllowedSource;
+use hashmesh_hash::Helpers;
 use hashmesh_runtime::{resources, tls::Tls};
 use hashmesh_uploads::UploadStore;
 
@@ -107,7 +108,7 @@ impl WorkerConfig {
 
     /// What all queues together may have handed out: what the buffers leave.
     pub(crate) fn credit(&self) -> CreditLimit {
-        let besides = self.buffers_bytes() + self.memo_bytes();
+        let besides = self.buffers_bytes() + self.memo_bytes() + self.helpers_bytes();
         let payload_bytes = self.memory_bytes.saturating_sub(besides).min(MAX_CREDIT_BYTES);
         CreditLimit {
             tasks: u32::try_from(self.threads.max(1).saturating_mul(CREDIT_TASKS_PER_THREAD)).unwrap_or(u32::MAX),
@@ -123,6 +124,15 @@ impl WorkerConfig {
     /// What may be known of objects at a time: an eighth of the memory.
     pub(crate) fn memo_bytes(&self) -> usize {
         if self.cache.is_empty() { 0 } else { self.memory_bytes / 8 }
+    }
+
+    /// A single large file is digested by several threads, if there are several and an eighth of the memory is enough for it.
+    pub(crate) fn helps(&self) -> bool {
+        self.threads > 1 && self.memory_bytes / 8 >= Helpers::BYTES
+    }
+
+    fn helpers_bytes(&self) -> usize {
+        if self.helps() { Helpers::BYTES } else { 0 }
     }
 
     fn buffers_bytes(&self) -> usize {
@@ -147,6 +157,14 @@ mod tests {
         config.check().unwrap();
         assert_eq!(config.credit().bytes as usize + 4 * (BUFFER_BYTES + SMALL_FILES_BYTES), config.memory_bytes);
         assert_eq!(config.credit().tasks, 4 * 256 * 1024);
+    }
+
+    #[test]
+    fn a_large_file_is_helped_with_if_there_are_threads_and_memory_for_it() {
+        let helps = |threads, memory_bytes| WorkerConfig { threads, memory_bytes, ..config() }.helps();
+        let enough = 8 * Helpers::BYTES;
+        assert_eq!([helps(2, enough), helps(2, enough - 8), helps(1, enough)], [true, false, false]);
+        assert!(config().helps() && config().credit().bytes as usize == MAX_CREDIT_BYTES, "by default");
     }
 
     #[test]

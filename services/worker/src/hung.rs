@@ -45,6 +45,11 @@ impl Busy {
         Working { busy: self, number }
     }
 
+    /// Threads that work.
+    pub(crate) fn working(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Returns when some thread has ignored for longer than the grace that its lease was taken back.
     pub(crate) async fn hung(&self) {
         let mut interval = tokio::time::interval(INTERVAL);
@@ -87,6 +92,7 @@ mod tests {
         let (kept, taken) = (lease(), lease());
         let _one = busy.enter(&kept);
         let two = busy.enter(&taken);
+        assert_eq!(busy.working(), 2);
         assert!(!busy.overdue(Duration::ZERO));
         taken.cancel();
         assert!(busy.overdue(Duration::ZERO) && !busy.overdue(GRACE));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hashmesh::{queue::v1::Hello, v1::Algorithm};
-use hashmesh_hash::{HashPool, PoolLimits, kernel, self_test};
+use hashmesh_hash::{HashPool, Helpers, PoolLimits, kernel, self_test};
 use hashmesh_runtime::{channel::Dialer, health::Health, shutdown::Shutdown, tasks, tls::Role};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -110,6 +110,7 @@ async fn settings(config: &WorkerConfig) -> Result<SessionSettings, WorkerError>
         cache,
         memo_room: MemoRoom::new(config.memo_bytes()),
         busy: Arc::default(),
+        helpers: config.helps().then(|| Arc::new(Helpers::new("help", config.threads))),
         turns: Turns::default(),
         trust: Arc::default(),
     });

@@ -12,11 +12,11 @@ use std::{
 use hashmesh::algorithm::stride;
 
 use super::{
-    ahead::{digest_ahead, digest_alone},
+    ahead::{Helpers, digest_alone},
     board::{Board, Duty},
     disk::Foresight,
     inputs::SmallInputs,
-    large::{Ended, Large, What, side_by_side},
+    large::{Ended, Large, What, read_side_by_side},
     open::Neighbours,
     run::{Entry, Input, Outcome, RUN_ENTRIES, Run},
     small::{Opened, SMALL_BYTES, ask_for, read_small},
@@ -40,7 +40,8 @@ where
     K: FnMut(E, Option<io::Result<&[u8]>>) -> ControlFlow<()> + Send,
 {
     let board = Board::new(source, sink, threads.get());
-    let crew = Crew { board: &board, recipes };
+    let helpers = Helpers::new("sum", threads.get());
+    let crew = Crew { board: &board, recipes, helpers: &helpers };
     thread::scope(|scope| crew.work(scope));
     board.into_sink()
 }
@@ -49,6 +50,7 @@ where
 struct Crew<'a, S, E, K> {
     board: &'a Board<S, E, K>,
     recipes: &'a [Recipe],
+    helpers: &'a Helpers,
 }
 
 impl<S, E, K> Clone for Crew<'_, S, E, K> {
@@ -112,7 +114,7 @@ where
                 Duty::Read(large) => {
                     self.hire(scope);
                     let next = |read| self.board.next_large(read);
-                    side_by_side(self.recipes, large, next, |ended| self.board.fill(ended));
+                    read_side_by_side(self.recipes, large, next, |ended| self.board.fill(ended));
                     self.board.have_read();
                 }
                 Duty::ReadLast(large) => {
@@ -245,20 +247,21 @@ where
     fn read_stdin(self, recipe: usize, digests: &mut Vec<u8>) -> io::Result<()> {
         // Not by the standard library's handle, which takes a closed one for an empty one.
         let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-        match self.board.threads() {
-            1 => digest_alone(&self.recipes[recipe], &mut stdin, digests),
-            threads => digest_ahead(&self.recipes[recipe], threads, &mut stdin, digests),
-        }
+        self.digest(&self.recipes[recipe], &mut stdin, self.board.threads() > 1, digests)
     }
 
-    fn read_alone(self, large: Large, ahead: bool) {
+    fn read_alone(self, large: Large, helped: bool) {
         let Large { run, index, recipe, what } = large;
-        let recipe = &self.recipes[recipe];
         let mut digests = Vec::new();
-        let read = what.open().and_then(|mut file| match ahead {
-            true => digest_ahead(recipe, self.board.threads(), &mut file, &mut digests),
-            false => digest_alone(recipe, &mut file, &mut digests),
-        });
+        let read = what.open().and_then(|mut file| self.digest(&self.recipes[recipe], &mut file, helped, &mut digests));
         self.board.fill(Ended { run, index, digests: read.map(|()| digests) });
+    }
+
+    fn digest(self, recipe: &Recipe, file: &mut File, helped: bool, digests: &mut Vec<u8>) -> io::Result<()> {
+        let help = if helped { self.helpers.turn() } else { None };
+        match help {
+            Some(help) => help.digest(recipe, file, digests),
+            None => digest_alone(recipe, file, digests),
+        }
     }
 }

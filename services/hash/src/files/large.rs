@@ -1,4 +1,4 @@
-//! Reading several large files side by side, so that they are digested in lanes.
+//! Large files, and streams.
 
 use std::{
     fs::File,
@@ -8,14 +8,17 @@ use std::{
 
 use rustix::fs::{Advice, fadvise};
 
-use super::open::open;
-use crate::{MultiHasher, Recipe};
+use super::{
+    open::open,
+    side_by_side::{LargeInput, SideBySide},
+};
+use crate::Recipe;
 
-/// What is read of a file at a time. A few of them are within a core's own cache, and a read costs little beside digesting it.
-pub(super) const PIECE_BYTES: usize = 64 * 1024;
+/// What files that are read side by side share: within a core's own cache, and a read costs little beside digesting its part of it.
+const BUFFER_BYTES: usize = 512 * 1024;
 
 /// Files that one thread reads side by side, at most.
-pub(super) const LANES: usize = 8;
+pub(super) const LANES: usize = SideBySide::<OpenLarge>::MOST;
 
 /// A large file that is still to be read, or a stream that is open.
 #[derive(Debug)]
@@ -53,18 +56,6 @@ impl What {
     }
 }
 
-/// A file under way.
-#[derive(Debug)]
-struct Lane {
-    run: u64,
-    index: usize,
-    file: File,
-    hasher: MultiHasher,
-    buffer: Vec<u8>,
-    /// How much of the buffer is the next piece.
-    filled: usize,
-}
-
 /// A large file that was read to its end, or could not be.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -73,74 +64,67 @@ pub(super) struct Ended {
     pub(super) digests: io::Result<Vec<u8>>,
 }
 
+/// One that is being read.
+#[derive(Debug)]
+pub(super) struct OpenLarge {
+    run: u64,
+    index: usize,
+    file: File,
+}
+
+impl LargeInput for OpenLarge {
+    type Error = io::Error;
+
+    fn fill(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.file.fill(room)
+    }
+}
+
+impl LargeInput for File {
+    type Error = io::Error;
+
+    fn fill(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.read(room) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
 /// Reads `begun` side by side; what `next` gives to so many that are under way comes beside them. Each
 /// that ends is told to `ended`, which says whether to go on.
-pub(super) fn side_by_side(
+pub(super) fn read_side_by_side(
     recipes: &[Recipe],
     begun: Vec<Large>,
     mut next: impl FnMut(usize) -> Option<Large>,
     mut ended: impl FnMut(Ended) -> bool,
 ) {
-    let mut lanes: Vec<Lane> = Vec::with_capacity(begun.len());
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut lanes = SideBySide::new(&mut buffer);
     let mut begun = begun.into_iter();
-    // Those of lanes that have ended.
-    let mut buffers: Vec<Vec<u8>> = Vec::new();
-    loop {
+    let mut goes_on = true;
+    while goes_on {
         while lanes.len() < LANES
             && let Some(large) = begun.next().or_else(|| if lanes.is_empty() { None } else { next(lanes.len()) })
         {
             let (run, index) = (large.run, large.index);
             match large.what.open() {
-                Ok(file) => {
-                    let hasher = MultiHasher::new(&recipes[large.recipe]);
-                    let buffer = buffers.pop().unwrap_or_else(|| vec![0; PIECE_BYTES]);
-                    lanes.push(Lane { run, index, file, hasher, buffer, filled: 0 });
-                }
-                Err(error) => {
-                    if !ended(Ended { run, index, digests: Err(error) }) {
-                        return;
-                    }
-                }
+                Ok(file) => lanes.begin(OpenLarge { run, index, file }, &recipes[large.recipe]),
+                Err(error) => goes_on &= ended(Ended { run, index, digests: Err(error) }),
             }
         }
         if lanes.is_empty() {
             return;
         }
-        let mut place = 0;
-        while let Some(lane) = lanes.get_mut(place) {
-            let read = fill(&mut lane.file, &mut lane.buffer);
-            lane.filled = *read.as_ref().unwrap_or(&0);
-            if read.is_ok() && lane.filled > 0 {
-                place += 1;
-                continue;
-            }
-            let lane = lanes.swap_remove(place);
-            buffers.push(lane.buffer);
-            let digests = read.map(|_| {
+        lanes.step(|OpenLarge { run, index, .. }, hasher| {
+            let digests = hasher.map(|hasher| {
                 let mut digests = Vec::new();
-                lane.hasher.finalize_into(&mut digests);
+                hasher.finalize_into(&mut digests);
                 digests
             });
-            if !ended(Ended { run: lane.run, index: lane.index, digests }) {
-                return;
-            }
-        }
-        let mut pieces: Vec<(&mut MultiHasher, &[u8])> =
-            lanes.iter_mut().map(|lane| (&mut lane.hasher, &lane.buffer[..lane.filled])).collect();
-        MultiHasher::update_each(&mut pieces);
+            goes_on &= ended(Ended { run, index, digests });
+        });
     }
-}
-
-/// Reads until the buffer is full, or to the end.
-pub(super) fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(bytes) => filled += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -7,8 +7,9 @@
 //!   whoever is free.
 //! - [`inputs`]: small inputs behind one another in one buffer, also for the Worker.
 //! - [`disk`]: reading what is in memory, and asking for the rest, also for the Worker.
-//! - [`open`]: opening files. [`small`]: reading one that is small. [`large`]: reading several large ones side by side.
-//!   [`ahead`]: a thread that reads while another digests.
+//! - [`side_by_side`]: several large inputs that are digested as they are read; [`ahead`]: one, that other threads digest
+//!   while it is read. Also for the Worker.
+//! - [`open`]: opening files. [`small`]: reading one that is small. [`large`]: large ones, and streams.
 
 mod ahead;
 mod board;
@@ -18,14 +19,17 @@ mod inputs;
 mod large;
 mod open;
 mod run;
+mod side_by_side;
 mod small;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::{
+    ahead::{Help, Helpers},
     crew::digest_files,
     disk::{Foresight, ask_disk, must_wait, read_now},
     inputs::SmallInputs,
     run::{Entry, Input},
+    side_by_side::{LargeInput, SideBySide},
 };

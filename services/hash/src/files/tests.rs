@@ -282,3 +282,82 @@ fn who_reads_large_files_takes_another_once_all_have_their_share() {
     // It is not alone: another is read yet.
     assert!(matches!(board.next(), Some(Duty::Read(large)) if large.len() == 1));
 }
+
+/// So many bytes, of which each read gives an odd number; then its end, or an error.
+#[derive(Debug)]
+struct Odd<'a> {
+    left: &'a [u8],
+    fails: bool,
+}
+
+impl LargeInput for Odd<'_> {
+    type Error = &'static str;
+
+    fn fill(&mut self, room: &mut [u8]) -> Result<usize, Self::Error> {
+        if self.left.is_empty() && self.fails {
+            return Err("for the test");
+        }
+        let bytes = self.left.len().min(room.len()).min(99_999);
+        let (read, left) = self.left.split_at(bytes);
+        room[..bytes].copy_from_slice(read);
+        self.left = left;
+        Ok(bytes)
+    }
+}
+
+#[test]
+fn an_input_that_others_help_with_has_its_digests_and_none_if_it_cannot_be_read_to_its_end() {
+    let content: Vec<u8> = (0..2 * Helpers::BYTES + 9).map(|place| (place * 31 + place / 1_000) as u8).collect();
+    let helpers = Helpers::new("help", 3);
+    let shared = Helpers::BYTES / 3;
+    for recipe in recipes().into_iter().chain([Recipe::new([Algorithm::Blake3], 0).unwrap()]) {
+        for length in [0, 1, 262_143, 262_144, 262_145, shared - 1, shared, shared + 1, content.len()] {
+            let mut wanted = b"before".to_vec();
+            let mut digests = wanted.clone();
+            digest_into(&recipe, &content[..length], &mut wanted);
+            let help = helpers.turn().unwrap();
+            assert!(helpers.turn().is_none(), "one at a time");
+            help.digest(&recipe, &mut Odd { left: &content[..length], fails: false }, &mut digests).unwrap();
+            assert_eq!(digests, wanted, "{length} bytes");
+            let mut fails = Odd { left: &content[..length], fails: true };
+            assert_eq!(helpers.turn().unwrap().digest(&recipe, &mut fails, &mut digests), Err("for the test"));
+            assert_eq!(digests, wanted, "nothing of it");
+        }
+    }
+}
+
+#[test]
+fn inputs_side_by_side_have_their_digests_whichever_ends_or_fails_first() {
+    let contents: Vec<Vec<u8>> = (0..12).map(|number| vec![number; number as usize * 70_001 % 300_000]).collect();
+    let recipes = recipes();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut lanes = SideBySide::new(&mut buffer);
+    let (mut next, mut ended) = (contents.iter().enumerate(), Vec::new());
+    loop {
+        while lanes.len() < SideBySide::<Odd<'_>>::MOST
+            && let Some((number, content)) = next.next()
+        {
+            lanes.begin(Odd { left: content, fails: number % 5 == 4 }, &recipes[number % 2]);
+        }
+        if lanes.is_empty() {
+            break;
+        }
+        lanes.step(|input, hasher| {
+            assert!(input.left.is_empty());
+            let read = hasher.map(|hasher| {
+                let mut digests = Vec::new();
+                hasher.finalize_into(&mut digests);
+                digests
+            });
+            ended.push(read);
+        });
+    }
+    let mut wanted: Vec<_> = contents
+        .iter()
+        .enumerate()
+        .map(|(number, content)| if number % 5 == 4 { Err("for the test") } else { Ok(digests(number % 2, content)) })
+        .collect();
+    ended.sort();
+    wanted.sort();
+    assert_eq!(ended, wanted);
+}

@@ -12,7 +12,7 @@ use hashmesh::{
     tasks::{Input, TaskView},
     v1::{Algorithm, ByteRange, ObjectIdentity, OutcomeStatus, PackedTasks},
 };
-use hashmesh_hash::{Foresight, digest_into, digest_many};
+use hashmesh_hash::{Foresight, Help, Helpers, digest_into, digest_many};
 
 use super::{
     collect::Collector,
@@ -27,7 +27,7 @@ use crate::{
     poison,
     sources::{
         Cancelled, Failure, Found, LargeFile, Progress, Read, ReadError, ReadLarge, SIDE_BY_SIDE, Sources, Wanted,
-        read_side_by_side,
+        read_side_by_side, read_with_help,
     },
     trust::Trust,
 };
@@ -42,6 +42,7 @@ pub(crate) struct GroupWork {
     pub(crate) sources: Arc<Sources>,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) busy: Arc<Busy>,
+    pub(crate) helpers: Option<Arc<Helpers>>,
     pub(crate) trust: Arc<Trust>,
     /// Whose lines of the log it writes.
     pub(crate) log: tracing::Span,
@@ -121,7 +122,10 @@ impl GroupWork {
             let mut waited = false;
             let mut waits = || {
                 waited = true;
-                self.ask_for(&tasks, foresight.missed(number - first, count));
+                let places = foresight.missed(number - first, count);
+                if !places.is_empty() {
+                    self.ask_for(&tasks, places);
+                }
             };
             let known = match catch_task(|| self.begin(number, &view, &mut waiting, &mut digests, &mut waits)) {
                 Ok(Found::Small(read)) => {
@@ -174,9 +178,12 @@ impl GroupWork {
 
     /// Reads large files, side by side. One whose reading panics fails alone.
     fn read_large(&self, files: &[&LargeFile]) -> Result<Vec<ReadLarge>, Stopped> {
+        let (recipe, reading) = (&self.plan.algorithms, LeaseReading(&self.held));
         let read = |files: &[&LargeFile]| {
-            let reading = LeaseReading(&self.held);
-            catch_unwind(AssertUnwindSafe(|| read_side_by_side(files, &self.plan.algorithms, &reading)))
+            catch_unwind(AssertUnwindSafe(|| match (files, self.help(files)) {
+                ([file], Some(help)) => Ok(vec![read_with_help(help, file, recipe, &reading)?]),
+                _ => read_side_by_side(files, recipe, &reading),
+            }))
         };
         if let Ok(read) = read(files) {
             return read.map_err(|Cancelled| Stopped);
@@ -186,6 +193,13 @@ impl GroupWork {
             Err(_) => Ok(vec![Err(Failure::panicked())]),
         });
         Ok(alone.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// Other threads for a single large file, if they have nothing to do.
+    fn help(&self, files: &[&LargeFile]) -> Option<Help<'_>> {
+        let helpers = self.helpers.as_ref()?;
+        let wanted = matches!(files, [file] if file.wants_help());
+        if wanted && self.busy.working() < helpers.threads() { helpers.turn() } else { None }
     }
 
     /// Reads what a task names, if that is little; computes the digests of inline bytes.

@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use hashmesh::queue::v1::{Lease, NackReason};
-use hashmesh_hash::{HashError, HashPool};
+use hashmesh_hash::{HashError, HashPool, Helpers};
 use hashmesh_runtime::telemetry::{self, Repeated};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -69,6 +69,8 @@ pub(crate) struct Executor {
     pub(crate) memo_room: MemoRoom,
     /// What the threads do.
     pub(crate) busy: Arc<Busy>,
+    /// What helps one of them with a large file. `None`: they are not worth their memory.
+    pub(crate) helpers: Option<Arc<Helpers>>,
     /// Who must be alone, and when.
     pub(crate) turns: Turns,
     /// Whether what they compute is right.
@@ -139,6 +141,7 @@ impl Executor {
             sources: Arc::clone(&self.sources),
             shelf: Arc::clone(&sender.shelf),
             busy: Arc::clone(&self.busy),
+            helpers: self.helpers.clone(),
             trust: Arc::clone(&self.trust),
             log: tracing::Span::current(),
         };

@@ -1,4 +1,4 @@
-//! Large files: hashed while they are read, several side by side.
+//! Large files: hashed while they are read, several side by side, or one with the help of other threads.
 
 use std::{
     cell::RefCell,
@@ -6,21 +6,20 @@ use std::{
     num::NonZeroU64,
 };
 
-use hashmesh_hash::{MultiHasher, Recipe};
+use hashmesh_hash::{Help, LargeInput, Recipe, SideBySide};
 use rustix::fs::{Advice, fadvise};
 
 use super::{
-    Failure, Progress, Read,
+    Failure, Progress, Read, ReadError,
     file::{Part, read_at, require_unchanged},
 };
 use crate::config::BUFFER_BYTES;
 
-/// As many as a thread reads side by side at most, where that is faster: as many as the widest of such kernels takes. Their pieces share
-/// the buffer.
-pub(crate) const SIDE_BY_SIDE: usize = 8;
+/// As many as a thread reads side by side at most, where that is faster.
+pub(crate) const SIDE_BY_SIDE: usize = SideBySide::<Reading<'_>>::MOST;
 
-/// Of the page cache: a read that ends at the end of one copies no page twice.
-const PAGE_BYTES: usize = 4_096;
+/// From here on, help is worth that a thread is started for it.
+pub(crate) const HELPED_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 thread_local! {
     /// One per hashing thread, for all files that it ever reads.
@@ -34,6 +33,13 @@ pub(crate) struct LargeFile {
     pub(super) part: Part,
     pub(super) before: Metadata,
     pub(super) read: Read,
+}
+
+impl LargeFile {
+    /// Help is worth it.
+    pub(crate) fn wants_help(&self) -> bool {
+        self.part.length() >= HELPED_FILE_BYTES
+    }
 }
 
 /// [`Progress::read`] said so.
@@ -50,98 +56,94 @@ pub(crate) fn read_side_by_side(
     progress: &dyn Progress,
 ) -> Result<Vec<ReadLarge>, Cancelled> {
     let mut ended: Vec<Option<ReadLarge>> = files.iter().map(|_| None).collect();
-    let mut lanes: Vec<Lane<'_>> =
-        files.iter().enumerate().map(|(number, file)| Lane::begin(number, file, recipe)).collect();
+    let mut cancelled = false;
     BUFFER.with_borrow_mut(|buffer| {
-        while !lanes.is_empty() {
-            let piece_bytes = BUFFER_BYTES / lanes.len() / PAGE_BYTES * PAGE_BYTES;
-            for (lane, room) in lanes.iter_mut().zip(buffer.chunks_mut(piece_bytes)) {
-                lane.fill(room);
-            }
-            let mut pieces: Vec<(&mut MultiHasher, &[u8])> = Vec::with_capacity(lanes.len());
-            for (lane, room) in lanes.iter_mut().zip(buffer.chunks(piece_bytes)) {
-                if let Step::Piece(bytes) = lane.step {
-                    pieces.push((&mut lane.hasher, &room[..bytes]));
-                }
-            }
-            let bytes: usize = pieces.iter().map(|(_, piece)| piece.len()).sum();
-            match &mut pieces[..] {
-                [] => {}
-                [(hasher, piece)] => hasher.update(piece),
-                pieces => MultiHasher::update_each(pieces),
-            }
-            if bytes > 0 && !progress.read(bytes as u64) {
-                return Err(Cancelled);
-            }
-            for lane in lanes.extract_if(.., |lane| !matches!(lane.step, Step::Piece(_))) {
-                let number = lane.number;
-                ended[number] = Some(lane.end());
-            }
+        let mut lanes = SideBySide::new(buffer);
+        for (number, file) in files.iter().enumerate() {
+            lanes.begin(Reading::begin(number, file, progress), recipe);
         }
-        Ok(())
-    })?;
-    // Each lane has ended once.
+        while !lanes.is_empty() && !cancelled {
+            lanes.step(|reading, hasher| {
+                let number = reading.number;
+                match hasher {
+                    Ok(hasher) => {
+                        let mut digests = Vec::new();
+                        hasher.finalize_into(&mut digests);
+                        ended[number] = Some(reading.end(digests));
+                    }
+                    Err(ReadError::Failed(failure)) => ended[number] = Some(Err(failure)),
+                    Err(ReadError::Cancelled) => cancelled = true,
+                }
+            });
+        }
+    });
+    if cancelled {
+        return Err(Cancelled);
+    }
+    // Each has ended once.
     Ok(ended.into_iter().map(|read| read.unwrap_or_else(|| Err(Failure::panicked()))).collect())
 }
 
+/// Reads this file while other threads digest it. It must be the same before and after.
+pub(crate) fn read_with_help(
+    help: Help<'_>,
+    file: &LargeFile,
+    recipe: &Recipe,
+    progress: &dyn Progress,
+) -> Result<ReadLarge, Cancelled> {
+    let (mut reading, mut digests) = (Reading::begin(0, file, progress), Vec::new());
+    match help.digest(recipe, &mut reading, &mut digests) {
+        Ok(()) => Ok(reading.end(digests)),
+        Err(ReadError::Failed(failure)) => Ok(Err(failure)),
+        Err(ReadError::Cancelled) => Err(Cancelled),
+    }
+}
+
 /// A file that is being read.
-#[derive(Debug)]
-struct Lane<'f> {
+struct Reading<'f> {
     number: usize,
     file: &'f LargeFile,
-    hasher: MultiHasher,
     place: u64,
-    step: Step,
+    progress: &'f dyn Progress,
 }
 
-/// What a read came to.
-#[derive(Debug)]
-enum Step {
-    /// So many bytes.
-    Piece(usize),
-    End,
-    Failed(Failure),
-}
-
-impl<'f> Lane<'f> {
-    fn begin(number: usize, file: &'f LargeFile, recipe: &Recipe) -> Self {
+impl<'f> Reading<'f> {
+    fn begin(number: usize, file: &'f LargeFile, progress: &'f dyn Progress) -> Self {
         let part = file.part;
         // Only a hint: file systems without read-ahead refuse it.
         let _refused = fadvise(&file.file, part.start, NonZeroU64::new(part.length()), Advice::Sequential);
-        Self { number, file, hasher: MultiHasher::new(recipe), place: part.start, step: Step::Piece(0) }
+        Self { number, file, place: part.start, progress }
     }
 
-    /// Reads the next piece.
-    fn fill(&mut self, room: &mut [u8]) {
-        let part = self.file.part;
-        let left = part.end - self.place;
-        // Behind the last byte one more read must find the end, if the end matters.
-        if left == 0 && !part.to_the_end {
-            self.step = Step::End;
-            return;
-        }
-        let wanted = usize::try_from(left.max(1)).unwrap_or(usize::MAX).min(room.len());
-        self.step = match read_at(&self.file.file, &mut room[..wanted], self.place) {
-            Ok(0) => Step::End,
-            Ok(_) if left == 0 => Step::Failed(Failure::changed("size")),
-            Ok(bytes) => {
-                self.place += bytes as u64;
-                Step::Piece(bytes)
-            }
-            Err(failure) => Step::Failed(failure),
-        };
-    }
-
-    fn end(self) -> ReadLarge {
-        if let Step::Failed(failure) = self.step {
-            return Err(failure);
-        }
+    /// Behind its last byte, with its digests.
+    fn end(self, digests: Vec<u8>) -> ReadLarge {
         if self.place != self.file.part.end {
             return Err(Failure::changed("size"));
         }
         require_unchanged(&self.file.before, &self.file.file)?;
-        let mut digests = Vec::new();
-        self.hasher.finalize_into(&mut digests);
         Ok((self.file.read.clone(), digests))
+    }
+}
+
+impl LargeInput for Reading<'_> {
+    type Error = ReadError;
+
+    fn fill(&mut self, room: &mut [u8]) -> Result<usize, ReadError> {
+        let part = self.file.part;
+        let left = part.end - self.place;
+        // Behind the last byte one more read must find the end, if the end matters.
+        if left == 0 && !part.to_the_end {
+            return Ok(0);
+        }
+        let wanted = usize::try_from(left.max(1)).unwrap_or(usize::MAX).min(room.len());
+        let bytes = read_at(&self.file.file, &mut room[..wanted], self.place)?;
+        if bytes > 0 && left == 0 {
+            return Err(Failure::changed("size").into());
+        }
+        self.place += bytes as u64;
+        if bytes > 0 && !self.progress.read(bytes as u64) {
+            return Err(ReadError::Cancelled);
+        }
+        Ok(bytes)
     }
 }

@@ -32,6 +32,8 @@ use hashmesh::{
 use hashmesh_hash::{HashPool, Recipe, SmallInputs};
 use hashmesh_uploads::UploadStore;
 
+#[cfg(test)]
+pub(crate) use self::large::HELPED_FILE_BYTES;
 pub use self::{
     error::SourcesError,
     remote::{RemoteSettings, S3Credentials, S3Settings},
@@ -39,7 +41,7 @@ pub use self::{
 pub(crate) use self::{
     failure::Failure,
     file::Progress,
-    large::{Cancelled, LargeFile, ReadLarge, SIDE_BY_SIDE, read_side_by_side},
+    large::{Cancelled, LargeFile, ReadLarge, SIDE_BY_SIDE, read_side_by_side, read_with_help},
     list::list,
     remote::{READ_BYTES, Remote},
     state::Known,

@@ -9,7 +9,11 @@ use hashmesh_hash::{HashPool, PoolLimits, Recipe};
 use prost::Message as _;
 
 use super::*;
-use crate::{delivery::test_grant, leases::LeaseRange, sources::RemoteSettings};
+use crate::{
+    delivery::test_grant,
+    leases::LeaseRange,
+    sources::{HELPED_FILE_BYTES, RemoteSettings},
+};
 
 #[test]
 fn a_task_that_panics_fails_alone_and_may_be_tried_again() {
@@ -56,6 +60,15 @@ impl Case {
 
 /// Works on a group of these tasks.
 fn work(cases: &[Case], roots: &[&Path]) -> hashmesh::queue::v1::LeaseOutcomes {
+    let work = group_of(cases, roots);
+    let shelf = Arc::clone(&work.shelf);
+    work.run().unwrap();
+    let mut pieces = shelf.take();
+    assert_eq!(pieces.len(), 1);
+    pieces.remove(0).into_outcomes(&LeaseRange::default(), String::new(), true)
+}
+
+fn group_of(cases: &[Case], roots: &[&Path]) -> GroupWork {
     let expected = cases.iter().filter_map(|case| case.expected.as_ref());
     let tasks = PackedTasks {
         data: cases.iter().flat_map(|case| case.input.clone()).collect::<Vec<u8>>().into(),
@@ -78,23 +91,20 @@ fn work(cases: &[Case], roots: &[&Path]) -> hashmesh::queue::v1::LeaseOutcomes {
     let allowed: Vec<_> = roots.iter().map(|root| AllowedSource::from(root.to_path_buf())).collect();
     let pool = HashPool::new("test", 1, PoolLimits::new(1, 1 << 20)).unwrap();
     let sources = Sources::open(&allowed, &RemoteSettings::default(), None, pool, None).unwrap();
-    let (held, shelf) = (Arc::new(HeldLease::new(&lease, test_grant(1))), Arc::new(Shelf::default()));
+    let held = Arc::new(HeldLease::new(&lease, test_grant(1)));
     let group = Group { first: 0, count: cases.len(), data_start: 0, data_bytes: tasks.data.len(), remote: false };
-    let work = GroupWork {
+    GroupWork {
         plan,
         memo: Arc::default(),
         group,
         held,
         sources: Arc::new(sources),
-        shelf: Arc::clone(&shelf),
+        shelf: Arc::default(),
         busy: Arc::default(),
+        helpers: Some(Arc::new(Helpers::new("help", 2))),
         trust: Arc::default(),
         log: tracing::Span::none(),
-    };
-    work.run().unwrap();
-    let mut pieces = shelf.take();
-    assert_eq!(pieces.len(), 1);
-    pieces.remove(0).into_outcomes(&LeaseRange::default(), String::new(), true)
+    }
 }
 
 /// Has the system forget the bytes of a file, so that they are on the disk only, if they are on one.
@@ -182,6 +192,42 @@ fn each_of_a_group_of_files_of_all_kinds_has_its_own_outcome() {
         }
         let failed = cases.iter().filter(|case| case.outcome.is_err()).count();
         assert_eq!(outcomes.failures.len(), failed);
+    }
+}
+
+#[test]
+fn a_single_large_file_is_helped_with_by_threads_that_are_idle_and_by_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let write = |name: &str, bytes: u64| {
+        let content: Vec<u8> = (0..bytes).map(|place| (place % 253) as u8).collect();
+        fs::write(root.join(name), &content).unwrap();
+        Case::file(&root.join(name), &content)
+    };
+    let cases = [write("helped", HELPED_FILE_BYTES), write("not", HELPED_FILE_BYTES - 1)];
+    let work = group_of(&cases, &[&root]);
+    let mut waiting = Waiting::new();
+    let views: Vec<TaskView> = work.plan.tasks.views().unwrap().collect();
+    let mut find = |number: usize| match work.begin(number, &views[number], &mut waiting, &mut Vec::new(), &mut || ()) {
+        Ok(Found::Large(file)) => file,
+        other => panic!("{other:?}"),
+    };
+    let (helped, not) = (find(0), find(1));
+    assert!(work.help(&[&not]).is_none() && work.help(&[]).is_none(), "it is read sooner than a thread is started");
+    assert!(work.help(&[&helped, &helped]).is_none(), "they are read side by side");
+    let this = work.busy.enter(&work.held);
+    let help = work.help(&[&helped]);
+    assert!(help.is_some() && work.help(&[&helped]).is_none(), "one at a time");
+    drop(help);
+    let other = work.busy.enter(&work.held);
+    assert!(work.help(&[&helped]).is_none(), "both threads are at work");
+    drop((this, other));
+
+    for cases in [&cases[..], &cases[..1], &cases[1..]] {
+        let outcomes = self::work(cases, &[&root]);
+        for (case, digest) in cases.iter().zip(outcomes.digests.chunks(32)) {
+            assert_eq!(case.outcome, Ok((OutcomeStatus::Succeeded, digest.to_vec())));
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Large files: through a fixed buffer, several side by side.
 
+use hashmesh::v1::Algorithm;
+use hashmesh_hash::Helpers;
+
 use super::*;
 
 #[test]
@@ -31,22 +34,11 @@ fn each_of_large_files_side_by_side_has_its_own_digest_and_one_that_changes_has_
     let lengths = [65_537, BUFFER_BYTES, 3 * BUFFER_BYTES + 1, 100_000, 2_000_003, 8 * 32_768, 87_381, 1_000_000];
     let contents = lengths.map(|length| pattern(length + 3)[3..].to_vec());
     let names: Vec<String> = (0..lengths.len()).map(|number| number.to_string()).collect();
-    let (recipe, mut inputs) = (recipe(), SmallInputs::new(SMALL_FILES_BYTES));
+    let recipe = recipe();
     for count in 1..=SIDE_BY_SIDE {
         for changed in [None, Some(0), Some(count - 1)] {
             names.iter().zip(&contents).for_each(|(name, content)| tree.write(name, content));
-            let files: Vec<_> = names[..count]
-                .iter()
-                .map(|name| {
-                    let uri = file_uri(tree.path(name).as_os_str().as_bytes());
-                    let wanted = all_of(&uri, &recipe);
-                    let watch = Watch(&|_| true);
-                    match tree.sources.read(wanted, &mut inputs, &mut Vec::new(), &watch, &mut || ()).unwrap() {
-                        Found::Large(file) => file,
-                        other => panic!("{other:?}"),
-                    }
-                })
-                .collect();
+            let files: Vec<_> = names[..count].iter().map(|name| found(&tree, name, &recipe)).collect();
             let grown = Cell::new(false);
             let watch = |_| {
                 if let Some(number) = changed
@@ -68,5 +60,61 @@ fn each_of_large_files_side_by_side_has_its_own_digest_and_one_that_changes_has_
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_large_file_that_others_help_with_has_its_digest_and_none_if_it_changes_or_nobody_wants_it() {
+    let tree = Tree::new();
+    let helpers = Helpers::new("help", 2);
+    let recipes = [vec![Algorithm::Sha256], vec![Algorithm::Blake3], vec![Algorithm::Sha256, Algorithm::Md5]]
+        .map(|algorithms| Recipe::new(algorithms, 0).unwrap());
+    // Ends in the first piece of several threads, at its end, and far behind the last that is on its way.
+    for length in [HELPED_FILE_BYTES as usize, Helpers::BYTES, 2 * Helpers::BYTES + 12_345] {
+        let content = pattern(length);
+        tree.write("file", &content);
+        for recipe in &recipes {
+            let file = found(&tree, "file", recipe);
+            let read_bytes = Cell::new(0);
+            let count = |bytes| {
+                read_bytes.set(read_bytes.get() + bytes);
+                true
+            };
+            let (read, digests) =
+                read_with_help(helpers.turn().unwrap(), &file, recipe, &Watch(&count)).unwrap().unwrap();
+            let mut wanted = Vec::new();
+            digest_into(recipe, &content, &mut wanted);
+            assert_eq!((read.hashed_bytes, read_bytes.get()), (length as u64, length as u64));
+            assert_eq!(digests, wanted, "{recipe:?} of {length} bytes");
+
+            // Long before its end, and behind it.
+            for place in [1, length as u64] {
+                let read_bytes = Cell::new(0);
+                let stops = |bytes| {
+                    read_bytes.set(read_bytes.get() + bytes);
+                    read_bytes.get() < place
+                };
+                let read = read_with_help(helpers.turn().unwrap(), &file, recipe, &Watch(&stops));
+                assert_eq!(read, Err(Cancelled));
+            }
+            let cut = |_| {
+                File::options().write(true).open(tree.path("file")).unwrap().set_len(length as u64 / 2).unwrap();
+                true
+            };
+            let read = read_with_help(helpers.turn().unwrap(), &file, recipe, &Watch(&cut)).unwrap();
+            assert_eq!(read.unwrap_err().reason, "SOURCE_CHANGED");
+            tree.write("file", &content);
+        }
+    }
+}
+
+/// A large file that is still to be read.
+fn found(tree: &Tree, name: &str, recipe: &Recipe) -> Box<LargeFile> {
+    let uri = file_uri(tree.path(name).as_os_str().as_bytes());
+    let mut inputs = SmallInputs::new(SMALL_FILES_BYTES);
+    let wanted = all_of(&uri, recipe);
+    match tree.sources.read(wanted, &mut inputs, &mut Vec::new(), &Watch(&|_| true), &mut || ()).unwrap() {
+        Found::Large(file) => file,
+        other => panic!("{other:?}"),
     }
 }
