@@ -30,8 +30,8 @@ pub use config::HashConfig;
 pub use digest::{MultiHasher, digest_into, digest_many};
 pub use error::{HashError, HashServiceError};
 pub use files::{
-    Entry, Foresight, Help, Helpers, Input, LargeInput, SideBySide, SmallInputs, ask_disk, digest_files, must_wait,
-    read_now,
+    Buffer, Entry, Foresight, Help, Helpers, Input, LargeInput, SideBySide, SmallInputs, ask_disk, digest_files,
+    must_wait, read_now,
 };
 pub use kernel::{kernel, kernel_of};
 pub use kernels::{KernelNames, UnknownKernel, allow_kernels};

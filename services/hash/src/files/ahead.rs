@@ -11,7 +11,7 @@ use std::{
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::side_by_side::LargeInput;
+use super::{buffer::Buffer, side_by_side::LargeInput};
 use crate::{MultiHasher, Recipe};
 
 /// Read at a time: what a hand-over between threads costs is little beside it.
@@ -77,7 +77,7 @@ impl Helpers {
     }
 
     /// Takes every piece, with all threads where that is faster, and gives its buffer back.
-    fn digest(&self, recipe: &Recipe, pieces: &Receiver<Piece>, buffers: &SyncSender<Vec<u8>>) -> MultiHasher {
+    fn digest(&self, recipe: &Recipe, pieces: &Receiver<Piece>, buffers: &SyncSender<Buffer>) -> MultiHasher {
         let mut hasher = MultiHasher::new(recipe);
         let shared = recipe.gains_by_threads();
         while let Ok(Piece { buffer, filled }) = pieces.recv() {
@@ -100,7 +100,7 @@ impl Helpers {
 /// What was read at a time.
 #[derive(Debug)]
 struct Piece {
-    buffer: Vec<u8>,
+    buffer: Buffer,
     filled: usize,
 }
 
@@ -139,10 +139,10 @@ fn hand_over<I: LargeInput>(
     input: &mut I,
     piece_bytes: usize,
     full: &SyncSender<Piece>,
-    emptied: &Receiver<Vec<u8>>,
+    emptied: &Receiver<Buffer>,
 ) -> Result<(), I::Error> {
     for number in 0.. {
-        let buffer = if number < PIECES { Some(vec![0; piece_bytes]) } else { emptied.recv().ok() };
+        let buffer = if number < PIECES { Some(Buffer::new(piece_bytes)) } else { emptied.recv().ok() };
         // There is none, and nobody takes one, if the other side has panicked.
         let Some(mut buffer) = buffer else { break };
         let filled = fill(input, &mut buffer)?;
@@ -172,7 +172,7 @@ pub(super) fn digest_alone<I: LargeInput>(
     digests: &mut Vec<u8>,
 ) -> Result<(), I::Error> {
     let mut hasher = MultiHasher::new(recipe);
-    let mut buffer = vec![0; PIECE_BYTES];
+    let mut buffer = Buffer::new(PIECE_BYTES);
     loop {
         match input.fill(&mut buffer)? {
             0 => break,

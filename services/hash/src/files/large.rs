@@ -9,12 +9,13 @@ use std::{
 use rustix::fs::{Advice, fadvise};
 
 use super::{
+    buffer::Buffer,
     open::open,
     side_by_side::{LargeInput, SideBySide},
 };
 use crate::Recipe;
 
-/// What files that are read side by side share: within a core's own cache, and a read costs little beside digesting its part of it.
+/// What files that are read side by side share.
 const BUFFER_BYTES: usize = 512 * 1024;
 
 /// Files that one thread reads side by side, at most.
@@ -101,7 +102,7 @@ pub(super) fn read_side_by_side(
     mut next: impl FnMut(usize) -> Option<Large>,
     mut ended: impl FnMut(Ended) -> bool,
 ) {
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = Buffer::new(BUFFER_BYTES);
     let mut lanes = SideBySide::new(&mut buffer);
     let mut begun = begun.into_iter();
     let mut goes_on = true;

@@ -5,7 +5,7 @@
 //!   are under way that memory does not grow with the number of entries.
 //! - [`crew`]: the threads. Each takes runs, reads their small files and digests them in one call, and leaves large ones to
 //!   whoever is free.
-//! - [`inputs`]: small inputs behind one another in one buffer, also for the Worker.
+//! - [`buffer`]: what is read to, and [`inputs`]: small inputs in one; also for the Worker.
 //! - [`disk`]: reading what is in memory, and asking for the rest, also for the Worker.
 //! - [`side_by_side`]: several large inputs that are digested as they are read; [`ahead`]: one, that other threads digest
 //!   while it is read. Also for the Worker.
@@ -13,6 +13,7 @@
 
 mod ahead;
 mod board;
+mod buffer;
 mod crew;
 mod disk;
 mod inputs;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use self::{
     ahead::{Help, Helpers},
+    buffer::Buffer,
     crew::digest_files,
     disk::{Foresight, ask_disk, must_wait, read_now},
     inputs::SmallInputs,

@@ -5,6 +5,10 @@ use crate::{MultiHasher, Recipe};
 /// Of the page cache: a read that ends at the end of one copies no page twice.
 const PAGE_BYTES: usize = 4_096;
 
+/// What is read of an input at a time, at most: the pieces of several are within a core's own cache, and a read costs little beside
+/// digesting it.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// A large input that is read from its start to its end.
 pub trait LargeInput {
     /// Why it could not be read.
@@ -61,7 +65,8 @@ impl<'b, I: LargeInput> SideBySide<'b, I> {
     /// Reads the next piece of each and digests it. Those that have none are no longer under way and told to `ended`, in no order: with
     /// what was digested, or why it could not be read.
     pub fn step(&mut self, mut ended: impl FnMut(I, Result<MultiHasher, I::Error>)) {
-        let piece_bytes = self.buffer.len() / self.lanes.len().max(1) / PAGE_BYTES * PAGE_BYTES;
+        let share = self.buffer.len() / self.lanes.len().max(1) / PAGE_BYTES * PAGE_BYTES;
+        let piece_bytes = share.min(PIECE_BYTES);
         debug_assert!(piece_bytes > 0, "{} lanes share {} bytes", self.lanes.len(), self.buffer.len());
         let mut place = 0;
         while let Some(lane) = self.lanes.get_mut(place) {

@@ -6,7 +6,7 @@ use std::{
     num::NonZeroU64,
 };
 
-use hashmesh_hash::{Help, LargeInput, Recipe, SideBySide};
+use hashmesh_hash::{Buffer, Help, LargeInput, Recipe, SideBySide};
 use rustix::fs::{Advice, fadvise};
 
 use super::{
@@ -23,7 +23,7 @@ pub(crate) const HELPED_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 thread_local! {
     /// One per hashing thread, for all files that it ever reads.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
+    static BUFFER: RefCell<Buffer> = RefCell::new(Buffer::new(BUFFER_BYTES));
 }
 
 /// A large file, open and not yet read.
