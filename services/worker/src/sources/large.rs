@@ -135,7 +135,8 @@ impl LargeInput for Reading<'_> {
         if left == 0 && !part.to_the_end {
             return Ok(0);
         }
-        let wanted = usize::try_from(left.max(1)).unwrap_or(usize::MAX).min(room.len());
+        // No more than a slow disk reads in a moment: in between, the lease may be taken back.
+        let wanted = usize::try_from(left.max(1)).unwrap_or(usize::MAX).min(room.len()).min(BUFFER_BYTES);
         let bytes = read_at(&self.file.file, &mut room[..wanted], self.place)?;
         if bytes > 0 && left == 0 {
             return Err(Failure::changed("size").into());

@@ -77,6 +77,7 @@ fn a_large_file_that_others_help_with_has_its_digest_and_none_if_it_changes_or_n
             let file = found(&tree, "file", recipe);
             let read_bytes = Cell::new(0);
             let count = |bytes| {
+                assert!(bytes <= BUFFER_BYTES as u64);
                 read_bytes.set(read_bytes.get() + bytes);
                 true
             };
