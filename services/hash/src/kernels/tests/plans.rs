@@ -35,10 +35,11 @@ fn four_inputs_are_computed_two_by_two_where_sixteen_are_worth_more_lanes() {
 
 #[test]
 fn of_kernels_that_are_as_fast_the_narrower_one_is_taken() {
-    for wide in [490, 500, 520] {
+    for wide in [491, 500, 520] {
         let plan = planned(true, &[(&WIDE, wide), (&NARROW, 500)]);
         assert_eq!(names(&plan, 2..=20), ["narrow"; 19], "{wide}");
     }
+    assert_eq!(names(&planned(true, &[(&WIDE, 490), (&NARROW, 500)]), 15..=17), ["narrow", "wide", "wide"]);
     assert!(planned(true, &[(&WIDE, 990), (&NARROW, 1_010)]).kernels().next().is_none(), "sha2 is as fast");
 }
 
