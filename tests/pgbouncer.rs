@@ -80,6 +80,11 @@ async fn a_mesh_reads_through_pgbouncer_and_writes_beside_it() {
     stream.finish();
     stream.end().await.1.expect("it ends well");
     client.reaches(&opened.submission_id, SubmissionState::Completed).await;
+    // The leases of the one that was killed lapse one after another.
+    until("the Queue to own every shard", PATIENCE, async || {
+        (database.value("SELECT count(*) FROM shard_leases WHERE epoch < 2").await == "0").then_some(())
+    })
+    .await;
     assert!(queue.terminate().await.success());
     assert_eq!(database.value("SELECT count(*) FROM shard_leases WHERE expires_at > now()").await, "0");
 }
