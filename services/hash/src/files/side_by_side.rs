@@ -64,10 +64,13 @@ impl<'b, I: LargeInput> SideBySide<'b, I> {
 
     /// Reads the next piece of each and digests it. Those that have none are no longer under way and told to `ended`, in no order: with
     /// what was digested, or why it could not be read.
+    ///
+    /// # Panics
+    /// The buffer has no page for each: what has no room would look like its end.
     pub fn step(&mut self, mut ended: impl FnMut(I, Result<MultiHasher, I::Error>)) {
         let share = self.buffer.len() / self.lanes.len().max(1) / PAGE_BYTES * PAGE_BYTES;
         let piece_bytes = share.min(PIECE_BYTES);
-        debug_assert!(piece_bytes > 0, "{} lanes share {} bytes", self.lanes.len(), self.buffer.len());
+        assert!(piece_bytes > 0, "{} inputs share {} bytes", self.lanes.len(), self.buffer.len());
         let mut place = 0;
         while let Some(lane) = self.lanes.get_mut(place) {
             let read = lane.input.fill(&mut self.buffer[place * piece_bytes..][..piece_bytes]);
@@ -80,7 +83,7 @@ impl<'b, I: LargeInput> SideBySide<'b, I> {
             let Lane { input, hasher, .. } = self.lanes.swap_remove(place);
             ended(input, read.map(|_| hasher));
         }
-        let pieces = self.lanes.iter_mut().zip(self.buffer.chunks(piece_bytes.max(1)));
+        let pieces = self.lanes.iter_mut().zip(self.buffer.chunks(piece_bytes));
         let mut pieces: Vec<(&mut MultiHasher, &[u8])> =
             pieces.map(|(lane, piece)| (&mut lane.hasher, &piece[..lane.filled])).collect();
         match &mut pieces[..] {

@@ -361,3 +361,14 @@ fn inputs_side_by_side_have_their_digests_whichever_ends_or_fails_first() {
     wanted.sort();
     assert_eq!(ended, wanted);
 }
+
+#[test]
+#[should_panic(expected = "2 inputs share 8191 bytes")]
+fn inputs_that_have_no_room_are_no_inputs_at_their_end() {
+    let mut buffer = vec![0; 8_191];
+    let mut lanes = SideBySide::new(&mut buffer);
+    for _ in 0..2 {
+        lanes.begin(Odd { left: b"input", fails: false }, &recipes()[0]);
+    }
+    lanes.step(|_, _| ());
+}
